@@ -8,7 +8,7 @@ use super::peer::{Fields, Value, decode, encode};
 
 /// One file of recordings.
 pub(crate) fn load(name: &str) -> Json {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/recorded").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap()
 }
