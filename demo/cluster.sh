@@ -68,36 +68,43 @@ control() {
     "$hastmonctl" "$subcommand" -c "$dir/hastmon.conf" -n "$node" "$@"
 }
 
-# One line for a cluster: "a primary/run   b secondary/stopped   w watchdog/run".
+# The whole cluster in one line.
 overview() {
     for node in a b w; do
         text=$(control "$node" status 2>/dev/null) || text=''
         role=$(say "$text" | sed -n 's/^  role: //p')
         state=$(say "$text" | sed -n 's/^  state: //p')
-        count=$(say "$text" | sed -n 's/^  complaints: \([0-9]*\).*/\1/p')
-        [ -n "$role" ] || role='no daemon'
+        [ $node != b ] || complaints=$(say "$text" | sed -n 's/^  complaints: \([0-9]*\).*/\1/p')
+        [ -n "$role" ] || role='gone'
         [ -z "$state" ] || role="$role/$state"
-        case $node$role in
-        bsecondary*) [ "${count:-0}" = 0 ] || role="$role, $count complaints" ;;
-        esac
-        printf '%s %-22s' "$node" "$role"
+        printf '%s %-20s' "$node" "$role"
     done
     answer=$("$greeter" ask $service 2>/dev/null) || answer='no answer'
     printf 'service: %s' "$answer"
+    [ "${complaints:-0}" = 0 ] || printf ', complaints at b: %s' "$complaints"
 }
 
-# until_true COMMAND...: waits, and shows the cluster whenever it has changed.
-shown=''
-until_true() {
+# wait_until COMMAND...: waits. show_until COMMAND...: waits, and shows the cluster whenever it has changed.
+wait_until() {
     limit=$(($(now) + patience * 1000))
     until "$@"; do
-        line=$(overview)
-        [ "$line" = "$shown" ] || say "  $(since "$started") s  $line"
-        shown=$line
+        [ -z "$showing" ] || show
         [ "$(now)" -lt "$limit" ] || fail "waited $patience s in vain: $*"
         sleep 0.1
     done
 }
+show_until() {
+    showing=yes
+    wait_until "$@"
+    showing=''
+}
+show() {
+    line=$(overview)
+    [ "$line" = "$shown" ] || say "  $(since "$started") s  $line"
+    shown=$line
+}
+shown=''
+showing=''
 
 has_role() { control "$1" status 2>/dev/null | grep -q "^  role: $2\$"; }
 answers() { case $("$greeter" ask $service 2>/dev/null) in "node $1"*) ;; *) return 1 ;; esac; }
@@ -169,12 +176,12 @@ for node in a b w; do
     *) daemons="$daemons $!" ;;
     esac
 done
-for node in a b w; do until_true is_ready $node; done
+for node in a b w; do wait_until is_ready $node; done
 control b role secondary all && control a role primary all && control w role watchdog all || fail 'no roles'
-until_true answers a
-until_true is_connected a
-until_true sees_it_run
-say "  $(since "$started") s  $(overview)"
+show_until answers a
+show_until is_connected a
+show_until sees_it_run
+show
 say
 control a status
 
@@ -185,11 +192,11 @@ kill -KILL "$daemon_of_a" "$(cat "$dir/a.service")" || fail 'node a is gone alre
 rm -f "$dir/a.service"
 wait "$daemon_of_a" 2>/dev/null
 daemon_of_a=''
-until_true has_role b primary
+show_until has_role b primary
 decided=$(since "$started")
-until_true answers b
+show_until answers b
 answered=$(since "$started")
-say "  $answered s  $(overview)"
+show
 say
 say "After $decided s node b had become primary, after $answered s its service answered."
 say "(heartbeat_interval is $heartbeat s and complaint_count 3: the watchdog w has to complain four times.)"

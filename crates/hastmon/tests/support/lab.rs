@@ -22,8 +22,9 @@ use super::peer::PORT;
 use super::process;
 use super::time::{PATIENCE, now_ns, wait_for, wait_some};
 
-const HASTMON: &str = env!("CARGO_BIN_EXE_hastmon");
-const HASTMONCTL: &str = env!("CARGO_BIN_EXE_hastmonctl");
+/// A directory whose programs are tested instead of those just built: a package, or another implementation.
+const INSTEAD: &str = "HASTMON_TEST_PROGRAMS";
+
 const SCRIPT: &str = include_str!("res.sh");
 
 /// Exit code of hastmonctl when it cannot reach the daemon.
@@ -34,6 +35,20 @@ fn host_number(node: &str) -> u8 {
     let known = ["a", "b", "w", "x", "c", "d", "v"];
     let at = known.iter().position(|name| *name == node).unwrap_or_else(|| panic!("no address for node {node}"));
     u8::try_from(at).unwrap() + 1
+}
+
+/// The path of `hastmon`.
+pub(crate) fn hastmon() -> PathBuf {
+    program("hastmon", env!("CARGO_BIN_EXE_hastmon"))
+}
+
+/// The path of `hastmonctl`.
+pub(crate) fn hastmonctl() -> PathBuf {
+    program("hastmonctl", env!("CARGO_BIN_EXE_hastmonctl"))
+}
+
+fn program(name: &str, built: &str) -> PathBuf {
+    std::env::var_os(INSTEAD).map_or_else(|| built.into(), |dir| Path::new(&dir).join(name))
 }
 
 /// True for the nodes that the standard configuration takes as watchdogs.
@@ -362,7 +377,7 @@ impl Lab {
     pub(crate) fn daemon_command(&self, node: &str, arguments: &[&str]) -> Command {
         let mut command = match &self.place {
             Place::Loopback(_) => {
-                let mut command = Command::new(HASTMON);
+                let mut command = Command::new(hastmon());
                 command.args(["-n", node]);
                 command
             }
@@ -370,7 +385,7 @@ impl Lab {
             Place::Hosts(hosts) => {
                 let mut command = hosts.command(node, "unshare");
                 command.args(["--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\""]);
-                command.args([&format!("{node}.lab.example"), HASTMON]);
+                command.arg(format!("{node}.lab.example")).arg(hastmon());
                 command
             }
         };
@@ -481,7 +496,7 @@ impl Lab {
     /// `hastmonctl SUBCOMMAND -c … -n NODE …`.
     pub(crate) fn ctl(&self, node: &str, arguments: &[&str]) -> Output {
         let (subcommand, rest) = arguments.split_first().expect("a subcommand");
-        run(Command::new(HASTMONCTL).arg(subcommand).arg("-c").arg(self.config()).args(["-n", node]).args(rest))
+        run(Command::new(hastmonctl()).arg(subcommand).arg("-c").arg(self.config()).args(["-n", node]).args(rest))
     }
 
     /// Sets the role of all resources of a node.
@@ -492,23 +507,27 @@ impl Lab {
 
     /// The standard roles: the first node primary, the other runners secondary, watchdogs watch.
     pub(crate) fn standard_roles(&self) {
-        for (at, node) in self.nodes().enumerate().skip(1).chain(self.nodes().enumerate().take(1)) {
-            let role = if is_watchdog(node) { "watchdog" } else { ["primary", "secondary"][at.min(1)] };
-            self.role(node, role);
-        }
+        let (watchdogs, runners): (Vec<&str>, Vec<&str>) = self.nodes().partition(|node| is_watchdog(node));
+        runners.iter().skip(1).for_each(|node| self.role(node, "secondary"));
+        runners.iter().take(1).for_each(|node| self.role(node, "primary"));
+        watchdogs.iter().for_each(|node| self.role(node, "watchdog"));
     }
 
     /// Starts all daemons, sets the standard roles, and waits until the resource runs on the first node, seen by all.
+    /// Nobody has complained by then.
     pub(crate) fn run_standard(&self) {
         self.start_all();
-        self.standard_roles();
-        let first = self.nodes().next().expect("a node").to_owned();
-        self.wait_status(&first, "primary", "run");
+        let (watchdogs, runners): (Vec<&str>, Vec<&str>) = self.nodes().partition(|node| is_watchdog(node));
+        let (first, others) = runners.split_first().expect("a node that runs the resource");
+        others.iter().for_each(|node| self.role(node, "secondary"));
+        self.role(first, "primary");
+        self.wait_status(first, "primary", "run");
         wait_for("the primary is connected to all its remotes", || {
-            self.res(&first).remotes.iter().all(|(_, state)| state.as_deref() == Some("connected"))
+            self.res(first).remotes.iter().all(|(_, state)| state.as_deref() == Some("connected"))
         });
-        for node in self.nodes().filter(|node| is_watchdog(node)) {
-            wait_for("the watchdog sees it", || self.res(node).state.as_deref() == Some("run"));
+        for node in watchdogs {
+            self.role(node, "watchdog");
+            self.wait_status(node, "watchdog", "run");
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) const MARK: &str = "HASTMON_LAB";
 pub(crate) struct Stat {
     pub(crate) state: char,
     pub(crate) parent: i32,
+    pub(crate) group: i32,
 }
 
 /// All process ids.
@@ -27,7 +28,11 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold spaces and parentheses; the last one closes it.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(Stat { state: fields.first()?.chars().next()?, parent: fields.get(1)?.parse().ok()? })
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+    })
 }
 
 /// True while the process is there and not a zombie.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::lab::{Lab, Output, Plan, run};
+use crate::support::lab::{self, Lab, Output, Plan, run};
 use crate::support::process;
 use crate::support::time::wait_for;
 
@@ -18,11 +18,11 @@ const TEMPORARY: i32 = 75;
 const CONFIG: i32 = 78;
 
 fn hastmon(arguments: &[&str]) -> Output {
-    run(Command::new(env!("CARGO_BIN_EXE_hastmon")).args(arguments))
+    run(Command::new(lab::hastmon()).args(arguments))
 }
 
 fn hastmonctl(arguments: &[&str]) -> Output {
-    run(Command::new(env!("CARGO_BIN_EXE_hastmonctl")).args(arguments))
+    run(Command::new(lab::hastmonctl()).args(arguments))
 }
 
 /// The daemon in the foreground, which is expected to end at once.
