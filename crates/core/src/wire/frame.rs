@@ -1,0 +1,147 @@
+//! The frame around every message: `version: u8`, `size: u32` (little-endian), then `size` bytes.
+//!
+//! Decides which versions and sizes are taken; never reads nor writes. A size is judged before anything is kept for it.
+
+use alloc::vec::Vec;
+
+use super::nv::List;
+
+/// Bytes before those of the message.
+pub const HEADER_SIZE: usize = 5;
+
+/// Bytes in a message from the network, without the header. The largest known one, a status reply for one resource,
+/// takes about 70 bytes for each remote and 400 besides.
+pub const NETWORK_LIMIT: usize = 64 << 10;
+
+/// Bytes in a message on the control socket, without the header. A status reply there may speak of 10,000 resources
+/// with a dozen remotes each. Whoever can open that socket is trusted with the daemon's memory.
+pub const CONTROL_LIMIT: usize = 16 << 20;
+
+/// Versions of the protocol that are spoken here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// What hastmon 0.3 speaks.
+    V0,
+}
+
+impl Version {
+    /// The number on the wire.
+    pub const fn to_wire(self) -> u8 {
+        match self {
+            Self::V0 => 0,
+        }
+    }
+
+    const fn from_wire(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::V0),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a message before its bytes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// How to understand the message.
+    pub version: Version,
+    /// Bytes that follow, within the limit.
+    pub size: usize,
+}
+
+/// A header that is not accepted; what follows it cannot be made sense of, so the connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Not one of [`Version`].
+    #[error("the peer speaks protocol version {0}, which is not known here: is it a hastmon, and of what version?")]
+    Version(u8),
+    /// Announces more than is accepted here.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// A message beyond the limit of its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message of {size} bytes, but at most {limit} are allowed here")]
+pub struct TooLarge {
+    /// Bytes in the message.
+    pub size: usize,
+    /// Bytes that are allowed.
+    pub limit: usize,
+}
+
+impl Header {
+    /// Judges the first bytes of a message. `limit`, in bytes: [`NETWORK_LIMIT`] or [`CONTROL_LIMIT`].
+    pub fn decode(bytes: [u8; HEADER_SIZE], limit: usize) -> Result<Self, HeaderError> {
+        let [version, size @ ..] = bytes;
+        let version = Version::from_wire(version).ok_or(HeaderError::Version(version))?;
+        let size = usize::try_from(u32::from_le_bytes(size)).unwrap_or(usize::MAX);
+        if size > limit {
+            return Err(TooLarge { size, limit }.into());
+        }
+        Ok(Self { version, size })
+    }
+}
+
+/// A whole message of version 0, ready to be sent. `limit`, in bytes, is the one that the receiver applies.
+pub fn encode(list: &List, limit: usize) -> Result<Vec<u8>, TooLarge> {
+    let body = list.encode();
+    let size = body.len();
+    let wire_size = u32::try_from(size).ok().filter(|_| size <= limit).ok_or(TooLarge { size, limit })?;
+    let mut message = Vec::with_capacity(HEADER_SIZE + size);
+    message.push(Version::V0.to_wire());
+    message.extend(wire_size.to_le_bytes());
+    message.extend(body);
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn another_version_is_refused_by_its_number() {
+        assert_eq!(Header::decode([1, 0, 0, 0, 0], NETWORK_LIMIT), Err(HeaderError::Version(1)));
+        assert_eq!(Header::decode(*b"GET /", NETWORK_LIMIT), Err(HeaderError::Version(b'G')));
+    }
+
+    #[test]
+    fn a_size_is_taken_up_to_the_limit() {
+        assert_eq!(Header::decode([0, 0, 0, 1, 0], NETWORK_LIMIT), Ok(Header { version: Version::V0, size: 65_536 }));
+        assert_eq!(
+            Header::decode([0, 1, 0, 1, 0], NETWORK_LIMIT),
+            Err(TooLarge { size: 65_537, limit: NETWORK_LIMIT }.into())
+        );
+        assert!(Header::decode([0, 1, 0, 1, 0], CONTROL_LIMIT).is_ok());
+        assert!(Header::decode([0, 0xff, 0xff, 0xff, 0xff], CONTROL_LIMIT).is_err());
+    }
+
+    #[test]
+    fn what_the_receiver_would_refuse_is_not_sent() {
+        let list = List::new().with_u8s("x", &[7; 100]);
+        let size = list.encode().len();
+        assert!(encode(&list, size).is_ok());
+        assert_eq!(encode(&list, size - 1), Err(TooLarge { size, limit: size - 1 }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_gives_a_size_within_the_limit_or_an_error(bytes: [u8; HEADER_SIZE], limit: u32) {
+            let limit = limit as usize;
+            if let Ok(header) = Header::decode(bytes, limit) {
+                prop_assert!(header.size <= limit && bytes[0] == 0);
+            }
+        }
+
+        #[test]
+        fn a_message_is_announced_by_its_header(text in "[^\0]{0,200}") {
+            let list = List::new().with_str("x", &text);
+            let message = encode(&list, NETWORK_LIMIT).unwrap();
+            let (header, body) = message.split_first_chunk().unwrap();
+            let expected = Header { version: Version::V0, size: body.len() };
+            prop_assert_eq!(Header::decode(*header, NETWORK_LIMIT), Ok(expected));
+            prop_assert_eq!(List::decode(body), Ok(list));
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Replies to control requests, set role and status: the same on the network and on the control socket.
+//!
+//! Decides how what is known of resources stands in a message; never what is known, nor how a person reads it.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::nv::List;
+use super::{Lacks, error_number};
+use crate::types::{Role, State};
+
+/// The reply to set role: the role before of each resource.
+pub type RoleReply = Reply<Role>;
+/// The reply to status.
+pub type StatusReply = Reply<ResourceStatus>;
+
+/// The reply to a control request. Error numbers are those of [`crate::types::ErrorCode`], or an errno.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply<T> {
+    /// An entry for each resource asked for.
+    Entries(Vec<Entry<T>>),
+    /// The request as a whole failed: the error number, never 0.
+    Failed(i16),
+}
+
+/// What a reply says of one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<T> {
+    /// Its name.
+    pub resource: String,
+    /// What was asked for, or an error number, never 0.
+    pub outcome: Result<T, i16>,
+}
+
+/// What a reply can hold for each resource; the names of its fields end with the resource's number.
+pub trait PerResource: Sized {
+    /// Appends the fields of resource number `i` in the original's order.
+    fn append_to(&self, list: List, i: usize) -> List;
+    /// Reads the fields of resource number `i`.
+    fn decode(list: &List, i: usize) -> Result<Self, Lacks>;
+}
+
+impl<T: PerResource> Reply<T> {
+    /// The message in the original's order.
+    pub fn encode(&self) -> List {
+        let entries = match self {
+            Self::Entries(entries) => entries,
+            Self::Failed(error) => return List::new().with_i16("error", *error),
+        };
+        entries.iter().enumerate().fold(List::new(), |list, (i, entry)| {
+            let list = list.with_str(&format!("resource{i}"), &entry.resource);
+            match &entry.outcome {
+                Ok(known) => known.append_to(list, i),
+                Err(error) => list.with_i16(&format!("error{i}"), *error),
+            }
+        })
+    }
+
+    /// Reads a reply, up to the first number that no resource has.
+    pub fn decode(list: &List) -> Result<Self, Lacks> {
+        if let Some(error) = error_number(list, "error") {
+            return Ok(Self::Failed(error));
+        }
+        let mut entries = Vec::new();
+        while let Some(resource) = list.str(&format!("resource{}", entries.len())) {
+            let i = entries.len();
+            let outcome = match error_number(list, &format!("error{i}")) {
+                Some(error) => Err(error),
+                None => Ok(T::decode(list, i)?),
+            };
+            entries.push(Entry { resource: resource.to_owned(), outcome });
+        }
+        Ok(Self::Entries(entries))
+    }
+}
+
+/// The role before the request, in words.
+impl PerResource for Role {
+    fn append_to(&self, list: List, i: usize) -> List {
+        list.with_str(&format!("role{i}"), self.as_str())
+    }
+
+    fn decode(list: &List, i: usize) -> Result<Self, Lacks> {
+        let name = format!("role{i}");
+        list.str(&name).and_then(|word| word.parse().ok()).ok_or(Lacks(name))
+    }
+}
+
+/// What a daemon knows of one of its resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceStatus {
+    /// The script.
+    pub exec: String,
+    /// After so many attempts in vain to start it, a primary gives up.
+    pub attempts_max: u32,
+    /// The other nodes.
+    pub remotes: Vec<RemoteStatus>,
+    /// The role here.
+    pub role: Role,
+    /// The worker's process; 0 when there is none.
+    pub workerpid: u32,
+    /// Complaints that count now.
+    pub complaints: u32,
+    /// A secondary takes over when there are more than this.
+    pub complaints_critical: u32,
+    /// How long a complaint counts. Exact to the millisecond between daemons of ours, else rounded up to seconds.
+    pub complaints_interval: Duration,
+    /// The time between heartbeats. Exact to the millisecond between daemons of ours, else rounded up to seconds.
+    pub heartbeat: Duration,
+    /// What the worker says; `None` when there is none, or it does not answer.
+    pub worker: Option<WorkerStatus>,
+}
+
+/// What is known of another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteStatus {
+    /// Its address, as configured.
+    pub addr: String,
+    /// From a worker: `connected` or `disconnected`; from a watchdog's worker: the remote's state in words.
+    pub state: Option<String>,
+    /// From a watchdog's worker: the remote's role in words.
+    pub role: Option<String>,
+}
+
+/// What a worker says of its resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// The state here.
+    pub state: State,
+    /// Attempts to start it, in vain so far.
+    pub attempts: u32,
+}
+
+impl PerResource for ResourceStatus {
+    fn append_to(&self, list: List, i: usize) -> List {
+        let name = |field: &str| format!("{field}{i}");
+        let mut list =
+            list.with_str(&name("exec"), &self.exec).with_i32(&name("attempts_max"), wire_count(self.attempts_max));
+        for (j, remote) in self.remotes.iter().enumerate() {
+            list = list.with_str(&format!("remoteaddr{i}.{j}"), &remote.addr);
+        }
+        list = list
+            .with_u8(&name("role"), self.role.to_wire())
+            .with_i32(&name("workerpid"), wire_count(self.workerpid))
+            .with_i32(&name("complaints"), wire_count(self.complaints))
+            .with_i32(&name("complaints_critical"), wire_count(self.complaints_critical))
+            .with_i32(&name("complaints_interval"), wire_seconds(self.complaints_interval))
+            .with_i32(&name("heartbeat"), wire_seconds(self.heartbeat));
+        for (j, remote) in self.remotes.iter().enumerate() {
+            if let Some(state) = &remote.state {
+                list = list.with_str(&format!("remotestate{i}.{j}"), state);
+            }
+            if let Some(role) = &remote.role {
+                list = list.with_str(&format!("remoterole{i}.{j}"), role);
+            }
+        }
+        if let Some(worker) = &self.worker {
+            list = list
+                .with_u8(&name("state"), worker.state.to_wire())
+                .with_i32(&name("attempts"), wire_count(worker.attempts));
+        }
+        // From here on our own fields, which an original ignores.
+        for (field, span) in [("complaints_interval_ms", self.complaints_interval), ("heartbeat_ms", self.heartbeat)] {
+            if let Some(ms) = wire_ms(span) {
+                list = list.with_u64(&name(field), ms);
+            }
+        }
+        list
+    }
+
+    fn decode(list: &List, i: usize) -> Result<Self, Lacks> {
+        let name = |field: &str| format!("{field}{i}");
+        let count = |field: &str| read_count(list, name(field));
+        let span = |field: &str| read_span(list, name(field), &format!("{field}_ms{i}"));
+        Ok(Self {
+            exec: list.str(&name("exec")).ok_or_else(|| Lacks(name("exec")))?.to_owned(),
+            attempts_max: count("attempts_max")?,
+            remotes: read_remotes(list, i),
+            role: list.u8(&name("role")).and_then(Role::from_wire).ok_or_else(|| Lacks(name("role")))?,
+            workerpid: count("workerpid")?,
+            complaints: count("complaints")?,
+            complaints_critical: count("complaints_critical")?,
+            complaints_interval: span("complaints_interval")?,
+            heartbeat: span("heartbeat")?,
+            worker: match list.u8(&name("state")) {
+                Some(state) => Some(WorkerStatus { state: State::from_wire(state), attempts: count("attempts")? }),
+                None => None,
+            },
+        })
+    }
+}
+
+fn read_remotes(list: &List, i: usize) -> Vec<RemoteStatus> {
+    (0..)
+        .map_while(|j| {
+            let text = |field: &str| list.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
+            Some(RemoteStatus { addr: text("remoteaddr")?, state: text("remotestate"), role: text("remoterole") })
+        })
+        .collect()
+}
+
+fn read_count(list: &List, name: String) -> Result<u32, Lacks> {
+    list.i32(&name).and_then(|number| number.try_into().ok()).ok_or(Lacks(name))
+}
+
+fn read_span(list: &List, seconds: String, ms: &str) -> Result<Duration, Lacks> {
+    let whole = Duration::from_secs(read_count(list, seconds)?.into());
+    Ok(list.u64(ms).map_or(whole, Duration::from_millis))
+}
+
+/// Counts are signed on the wire; one that does not fit is shown as the largest.
+fn wire_count(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Rounded up: what takes 200 ms must not read as "every 0 s".
+fn wire_seconds(span: Duration) -> i32 {
+    i32::try_from(span.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i32::MAX)
+}
+
+/// Milliseconds, rounded up, when the seconds on the wire do not say it all.
+fn wire_ms(span: Duration) -> Option<u64> {
+    let seconds = u64::try_from(wire_seconds(span)).unwrap_or(0);
+    (span != Duration::from_secs(seconds))
+        .then(|| u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::collection::vec as many;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    fn status(complaints_interval: Duration, heartbeat: Duration) -> ResourceStatus {
+        ResourceStatus {
+            exec: "/etc/res.sh".into(),
+            attempts_max: 5,
+            remotes: vec![],
+            role: Role::Primary,
+            workerpid: 0,
+            complaints: 0,
+            complaints_critical: 3,
+            complaints_interval,
+            heartbeat,
+            worker: None,
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_second_rounds_up_for_an_original_and_is_exact_for_ours() {
+        let status = status(Duration::from_secs(60), Duration::from_millis(1_200));
+        let list = status.append_to(List::new(), 7);
+        assert_eq!(list.i32("heartbeat7"), Some(2));
+        assert_eq!(list.pairs().last(), Some(("heartbeat_ms7", &super::super::nv::Value::U64(1_200))));
+        assert_eq!(list.i32("complaints_interval7"), Some(60));
+        assert_eq!(list.u64("complaints_interval_ms7"), None);
+        assert_eq!(ResourceStatus::decode(&list, 7), Ok(status));
+    }
+
+    #[test]
+    fn numbers_beyond_the_wire_are_shown_as_the_largest() {
+        let mut status = status(Duration::MAX, Duration::from_nanos(1));
+        status.complaints = u32::MAX;
+        let list = status.append_to(List::new(), 0);
+        assert_eq!(list.i32("complaints0"), Some(i32::MAX));
+        assert_eq!(list.i32("complaints_interval0"), Some(i32::MAX));
+        assert_eq!(list.u64("complaints_interval_ms0"), Some(u64::MAX));
+        assert_eq!(list.u64("heartbeat_ms0"), Some(1));
+    }
+
+    #[test]
+    fn a_reply_that_lacks_a_field_names_it() {
+        let list = List::new().with_str("resource0", "res").with_str("exec0", "x");
+        assert_eq!(StatusReply::decode(&list), Err(Lacks("attempts_max0".into())));
+        assert_eq!(RoleReply::decode(&list), Err(Lacks("role0".into())));
+        let list = list.with_i32("attempts_max0", -1);
+        assert_eq!(StatusReply::decode(&list), Err(Lacks("attempts_max0".into())));
+    }
+
+    /// It takes minutes, too, when a name is looked for from the start of the list.
+    #[test]
+    fn a_reply_for_ten_thousand_resources_fits_on_the_control_socket() {
+        let mut status = status(Duration::from_millis(1_500), Duration::from_millis(100));
+        let remote = RemoteStatus { addr: "tcp4://192.0.2.1:8458".into(), state: Some("connected".into()), role: None };
+        status.remotes = vec![remote; 12];
+        status.worker = Some(WorkerStatus { state: State::Run, attempts: 0 });
+        let entry = Entry { resource: "a-name-of-usual-length".into(), outcome: Ok(status) };
+        let reply = Reply::Entries(vec![entry; 10_000]);
+        let list = reply.encode();
+        assert!(crate::wire::frame::encode(&list, crate::wire::frame::CONTROL_LIMIT).is_ok());
+        assert_eq!(StatusReply::decode(&list), Ok(reply));
+    }
+
+    fn remote() -> impl Strategy<Value = RemoteStatus> {
+        ("[a-z0-9:/.]{0,30}", option::of("[a-z]{0,12}"), option::of("[a-z]{0,12}"))
+            .prop_map(|(addr, state, role)| RemoteStatus { addr, state, role })
+    }
+
+    fn known() -> impl Strategy<Value = ResourceStatus> {
+        let count = || 0..=i32::MAX.unsigned_abs();
+        let span = || {
+            prop_oneof![
+                (0..=i32::MAX.unsigned_abs()).prop_map(|s| Duration::from_secs(s.into())),
+                any::<u64>().prop_map(Duration::from_millis)
+            ]
+        };
+        let worker = (select(&State::ALL[..]), count()).prop_map(|(state, attempts)| WorkerStatus { state, attempts });
+        (
+            ("[^\0]{0,20}", count(), many(remote(), 0..4), select(&Role::ALL[..]), count()),
+            (count(), count(), span(), span(), option::of(worker)),
+        )
+            .prop_map(|(first, second)| {
+                let (exec, attempts_max, remotes, role, workerpid) = first;
+                let (complaints, complaints_critical, complaints_interval, heartbeat, worker) = second;
+                ResourceStatus {
+                    exec,
+                    attempts_max,
+                    remotes,
+                    role,
+                    workerpid,
+                    complaints,
+                    complaints_critical,
+                    complaints_interval,
+                    heartbeat,
+                    worker,
+                }
+            })
+    }
+
+    fn reply<T: core::fmt::Debug + Clone>(known: impl Strategy<Value = T>) -> impl Strategy<Value = Reply<T>> {
+        let error = || any::<i16>().prop_filter("0 is no error", |&error| error != 0);
+        let entry = ("[a-z]{0,20}", prop_oneof![known.prop_map(Ok), error().prop_map(Err)])
+            .prop_map(|(resource, outcome)| Entry { resource, outcome });
+        prop_oneof![error().prop_map(Reply::Failed), many(entry, 0..5).prop_map(Reply::Entries)]
+    }
+
+    proptest! {
+        #[test]
+        fn decode_undoes_encode(status in reply(known()), role in reply(select(&Role::ALL[..]))) {
+            prop_assert_eq!(StatusReply::decode(&status.encode()), Ok(status));
+            prop_assert_eq!(RoleReply::decode(&role.encode()), Ok(role));
+        }
+    }
+}
