@@ -38,12 +38,29 @@ pub enum NetError {
     /// The message is not the one that is due.
     #[error(transparent)]
     Lacks(#[from] hastmon_core::wire::Lacks),
+    /// The other side answers with an error number.
+    #[error("{}", peer_error(*.0))]
+    Peer(i16),
+    /// The other side closes the connection instead of answering.
+    #[error("it closes the connection without an answer: is this node in its friends, and the resource in its configuration?")]
+    Unanswered,
+    /// The other side says something that is not due.
+    #[error("it sent {0} out of turn")]
+    OutOfTurn(&'static str),
     /// A name stands for no address, or for none of the right family.
     #[error("{0}")]
     NoAddress(String),
     /// Something took longer than it may.
     #[error("no answer within {0:?}")]
     Timeout(std::time::Duration),
+}
+
+fn peer_error(number: i16) -> String {
+    match number {
+        1 => "it has no such resource (error 1)".to_string(),
+        5 => "it does not accept our signature (error 5): are key and clock the same on both nodes?".to_string(),
+        _ => format!("it answered with error {number}"),
+    }
 }
 
 /// Takes messages off a stream. Cancelling [`next`](Self::next) loses nothing: what was read stays here.
