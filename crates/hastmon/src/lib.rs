@@ -1,1 +1,3 @@
 //! The shell around `hastmon-core`: sockets, processes, clocks, and the two loops that carry out what the core decides.
+
+pub mod os;
