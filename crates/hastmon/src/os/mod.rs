@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod host;
+pub mod log;
 pub mod pidfile;
 pub mod process;
 pub mod sysexits;
