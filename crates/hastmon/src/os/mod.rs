@@ -2,6 +2,7 @@
 //! Nothing here knows roles or decides anything about a resource.
 //! Linux and FreeBSD differ only in here; each difference is said where it is made.
 
+pub mod background;
 pub mod clock;
 pub mod host;
 pub mod log;
