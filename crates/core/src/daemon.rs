@@ -70,8 +70,10 @@ pub enum Input {
     PrimaryGone(WorkerId, LinkId),
     /// A worker's process has ended or could not be started.
     WorkerExited(WorkerId, WorkerExit),
-    /// A name of the configuration stands for these addresses.
-    Resolved(String, Vec<IpAddr>),
+    /// A name of the configuration stands for these addresses, or why it stands for none.
+    Resolved(String, Result<Vec<IpAddr>, String>),
+    /// Somebody was sent away unheard.
+    Refused(IpAddr, String),
     /// A new configuration, already checked.
     Reload(Box<Config>),
     /// Stop what runs here, then exit.
@@ -135,7 +137,10 @@ pub struct Daemon {
     config: Config,
     resources: Vec<Supervisor>,
     pids: BTreeMap<WorkerId, u32>,
+    /// What the names of the configuration stand for.
     names: BTreeMap<String, Vec<IpAddr>>,
+    /// Names that stand for nothing, as told to the administrator.
+    unknown: BTreeSet<String>,
     next_id: u64,
     refusals: RateLimit,
     stopping: bool,
@@ -149,6 +154,7 @@ impl Daemon {
             resources: Vec::new(),
             pids: BTreeMap::new(),
             names: BTreeMap::new(),
+            unknown: BTreeSet::new(),
             next_id: 0,
             refusals: RateLimit::default(),
             stopping: false,
@@ -185,9 +191,8 @@ impl Daemon {
                     supervisor.on_worker_exit(&mut cx, id, exit);
                 }
             }
-            Input::Resolved(name, addresses) => {
-                self.names.insert(name, addresses);
-            }
+            Input::Resolved(name, found) => self.on_resolved(&mut turn, name, found),
+            Input::Refused(address, why) => self.refused(&mut turn, &address, why),
             Input::Reload(config) => self.reload(&mut turn, *config),
             Input::Stop => {
                 self.stopping = true;
@@ -227,8 +232,10 @@ impl Daemon {
 
     /// Names of the configuration that must be looked up, so that their callers are known.
     pub fn names_to_resolve(&self) -> BTreeSet<String> {
-        let of_resources =
-            self.resources.iter().flat_map(|supervisor| supervisor.settings().remotes.iter().chain(&supervisor.settings().friends));
+        let of_resources = self
+            .resources
+            .iter()
+            .flat_map(|supervisor| supervisor.settings().remotes.iter().chain(&supervisor.settings().friends));
         let all = self.config.friends.iter().chain(of_resources);
         all.filter_map(|address| match &address.host {
             Host::Name(name) => Some(name.clone()),
@@ -304,7 +311,7 @@ impl Daemon {
         let request = match Request::decode(message) {
             Ok(request) => request,
             Err(error) => {
-                self.refused(turn, caller, error.to_string());
+                self.refused(turn, &caller, error.to_string());
                 return match error.answer() {
                     Some(code) => turn.reply(conn, RoleReply::Failed(code.to_wire()).encode()),
                     None => turn.close(conn),
@@ -343,7 +350,7 @@ impl Daemon {
             };
             if outcome == Err(ErrorCode::Authentication) {
                 let why = alloc::format!("set role {role} for {name}: not signed with a configured key");
-                self.refused(turn, proof.caller, why);
+                self.refused(turn, &proof.caller, why);
             }
             entries.push(Entry { resource: name, outcome: outcome.map_err(ErrorCode::to_wire) });
         }
@@ -351,7 +358,14 @@ impl Daemon {
     }
 
     /// Over the network a role is set only by who proves to have the key: an address alone is too easily borrowed.
-    fn set_role(&mut self, turn: &mut Turn<'_>, at: usize, proof: &Proof, role: Role, who: &str) -> Result<Role, ErrorCode> {
+    fn set_role(
+        &mut self,
+        turn: &mut Turn<'_>,
+        at: usize,
+        proof: &Proof,
+        role: Role,
+        who: &str,
+    ) -> Result<Role, ErrorCode> {
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
         let settings = supervisor.settings();
         let may = match proof.caller {
@@ -395,11 +409,15 @@ impl Daemon {
         }
         match unproven {
             Some((resource, why)) if entries.is_empty() => {
-                self.refused(turn, proof.caller, alloc::format!("status of {resource}: {why}"));
+                self.refused(turn, &proof.caller, alloc::format!("status of {resource}: {why}"));
                 turn.reply(conn, StatusReply::Failed(ErrorCode::Authentication.to_wire()).encode());
             }
             None if entries.is_empty() && proof.caller != Caller::ControlSocket => {
-                self.refused(turn, proof.caller, alloc::format!("status of {}: not one of its friends", names.join(" ")));
+                self.refused(
+                    turn,
+                    &proof.caller,
+                    alloc::format!("status of {}: not one of its friends", names.join(" ")),
+                );
                 turn.close(conn);
             }
             Some(_) | None => turn.reply(conn, Reply::Entries(entries).encode()),
@@ -414,8 +432,10 @@ impl Daemon {
             Some((at, supervisor)) => proof.verify(supervisor.settings().key.as_ref()).map(|()| at),
         };
         match verdict {
-            Ok(at) => self.on(turn, at, |supervisor, cx| supervisor.on_complaint(cx, peer.ip().to_canonical().to_string())),
-            Err(why) => self.refused(turn, proof.caller, alloc::format!("complaint about {name}: {why}")),
+            Ok(at) => {
+                self.on(turn, at, |supervisor, cx| supervisor.on_complaint(cx, peer.ip().to_canonical().to_string()))
+            }
+            Err(why) => self.refused(turn, &proof.caller, alloc::format!("complaint about {name}: {why}")),
         }
     }
 
@@ -474,12 +494,33 @@ impl Daemon {
         }
     }
 
+    fn on_resolved(&mut self, turn: &mut Turn<'_>, name: String, found: Result<Vec<IpAddr>, String>) {
+        match found {
+            Ok(addresses) => {
+                self.unknown.remove(&name);
+                self.names.insert(name, addresses);
+            }
+            // Once: it is looked up again and again.
+            Err(why) => {
+                if self.unknown.insert(name.clone()) {
+                    let uses = |supervisor: &&Supervisor| {
+                        let settings = supervisor.settings();
+                        let mut addresses = settings.remotes.iter().chain(&settings.friends);
+                        addresses.any(|address| matches!(&address.host, Host::Name(used) if *used == name))
+                    };
+                    let resources = self.resources.iter().filter(uses).map(|s| s.settings().name.clone()).collect();
+                    turn.out.push(Action::Event(None, Event::NameUnknown { why, resources }));
+                }
+            }
+        }
+    }
+
     fn refuse(&mut self, turn: &mut Turn<'_>, conn: ConnId, caller: Caller, resource: &str, refusal: Refusal) {
-        self.refused(turn, caller, alloc::format!("handshake for {resource}: {refusal}"));
+        self.refused(turn, &caller, alloc::format!("handshake for {resource}: {refusal}"));
         turn.reply(conn, Answer::from(refusal).encode());
     }
 
-    fn refused(&mut self, turn: &mut Turn<'_>, caller: Caller, why: String) {
+    fn refused(&mut self, turn: &mut Turn<'_>, caller: &impl ToString, why: String) {
         if let Some(left_out) = self.refusals.admit(turn.now) {
             turn.out.push(Action::Event(None, Event::CallerRefused { caller: caller.to_string(), why, left_out }));
         }

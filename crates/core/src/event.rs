@@ -1,6 +1,7 @@
 //! What is worth telling an administrator. One list, so that the log and whatever else tells of events agree.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,13 @@ pub enum Event {
         /// How many such events were not told before this one, because there were too many.
         left_out: u64,
     },
+    /// A name of the configuration has no address: who has it is not known here, and cannot be reached.
+    NameUnknown {
+        /// Why.
+        why: String,
+        /// The resources that use it.
+        resources: Vec<String>,
+    },
     /// This process was not woken for so long that what it knows is out of date.
     WokeLate {
         /// How late.
@@ -225,6 +233,7 @@ impl Event {
             | Self::Complaining { .. }
             | Self::ComplaintHeard { .. }
             | Self::CallerRefused { .. }
+            | Self::NameUnknown { .. }
             | Self::WokeLate { .. }
             | Self::DaemonGone
             | Self::WorkerDied { .. }
@@ -271,6 +280,10 @@ impl fmt::Display for Event {
                 }
                 Ok(())
             }
+            Self::NameUnknown { why, resources } => {
+                let resources = if resources.is_empty() { "all".to_string() } else { resources.join(", ") };
+                write!(f, "{why} (needed for: {resources}; trying again)")
+            }
             Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
             Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),
             Self::WorkerDied { how, then } => match then {
@@ -297,7 +310,9 @@ impl fmt::Display for StaysSecondary {
 impl fmt::Display for GiveUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StartsFailed(attempts) => write!(f, "the resource does not run after {attempts} attempts to start it"),
+            Self::StartsFailed(attempts) => {
+                write!(f, "the resource does not run after {attempts} attempts to start it")
+            }
             Self::Isolated(span) => write!(f, "no remote was connected and nobody polled for {span:.1?}"),
             Self::Outranked { remote, theirs, ours } => {
                 write!(f, "{remote} is primary with priority {theirs}, better than {ours} here")

@@ -172,8 +172,14 @@ impl Primary {
         let Some(remote) = self.remotes.iter_mut().find(|remote| remote.is(link)) else { return };
         match event {
             LinkEvent::Up => {
-                let mut session =
-                    Session { id: link, seq: 0, last_answer: now, waits_since: None, answers: 0, state: State::Unknown };
+                let mut session = Session {
+                    id: link,
+                    seq: 0,
+                    last_answer: now,
+                    waits_since: None,
+                    answers: 0,
+                    state: State::Unknown,
+                };
                 session.send_heartbeat(now, base);
                 remote.link = Link::Up(session);
                 remote.tried = true;
@@ -257,7 +263,7 @@ impl Primary {
                 }
             }
         }
-        if ![Hook::Start, Hook::Stop, Hook::Status].into_iter().any(|hook| base.is_calling(hook)) {
+        if !is_busy(base) {
             base.call(now, Hook::Status, "heartbeat");
         }
         self.stop_if_remote_runs(now, base);
@@ -276,8 +282,7 @@ impl Primary {
     }
 
     fn start_if_allowed(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
-        let busy = base.is_calling(Hook::Start) || base.is_calling(Hook::Stop);
-        if !self.wants_start || busy {
+        if !self.wants_start || is_busy(base) {
             return None;
         }
         let wait = self.why_not_start(now, base);
@@ -319,9 +324,9 @@ impl Primary {
 
     fn running_remote(&self) -> Option<(String, State)> {
         let runs = |state| matches!(state, State::Run | State::Starting | State::Stopping);
-        self.remotes
-            .iter()
-            .find_map(|remote| remote.session().filter(|session| runs(session.state)).map(|s| (remote.address.to_string(), s.state)))
+        self.remotes.iter().find_map(|remote| {
+            remote.session().filter(|session| runs(session.state)).map(|s| (remote.address.to_string(), s.state))
+        })
     }
 }
 
@@ -389,6 +394,11 @@ impl Remote {
 /// How long a primary goes on when nobody hears it (hastmon 0.3: complaint_count × heartbeat_interval).
 fn silence_limit(base: &Base) -> Duration {
     base.heartbeat() * base.resource.complaint_count.max(1)
+}
+
+/// Something is under way whose end will tell more.
+fn is_busy(base: &Base) -> bool {
+    [Hook::Start, Hook::Stop, Hook::Status].into_iter().any(|hook| base.is_calling(hook))
 }
 
 /// The heartbeat after the one that was due: on the same grid, and in the future, however late this one is.

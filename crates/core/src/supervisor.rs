@@ -202,7 +202,7 @@ impl Supervisor {
             if restart {
                 self.end_worker(cx, "the configuration has a new exec");
             } else {
-                cx.out.push(Action::Order { id, order: Order::Reconfigure(self.settings.clone()) });
+                cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings.clone())) });
             }
         }
     }
@@ -351,7 +351,9 @@ impl Supervisor {
                 self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
             }
             WorkerExit::Signal(signal) => self.restart_worker(cx, alloc::format!("was killed by signal {signal}")),
-            WorkerExit::Code(TEMPORARY_FAILURE) => self.restart_worker(cx, "ended with a temporary failure".to_string()),
+            WorkerExit::Code(TEMPORARY_FAILURE) => {
+                self.restart_worker(cx, "ended with a temporary failure".to_string())
+            }
             WorkerExit::Farewell(Farewell::AsOrdered) | WorkerExit::Code(0) => {
                 self.restart_worker(cx, "ended although nobody told it to".to_string());
             }

@@ -77,7 +77,13 @@ impl Watchdog {
         None
     }
 
-    pub(crate) fn on_answer(&mut self, now: Instant, base: &mut Base, link: LinkId, answer: Result<(Role, State), String>) {
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Instant,
+        base: &mut Base,
+        link: LinkId,
+        answer: Result<(Role, State), String>,
+    ) {
         let Some(remote) = self.remotes.iter_mut().find(|remote| remote.poll == Some(link)) else { return };
         remote.poll = None;
         match answer {

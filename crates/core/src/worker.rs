@@ -4,6 +4,7 @@
 //! out. What the roles decide stands in [`primary`](crate::primary), [`secondary`](crate::secondary) and
 //! [`watchdog`](crate::watchdog); this file keeps what they share: state, hooks, the report, and how a worker ends.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -52,7 +53,7 @@ pub enum Order {
     /// A complaint has been heard: tell the script.
     Complaint,
     /// New settings; `exec` is as before.
-    Reconfigure(Resource),
+    Reconfigure(Box<Resource>),
 }
 
 /// What happens to a worker.
@@ -259,7 +260,7 @@ impl Worker {
             Input::Timer => {}
             Input::Order(order) => self.obey(now, order),
             Input::DaemonGone => {
-                if !self.base.ending.as_ref().is_some_and(|ending| ending.mode == EndMode::Orphaned) {
+                if self.base.ending.as_ref().is_none_or(|ending| ending.mode != EndMode::Orphaned) {
                     self.base.event(Event::DaemonGone);
                     self.end(now, Farewell::AsOrdered, "the main daemon is gone", EndMode::Orphaned);
                 }
@@ -321,7 +322,7 @@ impl Worker {
             }
             (Order::Reconfigure(resource), duty) => {
                 self.base.hooks.set_limits(Limits::of(&resource));
-                self.base.resource = resource;
+                self.base.resource = *resource;
                 match duty {
                     Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
                     Duty::Watchdog(watchdog) => watchdog.reconfigure(&self.base),
@@ -375,7 +376,8 @@ impl Worker {
             Duty::Watchdog(_) | Duty::Init => false,
         };
         let reason = reason.into();
-        self.base.ending = Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), said_goodbye: false });
+        self.base.ending =
+            Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), said_goodbye: false });
         if must_stop {
             self.base.stop_now(now, reason);
         }

@@ -3,18 +3,18 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 
 /// The largest packet. An assignment with all the remotes and friends that the configuration allows takes half of it; FreeBSD's
 /// kernel takes no larger one.
@@ -24,7 +24,7 @@ const MAX_DESCRIPTORS: usize = 2;
 
 /// What the main daemon says to a worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToWorker {
+pub(crate) enum ToWorker {
     /// Always the first packet.
     Setup(Box<Setup>),
     /// An order.
@@ -42,24 +42,24 @@ pub enum ToWorker {
 
 /// All that a worker needs to begin.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// What to do.
-    pub assignment: Assignment,
+    pub(crate) assignment: Assignment,
     /// The name of this node, for the environment of hooks.
-    pub node: String,
+    pub(crate) node: String,
     /// The address that outgoing connections leave from; `None`: whatever the system chooses.
-    pub source: Option<std::net::IpAddr>,
+    pub(crate) source: Option<std::net::IpAddr>,
     /// Log to standard error instead of syslog.
-    pub foreground: bool,
+    pub(crate) foreground: bool,
     /// How often `-d` was given.
-    pub verbosity: u8,
+    pub(crate) verbosity: u8,
     /// The soft limit on descriptors that hooks shall have.
-    pub descriptor_limit: Option<u64>,
+    pub(crate) descriptor_limit: Option<u64>,
 }
 
 /// What a worker says to the main daemon.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum FromWorker {
+pub(crate) enum FromWorker {
     /// What `status` shall say.
     Report(Report),
     /// The connection from the primary is gone.
@@ -69,24 +69,25 @@ pub enum FromWorker {
 }
 
 /// The title of a worker process; exactly this, so that `pgrep -f` finds it.
-pub fn worker_title(resource: &str, role: Role) -> String {
+pub(crate) fn worker_title(resource: &str, role: Role) -> String {
     format!("{TITLE_START}{resource} ({role})")
 }
 
 /// What the title of every worker begins with, and of no other process of ours.
-pub const TITLE_START: &str = "hastmon: ";
+pub(crate) const TITLE_START: &str = "hastmon: ";
 
 /// One end of the channel.
 #[derive(Debug)]
-pub struct Channel {
-    socket: AsyncFd<OwnedFd>,
+pub(crate) struct Channel {
+    /// A sequential-packet socket, which tokio has no name for: its datagram type only waits here, packets are sent and received below.
+    socket: UnixDatagram,
 }
 
 /// A pair of ends: for this process, and for the standard input of a worker.
 ///
 /// # Errors
 /// The system has no more descriptors or memory for it.
-pub fn pair() -> io::Result<(Channel, OwnedFd)> {
+pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     Ok((Channel::new(ours)?, theirs))
@@ -97,41 +98,34 @@ impl Channel {
     ///
     /// # Errors
     /// The descriptor cannot be watched.
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: AsyncFd::new(socket)? })
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self { socket: UnixDatagram::from_std(socket.into())? })
     }
 
     /// Sends a message, with descriptors. Waits until the other side has room; cancelling loses nothing but this message.
     ///
     /// # Errors
     /// The other side is gone, or the message is larger than a packet may be.
-    pub async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let packet = encode(message)?;
-        self.socket.async_io(Interest::WRITABLE, |socket| send_packet(socket, &packet, descriptors)).await
+        self.socket.async_io(Interest::WRITABLE, || send_packet(&self.socket, &packet, descriptors)).await
     }
 
     /// Like [`send`](Self::send), but fails when there is no room.
     ///
     /// # Errors
     /// As for `send`; [`io::ErrorKind::WouldBlock`] when there is no room.
-    pub fn try_send(&self, message: &impl Serialize) -> io::Result<()> {
-        send_packet(self.socket.get_ref(), &encode(message)?, &[])
+    pub(crate) fn try_send(&self, message: &impl Serialize) -> io::Result<()> {
+        let packet = encode(message)?;
+        self.socket.try_io(Interest::WRITABLE, || send_packet(&self.socket, &packet, &[]))
     }
 
     /// Waits for the next message; `None` when the other side is gone. Nothing is lost when this is cancelled.
     ///
     /// # Errors
     /// The packet makes no sense: the other side is another version of this program.
-    pub async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        decode(self.socket.async_io(Interest::READABLE, receive_packet).await)
-    }
-
-    /// The next message if there is one already.
-    ///
-    /// # Errors
-    /// As for [`receive`](Self::receive); [`io::ErrorKind::WouldBlock`] when there is none.
-    pub fn try_receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        decode(receive_packet(self.socket.get_ref()))
+    pub(crate) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        decode(self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await)
     }
 }
 
@@ -152,7 +146,7 @@ fn decode<T: DeserializeOwned>(received: io::Result<(Vec<u8>, Vec<OwnedFd>)>) ->
     }
 }
 
-fn send_packet(socket: &OwnedFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -162,7 +156,7 @@ fn send_packet(socket: &OwnedFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) 
     Ok(())
 }
 
-fn receive_packet(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+fn receive_packet(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut packet = vec![0; MAX_PACKET];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -177,10 +171,4 @@ fn receive_packet(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
         }
     }
     Ok((packet, descriptors))
-}
-
-impl AsRawFd for Channel {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.socket.get_ref().as_fd().as_raw_fd()
-    }
 }

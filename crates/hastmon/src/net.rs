@@ -16,7 +16,7 @@ use crate::resolver::Resolver;
 
 /// Why a conversation came to an end.
 #[derive(Debug, thiserror::Error)]
-pub enum NetError {
+pub(crate) enum NetError {
     /// The system says so.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -42,7 +42,9 @@ pub enum NetError {
     #[error("{}", peer_error(*.0))]
     Peer(i16),
     /// The other side closes the connection instead of answering.
-    #[error("it closes the connection without an answer: is this node in its friends, and the resource in its configuration?")]
+    #[error(
+        "it closes the connection without an answer: is this node in its friends, and the resource in its configuration?"
+    )]
     Unanswered,
     /// The other side says something that is not due.
     #[error("it sent {0} out of turn")]
@@ -65,14 +67,14 @@ fn peer_error(number: i16) -> String {
 
 /// Takes messages off a stream. Cancelling [`next`](Self::next) loses nothing: what was read stays here.
 #[derive(Debug)]
-pub struct MessageReader {
+pub(crate) struct MessageReader {
     limit: usize,
     buffer: Vec<u8>,
 }
 
 impl MessageReader {
     /// A reader that takes no message larger than `limit` bytes.
-    pub const fn new(limit: usize) -> Self {
+    pub(crate) const fn new(limit: usize) -> Self {
         Self { limit, buffer: Vec::new() }
     }
 
@@ -80,7 +82,7 @@ impl MessageReader {
     ///
     /// # Errors
     /// The stream ends or breaks, or what it says makes no sense.
-    pub async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<List, NetError> {
+    pub(crate) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<List, NetError> {
         loop {
             let missing = match self.buffer.first_chunk::<HEADER_SIZE>() {
                 None => HEADER_SIZE - self.buffer.len(),
@@ -107,18 +109,18 @@ impl MessageReader {
 ///
 /// # Errors
 /// The stream breaks, or the message is too large.
-pub async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &List, limit: usize) -> Result<(), NetError> {
+pub(crate) async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &List, limit: usize) -> Result<(), NetError> {
     stream.write_all(&frame::encode(message, limit)?).await?;
     Ok(stream.flush().await?)
 }
 
 /// Opens connections to other nodes.
 #[derive(Clone, Debug)]
-pub struct Dialer {
+pub(crate) struct Dialer {
     /// The address to leave from; `None`: whatever the system chooses.
-    pub source: Option<IpAddr>,
+    pub(crate) source: Option<IpAddr>,
     /// Looks names up.
-    pub resolver: Resolver,
+    pub(crate) resolver: Resolver,
 }
 
 impl Dialer {
@@ -126,7 +128,7 @@ impl Dialer {
     ///
     /// # Errors
     /// No address, or none that answers.
-    pub async fn connect(&self, address: &Address) -> Result<TcpStream, NetError> {
+    pub(crate) async fn connect(&self, address: &Address) -> Result<TcpStream, NetError> {
         let ips = match &address.host {
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => self.resolver.lookup(name).await.map_err(NetError::NoAddress)?,
@@ -161,7 +163,12 @@ impl Dialer {
 ///
 /// # Errors
 /// As for [`Dialer::connect`] and [`send`].
-pub async fn ask(dialer: &Dialer, address: &Address, key: Option<&Key>, request: &Request) -> Result<TcpStream, NetError> {
+pub(crate) async fn ask(
+    dialer: &Dialer,
+    address: &Address,
+    key: Option<&Key>,
+    request: &Request,
+) -> Result<TcpStream, NetError> {
     let mut stream = dialer.connect(address).await?;
     let signature = match key {
         None => None,

@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use crate::os::clock;
 
 /// What was found is used for so long before it is looked up again: an administrator who moves a name does not want to wait.
-pub const FRESH_FOR: Duration = Duration::from_secs(30);
+pub(crate) const FRESH_FOR: Duration = Duration::from_secs(30);
 
 type Answer = Result<Vec<IpAddr>, String>;
 
 /// Shared by all tasks of a process.
 #[derive(Clone, Debug, Default)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     names: Rc<RefCell<HashMap<String, Entry>>>,
 }
 
@@ -35,7 +35,7 @@ impl Resolver {
     ///
     /// # Errors
     /// The name has no address; in words, with the name.
-    pub async fn lookup(&self, name: &str) -> Answer {
+    pub(crate) async fn lookup(&self, name: &str) -> Answer {
         let mut answer = self.watch(name);
         let found = answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
         let (found, _) = found.unwrap_or_else(|| (Err(format!("looking up {name} was cut short")), clock::now()));

@@ -12,7 +12,7 @@ use crate::os::sysexits;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
-pub enum ControlError {
+pub(super) enum ControlError {
     /// Somebody answers there.
     #[error("Another daemon answers on the control socket {}. Is hastmon running already, with another pidfile?", .0.display())]
     InUse(PathBuf),
@@ -31,7 +31,7 @@ pub enum ControlError {
 
 impl ControlError {
     /// What the daemon exits with.
-    pub const fn exit_code(&self) -> u8 {
+    pub(super) const fn exit_code(&self) -> u8 {
         match self {
             Self::InUse(_) => sysexits::TEMPFAIL,
             Self::NotASocket(_) | Self::Io { .. } => sysexits::UNAVAILABLE,
@@ -41,9 +41,9 @@ impl ControlError {
 
 /// The bound socket; its file goes with it.
 #[derive(Debug)]
-pub struct ControlSocket {
+pub(super) struct ControlSocket {
     /// What to accept on.
-    pub listener: UnixListener,
+    pub(super) listener: UnixListener,
     path: PathBuf,
     /// Device and inode of the file, so that nobody else's is removed.
     identity: (u64, u64),
@@ -54,7 +54,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// See [`ControlError`].
-    pub fn bind(path: &str) -> Result<Self, ControlError> {
+    pub(super) fn bind(path: &str) -> Result<Self, ControlError> {
         let path = std::path::absolute(path).map_err(|source| ControlError::Io { path: path.into(), source })?;
         make_room(&path)?;
         let failed = |source| ControlError::Io { path: path.clone(), source };
@@ -90,7 +90,9 @@ fn make_room(path: &Path) -> Result<(), ControlError> {
         Err(error) => Err(failed(error)),
         Ok(file) if !file.file_type().is_socket() => Err(ControlError::NotASocket(path.to_path_buf())),
         Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)
+            }
             Err(error) => Err(failed(error)),
             Ok(_) => Err(ControlError::InUse(path.to_path_buf())),
         },

@@ -3,14 +3,13 @@
 
 mod callers;
 mod control_socket;
-mod settings;
 mod workers;
 
 use std::io;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use hastmon_core::config::Config;
+use hastmon_core::config::{Config, Host};
 use hastmon_core::daemon::{Action, Daemon, Input};
 use hastmon_core::time::Instant;
 use tokio::net::TcpListener;
@@ -20,13 +19,13 @@ use tokio::task::LocalSet;
 
 use self::callers::Callers;
 use self::control_socket::ControlSocket;
-use self::settings::{LoadError, Source};
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
+use crate::config_file::{LoadError, Source};
 use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
-use crate::os::{clock, log, process, sysexits};
+use crate::os::{clock, log, process, sysexits, title};
 use crate::resolver::{FRESH_FOR, Resolver};
 use crate::worker::sleep_until;
 
@@ -59,7 +58,9 @@ enum StartError {
     Pidfile(#[from] PidfileError),
     #[error(transparent)]
     Control(#[from] control_socket::ControlError),
-    #[error("Cannot listen on {address}: {source}. Is the address one of this host, and free? See `listen` in hastmon.conf(5).")]
+    #[error(
+        "Cannot listen on {address}: {source}. Is the address one of this host, and free? See `listen` in hastmon.conf(5)."
+    )]
     Listen { address: String, source: io::Error },
     #[error("Cannot go to the background: {0}")]
     Background(io::Error),
@@ -105,11 +106,13 @@ pub fn main(args: &DaemonArgs) -> ExitCode {
 }
 
 fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartError> {
+    title::set_short_name();
     let source = Source::new(&args.common)?;
     let config = source.load()?;
     let limit = process::raise_descriptor_limit()?;
     let pidfile = Pidfile::acquire(&args.pidfile)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
     let run = async {
         let control = ControlSocket::bind(&config.control)?;
         let listener = listen(&config).await?;
@@ -137,8 +140,10 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
 
 async fn listen(config: &Config) -> Result<TcpListener, StartError> {
     let address = &config.listen;
-    let host = (address.host.to_string(), address.port);
-    let listener = TcpListener::bind((host.0.as_str(), host.1)).await;
+    let listener = match &address.host {
+        Host::Ip(ip) => TcpListener::bind((*ip, address.port)).await,
+        Host::Name(name) => TcpListener::bind((name.as_str(), address.port)).await,
+    };
     listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
 }
 

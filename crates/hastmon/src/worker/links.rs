@@ -169,7 +169,10 @@ struct Caller {
 enum Shaken {
     /// The primary asks on the first connection and is answered on the second.
     Connected(TcpStream, TcpStream),
-    Refused { message: String, priority: Option<i32> },
+    Refused {
+        message: String,
+        priority: Option<i32>,
+    },
 }
 
 impl Caller {
@@ -228,7 +231,8 @@ impl Caller {
                 StatusReply::Entries(entries) => entries,
                 StatusReply::Failed(number) => return Err(NetError::Peer(number)),
             };
-            let entry = entries.into_iter().find(|entry| entry.resource == self.resource).ok_or(NetError::Unanswered)?;
+            let entry =
+                entries.into_iter().find(|entry| entry.resource == self.resource).ok_or(NetError::Unanswered)?;
             let status = entry.outcome.map_err(NetError::Peer)?;
             Ok((status.role, status.worker.map_or(State::Unknown, |worker| worker.state)))
         })

@@ -34,7 +34,9 @@ pub(crate) type News = mpsc::Sender<Input>;
 
 /// Whether this process was started as a worker: by its title, which nothing else has.
 pub fn is_worker() -> bool {
-    std::env::args_os().next().is_some_and(|title| title.as_encoded_bytes().starts_with(crate::ipc::TITLE_START.as_bytes()))
+    std::env::args_os()
+        .next()
+        .is_some_and(|title| title.as_encoded_bytes().starts_with(crate::ipc::TITLE_START.as_bytes()))
 }
 
 /// Runs this process as a worker, to its end. The main daemon is at the other end of standard input.
@@ -44,7 +46,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("hastmon: a worker cannot begin: {error}");
-            return ExitCode::from(sysexits::TEMPORARY);
+            return ExitCode::from(sysexits::TEMPFAIL);
         }
     };
     let end = LocalSet::new().block_on(&runtime, Box::pin(run()));
@@ -55,7 +57,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             ::log::error!("a worker cannot go on: {error}");
             log::flush();
-            ExitCode::from(sysexits::TEMPORARY)
+            ExitCode::from(sysexits::TEMPFAIL)
         }
     }
 }
@@ -64,7 +66,12 @@ async fn run() -> io::Result<()> {
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
     let Setup { assignment, node, source, foreground, verbosity, descriptor_limit } = *setup;
-    log::start(foreground, verbosity);
+    log::init(verbosity);
+    if foreground {
+        log::to_stderr_queue()?
+    } else {
+        log::to_syslog()
+    }
     process::set_descriptor_limit(descriptor_limit)?;
 
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);

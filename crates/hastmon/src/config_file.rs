@@ -1,23 +1,23 @@
 //! Where the configuration comes from: the file and the node's name. Reads and checks; changes nothing.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use hastmon_core::config::{self, Config, NodeName, Severity};
+use hastmon_core::config::{self, Config, NodeName};
 
 use crate::cli::Common;
 use crate::os::{host, sysexits};
 
 /// The file and the name of this node.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     path: PathBuf,
     node: NodeName,
 }
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// The file cannot be read.
     #[error("Cannot read the configuration {}: {source}", path.display())]
     Unreadable {
@@ -34,6 +34,9 @@ pub enum LoadError {
         /// The first byte that is no text.
         at: usize,
     },
+    /// The host's name cannot stand in the configuration.
+    #[error("{0:?} cannot be the name of a node; name this one with -n")]
+    Nameless(String),
     /// The file has errors: all of them, with their places, ready to be read.
     #[error("{0}")]
     Faulty(String),
@@ -41,10 +44,10 @@ pub enum LoadError {
 
 impl LoadError {
     /// What the program exits with.
-    pub const fn exit_code(&self) -> u8 {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Unreadable { .. } => sysexits::NOINPUT,
-            Self::NotText { .. } | Self::Faulty(_) => sysexits::CONFIG,
+            Self::NotText { .. } | Self::Nameless(_) | Self::Faulty(_) => sysexits::CONFIG,
         }
     }
 }
@@ -53,39 +56,35 @@ impl Source {
     /// The source that the command line names.
     ///
     /// # Errors
-    /// The current directory is gone, so a relative path means nothing.
-    pub fn new(args: &Common) -> io::Result<Self> {
-        let node = args.node.clone().unwrap_or_else(host::host_name);
-        Ok(Self { path: std::path::absolute(&args.config)?, node: NodeName::new(&node) })
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The current directory is gone, so a relative path means nothing; or the host has no usable name.
+    pub(crate) fn new(args: &Common) -> Result<Self, LoadError> {
+        let name = args.node.clone().unwrap_or_else(host::host_name);
+        let node = NodeName::new(&name).map_err(|_| LoadError::Nameless(name))?;
+        let path = std::path::absolute(&args.config)
+            .map_err(|source| LoadError::Unreadable { path: args.config.clone(), source })?;
+        Ok(Self { path, node })
     }
 
     /// Reads the file and checks it as a whole. Warnings go to the log.
     ///
     /// # Errors
     /// There is no usable configuration.
-    pub fn load(&self) -> Result<Config, LoadError> {
+    pub(crate) fn load(&self) -> Result<Config, LoadError> {
         let path = || self.path.clone();
         let bytes = std::fs::read(&self.path).map_err(|source| LoadError::Unreadable { path: path(), source })?;
         let text = String::from_utf8(bytes)
             .map_err(|error| LoadError::NotText { path: path(), at: error.utf8_error().valid_up_to() })?;
         let outcome = config::load(&text, &self.node);
         let name = self.path.to_string_lossy();
-        let rendered = outcome.diagnostics.iter().map(|diagnostic| (diagnostic.severity, diagnostic.render(&name, &text)));
+        let rendered = outcome.diagnostics.iter().map(|diagnostic| diagnostic.render(&name, &text));
         match outcome.config {
             Some(config) => {
-                for (_, warning) in rendered {
+                for warning in rendered {
                     log::warn!("{}", warning.trim_end());
                 }
                 Ok(config)
             }
-            None => Err(LoadError::Faulty(
-                rendered.map(|(severity, text)| if severity == Severity::Error { text } else { text }).collect(),
-            )),
+            None => Err(LoadError::Faulty(rendered.collect())),
         }
     }
 }
