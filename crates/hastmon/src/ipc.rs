@@ -8,8 +8,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,12 @@ impl Channel {
     /// # Errors
     /// The packet makes no sense: the other side is another version of this program.
     pub(crate) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        decode(self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await)
+        match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
+            Ok((packet, _)) if packet.is_empty() => Ok(None),
+            Ok((packet, descriptors)) => Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -135,15 +140,6 @@ fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too large for a packet between daemon and worker"));
     }
     Ok(packet)
-}
-
-fn decode<T: DeserializeOwned>(received: io::Result<(Vec<u8>, Vec<OwnedFd>)>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    match received {
-        Ok((packet, _)) if packet.is_empty() => Ok(None),
-        Ok((packet, descriptors)) => Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -157,13 +153,17 @@ fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'
 }
 
 fn receive_packet(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut packet = vec![0; MAX_PACKET];
+    // At least as much as the next packet has: room for the largest one would be most of a worker's memory.
+    let waiting = usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(MAX_PACKET);
+    let mut packet = vec![0; waiting.clamp(1, MAX_PACKET)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let received = recvmsg(socket, &mut [IoSliceMut::new(&mut packet)], &mut control, flags)?;
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet between daemon and worker was cut short"));
+    }
     packet.truncate(received.bytes);
-    packet.shrink_to_fit();
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
