@@ -4,7 +4,17 @@
 
 extern crate alloc;
 
+pub mod complaints;
 pub mod config;
+pub mod daemon;
+pub mod event;
+pub mod hooks;
+mod primary;
+pub mod rate_limit;
+mod secondary;
+pub mod supervisor;
 pub mod time;
 pub mod types;
+mod watchdog;
 pub mod wire;
+pub mod worker;

@@ -127,6 +127,9 @@ pub enum Refusal {
     /// No first step is waiting for a second with this token.
     #[error("Token is wrong or no longer valid: begin the handshake anew.")]
     WrongToken,
+    /// Too many handshakes for the resource are half done, or its worker is being started again.
+    #[error("Busy: try again.")]
+    Busy,
     /// The resource has a key here, and the request has no signature.
     #[error("Request is not signed: give both nodes the same key (algorithm and secret).")]
     NotSigned,

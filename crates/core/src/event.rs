@@ -1,0 +1,339 @@
+//! What is worth telling an administrator. One list, so that the log and whatever else tells of events agree.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hooks::{Finished, Hook};
+use crate::time::Duration;
+use crate::types::{Role, State};
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For those who look for a fault.
+    Debug,
+    /// The ordinary course of things.
+    Info,
+    /// Something failed that may mend itself.
+    Warning,
+    /// Somebody should look.
+    Error,
+}
+
+/// Something that happened, for one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The role on this node has changed.
+    RoleChanged {
+        /// The role before.
+        old: Role,
+        /// The role now.
+        new: Role,
+        /// Why.
+        reason: RoleReason,
+    },
+    /// The state of the resource on this node has changed.
+    StateChanged {
+        /// The state before.
+        old: State,
+        /// The state now.
+        new: State,
+    },
+    /// `start` is about to run.
+    Starting {
+        /// Which attempt this is.
+        attempt: u32,
+        /// How many there may be.
+        of: u32,
+    },
+    /// A primary whose resource does not run may not start it yet.
+    StartWaits {
+        /// What for.
+        why: String,
+    },
+    /// A running resource is stopped on the primary, because a remote runs it too.
+    RemoteRunsToo {
+        /// The remote.
+        remote: String,
+        /// What it reports.
+        state: State,
+    },
+    /// The resource may still run here: `stop` did not do its work.
+    MayStillRun,
+    /// The primary gives up its role.
+    GivingUp(GiveUp),
+    /// A hook did not do what was asked.
+    HookFailed(Finished),
+    /// A hook runs for long.
+    HookSlow {
+        /// Which.
+        hook: Hook,
+        /// For how long by now.
+        running_for: Duration,
+    },
+    /// Too many hooks wait: this one will not run.
+    HookDropped(Hook),
+    /// A connection between a primary and a secondary was made.
+    Connected {
+        /// The other side.
+        remote: String,
+    },
+    /// A connection between a primary and a secondary was lost.
+    Disconnected {
+        /// The other side.
+        remote: String,
+        /// Why.
+        why: String,
+    },
+    /// A remote cannot be reached or does not want us; told when the reason changes.
+    Unreachable {
+        /// The other side.
+        remote: String,
+        /// Why.
+        why: String,
+    },
+    /// The watchdog sees no primary that runs the resource, and complains.
+    Complaining {
+        /// How many complaints there were within the interval, this one included.
+        count: u32,
+    },
+    /// A complaint was heard from a watchdog.
+    ComplaintHeard {
+        /// Who complains.
+        from: String,
+        /// How many there were within the interval, this one included.
+        count: u32,
+        /// More than this many count.
+        threshold: u32,
+        /// Why this secondary does not take over, when there are enough of them.
+        stays: Option<StaysSecondary>,
+    },
+    /// A caller asked for something that it may not have, or that makes no sense.
+    CallerRefused {
+        /// Who.
+        caller: String,
+        /// What, and why not.
+        why: String,
+        /// How many such events were not told before this one, because there were too many.
+        left_out: u64,
+    },
+    /// A name of the configuration has no address: who has it is not known here, and cannot be reached.
+    NameUnknown {
+        /// Why.
+        why: String,
+        /// The resources that use it.
+        resources: Vec<String>,
+    },
+    /// This process was not woken for so long that what it knows is out of date.
+    WokeLate {
+        /// How late.
+        by: Duration,
+    },
+    /// The main daemon is gone: the worker ends what it runs.
+    DaemonGone,
+    /// A worker ended although nobody asked it to.
+    WorkerDied {
+        /// How.
+        how: String,
+        /// What follows.
+        then: WorkerNext,
+    },
+    /// A worker process could not be started.
+    WorkerNotStarted {
+        /// Why.
+        why: String,
+    },
+    /// The configuration of the resource changed.
+    Reconfigured {
+        /// Its resource runs a new script: it is stopped with the old one and started with the new one.
+        restart: bool,
+    },
+}
+
+/// What follows the unexpected end of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerNext {
+    /// A new one for the same role, after a pause.
+    Restart,
+    /// The resource goes back to this role.
+    Role(Role),
+}
+
+/// Why a secondary that has heard enough complaints stays what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaysSecondary {
+    /// It has a connection from a primary.
+    Connected,
+    /// Its own starts have failed lately: the time that is left to wait.
+    HoldsOff(Duration),
+    /// It has not yet finished what its role before asked of it.
+    Changing,
+}
+
+/// Why a primary gives up its role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GiveUp {
+    /// The resource does not run after this many attempts to start it.
+    StartsFailed(u32),
+    /// No remote was connected and nobody polled for this long.
+    Isolated(Duration),
+    /// A remote is primary, too, and has the better priority.
+    Outranked {
+        /// The remote.
+        remote: String,
+        /// Its priority.
+        theirs: i32,
+        /// Ours.
+        ours: i32,
+    },
+}
+
+/// Why a role changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleReason {
+    /// `role_on_start` says so.
+    Start,
+    /// `hastmonctl role`, or who asked over the network.
+    Operator(String),
+    /// Complaints, and no connection from a primary.
+    Takeover {
+        /// How many complaints.
+        complaints: u32,
+    },
+    /// The primary gave up.
+    GaveUp(GiveUp),
+    /// Another primary with a priority at least as good has called.
+    Yields {
+        /// Who.
+        to: String,
+        /// Its priority.
+        theirs: i32,
+        /// Ours.
+        ours: i32,
+    },
+    /// The worker ended in a way that is not to be repeated.
+    WorkerFailed,
+}
+
+impl Event {
+    /// How much it matters.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::MayStillRun => Level::Error,
+            Self::GivingUp(_)
+            | Self::HookFailed(_)
+            | Self::HookSlow { .. }
+            | Self::HookDropped(_)
+            | Self::RemoteRunsToo { .. }
+            | Self::Disconnected { .. }
+            | Self::Unreachable { .. }
+            | Self::Complaining { .. }
+            | Self::ComplaintHeard { .. }
+            | Self::CallerRefused { .. }
+            | Self::NameUnknown { .. }
+            | Self::WokeLate { .. }
+            | Self::DaemonGone
+            | Self::WorkerDied { .. }
+            | Self::WorkerNotStarted { .. } => Level::Warning,
+            Self::RoleChanged { .. }
+            | Self::StateChanged { .. }
+            | Self::Starting { .. }
+            | Self::StartWaits { .. }
+            | Self::Connected { .. }
+            | Self::Reconfigured { .. } => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RoleChanged { old, new, reason } => write!(f, "role changed from {old} to {new}: {reason}"),
+            Self::StateChanged { old, new } => write!(f, "state changed from {old} to {new}"),
+            Self::Starting { attempt, of } => write!(f, "starting the resource (attempt {attempt} of {of})"),
+            Self::StartWaits { why } => write!(f, "not started yet: {why}"),
+            Self::RemoteRunsToo { remote, state } => {
+                write!(f, "{remote} reports {state}: stopping the resource here, so that it does not run twice")
+            }
+            Self::MayStillRun => f.write_str("stop did not work: the resource MAY STILL RUN on this node"),
+            Self::GivingUp(why) => write!(f, "giving up the role primary: {why}"),
+            Self::HookFailed(Finished { hook, outcome, took }) => write!(f, "{hook}: {outcome} (after {took:.1?})"),
+            Self::HookSlow { hook, running_for } => write!(f, "{hook} has been running for {running_for:?}"),
+            Self::HookDropped(hook) => write!(f, "{hook} is not called: too many calls of the script wait already"),
+            Self::Connected { remote } => write!(f, "connected to {remote}"),
+            Self::Disconnected { remote, why } => write!(f, "connection to {remote} lost: {why}"),
+            Self::Unreachable { remote, why } => write!(f, "no connection to {remote}: {why}"),
+            Self::Complaining { count } => {
+                write!(f, "no primary runs the resource: complaining to the secondaries (complaint {count})")
+            }
+            Self::ComplaintHeard { from, count, threshold, stays } => {
+                write!(f, "complaint from {from}: {count} by now, more than {threshold} count")?;
+                stays.map_or(Ok(()), |why| write!(f, "; staying secondary: {why}"))
+            }
+            Self::CallerRefused { caller, why, left_out } => {
+                write!(f, "refused {caller}: {why}")?;
+                if *left_out > 0 {
+                    write!(f, " ({left_out} more refusals were not logged)")?;
+                }
+                Ok(())
+            }
+            Self::NameUnknown { why, resources } => {
+                let resources = if resources.is_empty() { "all".to_string() } else { resources.join(", ") };
+                write!(f, "{why} (needed for: {resources}; trying again)")
+            }
+            Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
+            Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),
+            Self::WorkerDied { how, then } => match then {
+                WorkerNext::Restart => write!(f, "worker {how}; starting a new one"),
+                WorkerNext::Role(role) => write!(f, "worker {how}; going back to the role {role}"),
+            },
+            Self::WorkerNotStarted { why } => write!(f, "cannot start a worker process, trying again: {why}"),
+            Self::Reconfigured { restart: false } => f.write_str("configuration changed"),
+            Self::Reconfigured { restart: true } => f.write_str("configuration changed: restarting with the new exec"),
+        }
+    }
+}
+
+impl fmt::Display for StaysSecondary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("a primary is connected"),
+            Self::HoldsOff(left) => write!(f, "its own starts failed, holding off for another {left:.0?}"),
+            Self::Changing => f.write_str("the change to this role is not finished"),
+        }
+    }
+}
+
+impl fmt::Display for GiveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartsFailed(attempts) => {
+                write!(f, "the resource does not run after {attempts} attempts to start it")
+            }
+            Self::Isolated(span) => write!(f, "no remote was connected and nobody polled for {span:.1?}"),
+            Self::Outranked { remote, theirs, ours } => {
+                write!(f, "{remote} is primary with priority {theirs}, better than {ours} here")
+            }
+        }
+    }
+}
+
+impl fmt::Display for RoleReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("role_on_start"),
+            Self::Operator(who) => write!(f, "asked by {who}"),
+            Self::Takeover { complaints } => {
+                write!(f, "taking over: no connection from a primary and {complaints} complaints")
+            }
+            Self::GaveUp(why) => write!(f, "gave up: {why}"),
+            Self::Yields { to, theirs, ours } => {
+                write!(f, "yielding to the primary {to}, whose priority {theirs} is not worse than {ours} here")
+            }
+            Self::WorkerFailed => f.write_str("the worker failed"),
+        }
+    }
+}

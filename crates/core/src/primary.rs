@@ -1,0 +1,408 @@
+//! The primary: when to start, when to stop again, when to give the role up.
+//!
+//! At every heartbeat it asks `status` and tells the secondaries its state. It starts only when no connected remote runs the
+//! resource; it gives up when starting does not help, when a better primary is there, and when nobody hears it.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::config::Address;
+use crate::event::{Event, GiveUp};
+use crate::hooks::{Finished, Hook};
+use crate::time::{Duration, Instant};
+use crate::types::State;
+use crate::worker::{Action, Base, LinkEvent, LinkId, RemoteReport, answer_of};
+
+#[derive(Debug)]
+pub(crate) struct Primary {
+    since: Instant,
+    next_heartbeat: Instant,
+    remotes: Vec<Remote>,
+    /// When a remote was connected or somebody polled, last.
+    last_contact: Instant,
+    /// The last `status` found that the resource does not run; it is to be started as soon as that is allowed.
+    wants_start: bool,
+    /// `start` has ended and the `status` that follows it at once has not: that one counts no attempt.
+    just_started: bool,
+    /// What the start waits for, as told to the administrator.
+    told_wait: Option<String>,
+    outranked: Option<GiveUp>,
+}
+
+#[derive(Debug)]
+struct Remote {
+    address: Address,
+    link: Link,
+    /// The result of the first attempt to connect need not be waited for, or is known.
+    tried: bool,
+    /// Why there is no connection, as told to the administrator.
+    told: Option<String>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Down,
+    Connecting(LinkId),
+    Up(Session),
+}
+
+#[derive(Debug)]
+struct Session {
+    id: LinkId,
+    seq: u64,
+    last_answer: Instant,
+    /// Since when a heartbeat has been waiting for its answer.
+    waits_since: Option<Instant>,
+    answers: u32,
+    state: State,
+}
+
+impl Session {
+    /// A secondary answers "unknown" until its first `status` has ended. It gets one more heartbeat for that;
+    /// one whose script never gives an answer must not keep the service down.
+    fn is_settled(&self) -> bool {
+        self.answers >= 2 || (self.answers == 1 && self.state != State::Unknown)
+    }
+}
+
+impl Remote {
+    const fn new(address: Address) -> Self {
+        Self { address, link: Link::Down, tried: false, told: None }
+    }
+
+    fn is(&self, link: LinkId) -> bool {
+        match &self.link {
+            Link::Down => false,
+            Link::Connecting(id) => *id == link,
+            Link::Up(session) => session.id == link,
+        }
+    }
+
+    const fn session(&self) -> Option<&Session> {
+        match &self.link {
+            Link::Up(session) => Some(session),
+            Link::Down | Link::Connecting(_) => None,
+        }
+    }
+}
+
+impl Primary {
+    /// `replaces` is the remote whose failure made this node primary: it is not waited for.
+    pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>) -> Self {
+        let mut remotes: Vec<Remote> = base.resource.remotes.iter().cloned().map(Remote::new).collect();
+        for remote in &mut remotes {
+            remote.tried = replaces == Some(&remote.address);
+        }
+        Self {
+            since: now,
+            next_heartbeat: now,
+            remotes,
+            last_contact: now,
+            wants_start: false,
+            just_started: false,
+            told_wait: None,
+            outranked: None,
+        }
+    }
+
+    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
+        let silence = self.expects_contact(base).then(|| self.last_contact + silence_limit(base));
+        let answers = self.remotes.iter().filter_map(Remote::session).filter_map(|session| session.waits_since);
+        let answer = answers.min().map(|since| since + base.resource.timeout);
+        [Some(self.next_heartbeat), silence, answer].into_iter().flatten().min().unwrap_or(self.next_heartbeat)
+    }
+
+    pub(crate) fn on_polled(&mut self, now: Instant) {
+        self.last_contact = now;
+    }
+
+    /// What depends on the time alone; says when the role is to be given up.
+    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+        self.note_contact(now, base);
+        if let Some(give_up) = self.outranked.take() {
+            return Some(give_up);
+        }
+        let silence = now.since(self.last_contact);
+        if self.expects_contact(base) && silence >= silence_limit(base) {
+            return Some(GiveUp::Isolated(silence));
+        }
+        self.drop_silent(now, base);
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
+            self.beat(now, base);
+        }
+        self.start_if_allowed(now, base)
+    }
+
+    pub(crate) fn on_finished(&mut self, now: Instant, base: &mut Base, finished: &Finished) {
+        match finished.hook {
+            Hook::Start => {
+                self.just_started = true;
+                base.call(now, Hook::Status, "start has ended");
+            }
+            Hook::Stop => {
+                let stopped = finished.outcome.is_success();
+                base.set_state(if stopped { State::Stopped } else { State::Failed });
+                if !stopped {
+                    base.event(Event::MayStillRun);
+                }
+                base.call(now, Hook::Status, "stop has ended");
+            }
+            Hook::Status => self.on_status(base, answer_of(&finished.outcome)),
+            Hook::Connect | Hook::Disconnect | Hook::Complain | Hook::Role { .. } => {}
+        }
+    }
+
+    fn on_status(&mut self, base: &mut Base, answer: State) {
+        let just_started = core::mem::take(&mut self.just_started);
+        if answer == State::Run {
+            base.attempts = 0;
+            base.set_state(State::Run);
+        } else if !just_started {
+            // A stop that failed and a status that knows nothing: it may still run.
+            if base.state != State::Failed || answer == State::Stopped {
+                base.set_state(answer);
+            }
+        }
+        self.wants_start = answer != State::Run && !just_started;
+    }
+
+    pub(crate) fn on_link(&mut self, now: Instant, base: &mut Base, link: LinkId, event: LinkEvent) {
+        let Some(remote) = self.remotes.iter_mut().find(|remote| remote.is(link)) else { return };
+        match event {
+            LinkEvent::Up => {
+                let mut session = Session {
+                    id: link,
+                    seq: 0,
+                    last_answer: now,
+                    waits_since: None,
+                    answers: 0,
+                    state: State::Unknown,
+                };
+                session.send_heartbeat(now, base);
+                remote.link = Link::Up(session);
+                remote.tried = true;
+                remote.told = None;
+                let name = remote.address.to_string();
+                base.event(Event::Connected { remote: name });
+                base.call(now, Hook::Connect, "connected to a secondary");
+            }
+            LinkEvent::Answer { seq, state } => {
+                remote.on_answer(now, base, seq, state);
+                self.stop_if_remote_runs(now, base);
+            }
+            LinkEvent::Refused { message, priority } => {
+                let ours = base.resource.priority;
+                if let Some(theirs) = priority.filter(|theirs| *theirs < ours) {
+                    self.outranked = Some(GiveUp::Outranked { remote: remote.address.to_string(), theirs, ours });
+                }
+                remote.lose(now, base, format!("refused: {message}"));
+            }
+            LinkEvent::Failed(why) => remote.lose(now, base, why),
+        }
+    }
+
+    /// New settings: connections to remotes that stay are kept.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+        let mut old = core::mem::take(&mut self.remotes);
+        for address in base.resource.remotes.clone() {
+            let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
+            self.remotes.push(kept.unwrap_or_else(|| Remote::new(address)));
+        }
+        for mut remote in old {
+            remote.close(now, base, true);
+        }
+        self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
+    }
+
+    pub(crate) fn close_all(&mut self, now: Instant, base: &mut Base, tell_script: bool) {
+        for remote in &mut self.remotes {
+            remote.close(now, base, tell_script);
+        }
+    }
+
+    pub(crate) fn remotes(&self) -> Vec<RemoteReport> {
+        self.remotes.iter().map(|remote| RemoteReport::Connected(remote.session().is_some())).collect()
+    }
+
+    /// Whether silence means something: with nobody to talk to it does not.
+    fn expects_contact(&self, base: &Base) -> bool {
+        !self.remotes.is_empty() || !base.resource.friends.is_empty()
+    }
+
+    /// A connection counts while its answers are recent: after this process was frozen, what it believes of its connections is old.
+    fn note_contact(&mut self, now: Instant, base: &Base) {
+        let recent = base.resource.timeout.min(silence_limit(base));
+        if self.remotes.iter().filter_map(Remote::session).any(|session| now.since(session.last_answer) < recent) {
+            self.last_contact = now;
+        }
+    }
+
+    fn drop_silent(&mut self, now: Instant, base: &mut Base) {
+        let timeout = base.resource.timeout;
+        for remote in &mut self.remotes {
+            let waits_since = remote.session().and_then(|session| session.waits_since);
+            if waits_since.is_some_and(|since| now.since(since) >= timeout) {
+                let link = remote.session().map(|session| session.id);
+                remote.lose(now, base, format!("no answer for {timeout:?}"));
+                link.into_iter().for_each(|link| base.act(Action::Disconnect(link)));
+            }
+        }
+    }
+
+    fn beat(&mut self, now: Instant, base: &mut Base) {
+        for remote in &mut self.remotes {
+            match &mut remote.link {
+                Link::Up(session) => session.send_heartbeat(now, base),
+                Link::Connecting(_) => {}
+                Link::Down => {
+                    let link = base.new_link();
+                    remote.link = Link::Connecting(link);
+                    base.act(Action::Connect(link, remote.address.clone()));
+                }
+            }
+        }
+        if !is_busy(base) {
+            base.call(now, Hook::Status, "heartbeat");
+        }
+        self.stop_if_remote_runs(now, base);
+    }
+
+    fn stop_if_remote_runs(&mut self, now: Instant, base: &mut Base) {
+        if !matches!(base.state, State::Run | State::Starting | State::Failed) || base.is_calling(Hook::Stop) {
+            return;
+        }
+        if let Some((remote, state)) = self.running_remote() {
+            base.event(Event::RemoteRunsToo { remote: remote.clone(), state });
+            self.wants_start = false;
+            self.just_started = false;
+            base.stop_now(now, format!("{remote} reports {state}"));
+        }
+    }
+
+    fn start_if_allowed(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+        if !self.wants_start || is_busy(base) {
+            return None;
+        }
+        let wait = self.why_not_start(now, base);
+        if wait != self.told_wait {
+            if let Some(why) = wait.clone() {
+                base.event(Event::StartWaits { why });
+            }
+            self.told_wait.clone_from(&wait);
+        }
+        if wait.is_some() {
+            return None;
+        }
+        self.wants_start = false;
+        let limit = base.resource.attempts;
+        if base.attempts >= limit {
+            return Some(GiveUp::StartsFailed(base.attempts));
+        }
+        base.attempts += 1;
+        let attempt = base.attempts;
+        base.event(Event::Starting { attempt, of: limit });
+        base.set_state(State::Starting);
+        base.call(now, Hook::Start, format!("attempt {attempt} of {limit}"));
+        None
+    }
+
+    fn why_not_start(&self, now: Instant, base: &Base) -> Option<String> {
+        if let Some((remote, state)) = self.running_remote() {
+            return Some(format!("{remote} reports {state}"));
+        }
+        let patience = base.resource.timeout * 2;
+        let open = self.remotes.iter().find(|remote| match &remote.link {
+            Link::Up(session) => !session.is_settled(),
+            Link::Down | Link::Connecting(_) => !remote.tried,
+        })?;
+        // The caller bounds each attempt to connect by `timeout`, and silence on a connection is bounded as well.
+        (now.since(self.since) < patience || open.session().is_some())
+            .then(|| format!("waiting to hear from {} that it does not run there", open.address))
+    }
+
+    fn running_remote(&self) -> Option<(String, State)> {
+        let runs = |state| matches!(state, State::Run | State::Starting | State::Stopping);
+        self.remotes.iter().find_map(|remote| {
+            remote.session().filter(|session| runs(session.state)).map(|s| (remote.address.to_string(), s.state))
+        })
+    }
+}
+
+impl Session {
+    fn send_heartbeat(&mut self, now: Instant, base: &mut Base) {
+        self.seq += 1;
+        self.waits_since.get_or_insert(now);
+        base.act(Action::SendHeartbeat { link: self.id, state: base.state, seq: self.seq });
+    }
+}
+
+impl Remote {
+    fn on_answer(&mut self, now: Instant, base: &mut Base, seq: u64, state: Result<State, i16>) {
+        let Link::Up(session) = &mut self.link else { return };
+        match state {
+            Ok(_) if seq > session.seq => {
+                let id = session.id;
+                let asked = session.seq;
+                self.lose(now, base, format!("it answered heartbeat {seq}, but only {asked} were sent"));
+                base.act(Action::Disconnect(id));
+            }
+            Ok(state) => {
+                session.state = state;
+                session.answers = session.answers.saturating_add(1);
+                session.last_answer = now;
+                session.waits_since = None;
+            }
+            Err(number) => {
+                let id = session.id;
+                self.lose(now, base, format!("it answered with error {number}"));
+                base.act(Action::Disconnect(id));
+            }
+        }
+    }
+
+    /// The connection, or the attempt to make it, has come to nothing.
+    fn lose(&mut self, now: Instant, base: &mut Base, why: String) {
+        let was_up = self.session().is_some();
+        self.link = Link::Down;
+        self.tried = true;
+        let remote = self.address.to_string();
+        if was_up {
+            base.event(Event::Disconnected { remote, why });
+            base.call(now, Hook::Disconnect, "connection to a secondary lost");
+        } else if self.told.as_ref() != Some(&why) {
+            self.told = Some(why.clone());
+            base.event(Event::Unreachable { remote, why });
+        }
+    }
+
+    fn close(&mut self, now: Instant, base: &mut Base, tell_script: bool) {
+        match core::mem::replace(&mut self.link, Link::Down) {
+            Link::Down => {}
+            Link::Connecting(id) => base.act(Action::Disconnect(id)),
+            Link::Up(session) => {
+                base.act(Action::Disconnect(session.id));
+                if tell_script {
+                    base.call(now, Hook::Disconnect, "connection to a secondary closed");
+                }
+            }
+        }
+    }
+}
+
+/// How long a primary goes on when nobody hears it (hastmon 0.3: complaint_count × heartbeat_interval).
+fn silence_limit(base: &Base) -> Duration {
+    base.heartbeat() * base.resource.complaint_count.max(1)
+}
+
+/// Something is under way whose end will tell more.
+fn is_busy(base: &Base) -> bool {
+    [Hook::Start, Hook::Stop, Hook::Status].into_iter().any(|hook| base.is_calling(hook))
+}
+
+/// The heartbeat after the one that was due: on the same grid, and in the future, however late this one is.
+pub(crate) fn next_beat(due: Instant, now: Instant, interval: Duration) -> Instant {
+    let next = due + interval;
+    if next > now { next } else { now + interval }
+}

@@ -1,0 +1,146 @@
+//! The secondary: makes sure that the resource does not run here, and tells a primary that asks.
+//! Whether it takes over is decided in the main daemon ([`crate::resource`]), which hears the complaints.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::config::Resource;
+use crate::event::{Event, GiveUp};
+use crate::hooks::{Finished, Hook};
+use crate::primary::next_beat;
+use crate::time::{Duration, Instant};
+use crate::types::State;
+use crate::worker::{Action, Base, LinkId, RemoteReport, answer_of};
+
+#[derive(Debug)]
+pub(crate) struct Secondary {
+    next_heartbeat: Instant,
+    served: Option<Served>,
+    /// The `status` under way checks the work of a `stop`, which claimed success or not.
+    confirms: Option<bool>,
+    /// What `status` said after the last `stop`, when that was not "stopped".
+    left_by_stop: Option<State>,
+}
+
+#[derive(Debug)]
+struct Served {
+    link: LinkId,
+    from: String,
+    last_heard: Instant,
+}
+
+impl Secondary {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { next_heartbeat: now, served: None, confirms: None, left_by_stop: None }
+    }
+
+    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
+        let silence = self.served.as_ref().map(|served| served.last_heard + silence_limit(base));
+        silence.map_or(self.next_heartbeat, |silence| silence.min(self.next_heartbeat))
+    }
+
+    pub(crate) fn remotes(&self, resource: &Resource) -> Vec<RemoteReport> {
+        let connected = |address: &str| self.served.as_ref().is_some_and(|served| served.from == address);
+        resource.remotes.iter().map(|remote| RemoteReport::Connected(connected(&remote.to_string()))).collect()
+    }
+
+    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+        let limit = silence_limit(base);
+        if let Some(served) = self.served.take_if(|served| now.since(served.last_heard) >= limit) {
+            Self::lost(now, base, served, format!("no heartbeat for {limit:?}"));
+        }
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
+            if !base.is_calling(Hook::Status) && !base.is_calling(Hook::Stop) {
+                base.call(now, Hook::Status, "heartbeat");
+            }
+        }
+        None
+    }
+
+    pub(crate) fn on_finished(&mut self, now: Instant, base: &mut Base, finished: &Finished) {
+        match finished.hook {
+            // Whatever `stop` says of itself, `status` tells what came of it.
+            Hook::Stop => {
+                self.confirms = Some(finished.outcome.is_success());
+                base.call(now, Hook::Status, "stop has ended");
+            }
+            Hook::Status => {
+                let found = answer_of(&finished.outcome);
+                match self.confirms.take() {
+                    _ if found == State::Stopped => {
+                        self.left_by_stop = None;
+                        base.set_state(State::Stopped);
+                    }
+                    Some(stop_succeeded) => self.after_stop(base, stop_succeeded, found),
+                    None => self.stop(now, base, found),
+                }
+            }
+            Hook::Start | Hook::Connect | Hook::Disconnect | Hook::Complain | Hook::Role { .. } => {}
+        }
+    }
+
+    fn stop(&mut self, now: Instant, base: &mut Base, found: State) {
+        // What the last `stop` left as it was is stopped again at every heartbeat; its state stays the same meanwhile.
+        if self.left_by_stop != Some(found) {
+            base.set_state(found);
+            base.set_state(State::Stopping);
+        }
+        base.call(now, Hook::Stop, "a secondary does not run the resource");
+    }
+
+    /// A script that knows no "stopped" is believed when its `stop` succeeds; one that says "runs" is believed, too.
+    fn after_stop(&mut self, base: &mut Base, stop_succeeded: bool, found: State) {
+        let may_run = !stop_succeeded || found == State::Run;
+        let state = if may_run { State::Failed } else { State::Unknown };
+        if may_run && base.state != State::Failed {
+            base.event(Event::MayStillRun);
+        }
+        base.set_state(state);
+        self.left_by_stop = Some(found);
+    }
+
+    pub(crate) fn on_connected(&mut self, now: Instant, base: &mut Base, link: LinkId, from: String) {
+        if let Some(old) = self.served.take() {
+            Self::lost(now, base, old, "a newer connection takes its place".to_string());
+        }
+        base.event(Event::Connected { remote: from.clone() });
+        self.served = Some(Served { link, from, last_heard: now });
+        base.call(now, Hook::Connect, "a primary has connected");
+    }
+
+    pub(crate) fn on_heartbeat(&mut self, now: Instant, base: &mut Base, link: LinkId, seq: u64) {
+        if let Some(served) = self.served.as_mut().filter(|served| served.link == link) {
+            served.last_heard = now;
+            base.act(Action::AnswerHeartbeat { link, seq, state: base.state });
+        }
+    }
+
+    pub(crate) fn on_lost(&mut self, now: Instant, base: &mut Base, link: LinkId, why: String) {
+        if let Some(served) = self.served.take_if(|served| served.link == link) {
+            Self::lost(now, base, served, why);
+        }
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, base: &mut Base, tell_script: bool) {
+        if let Some(served) = self.served.take() {
+            base.act(Action::Disconnect(served.link));
+            if tell_script {
+                base.call(now, Hook::Disconnect, "connection from the primary closed");
+            }
+        }
+    }
+
+    fn lost(now: Instant, base: &mut Base, served: Served, why: String) {
+        base.act(Action::Disconnect(served.link));
+        base.act(Action::PrimaryGone(served.link));
+        base.event(Event::Disconnected { remote: served.from, why });
+        base.call(now, Hook::Disconnect, "connection from the primary lost");
+    }
+}
+
+/// Two heartbeats without a word from the primary, and the connection counts as lost (as in hastmon 0.3).
+fn silence_limit(base: &Base) -> Duration {
+    base.heartbeat() * 2
+}

@@ -1,0 +1,145 @@
+//! The watchdog: polls everybody at every heartbeat, and complains to the secondaries when no primary runs the resource.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::complaints::Complaints;
+use crate::config::{Address, Resource};
+use crate::event::{Event, GiveUp};
+use crate::hooks::Hook;
+use crate::primary::next_beat;
+use crate::time::Instant;
+use crate::types::{Role, State};
+use crate::worker::{Action, Base, LinkId, RemoteReport};
+
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    next_heartbeat: Instant,
+    remotes: Vec<Polled>,
+    /// A round of polls is under way that no judgement has ended yet.
+    round_open: bool,
+    complaints: Complaints,
+}
+
+#[derive(Debug)]
+struct Polled {
+    address: Address,
+    poll: Option<LinkId>,
+    /// What it answered last; `None` when it did not.
+    known: Option<(Role, State)>,
+    /// It has answered since the last judgement.
+    fresh: bool,
+    told: Option<String>,
+}
+
+impl Polled {
+    const fn new(address: Address) -> Self {
+        Self { address, poll: None, known: None, fresh: false, told: None }
+    }
+
+    fn runs(&self) -> bool {
+        self.fresh && self.known == Some((Role::Primary, State::Run))
+    }
+}
+
+impl Watchdog {
+    pub(crate) fn new(now: Instant, base: &Base) -> Self {
+        let remotes = base.resource.remotes.iter().cloned().map(Polled::new).collect();
+        Self { next_heartbeat: now, remotes, round_open: false, complaints: Complaints::default() }
+    }
+
+    pub(crate) const fn next_deadline(&self) -> Instant {
+        self.next_heartbeat
+    }
+
+    /// At a heartbeat, who has not answered by now counts as silent: the settings promise a takeover in heartbeats, not in time-outs.
+    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+        if now < self.next_heartbeat {
+            return None;
+        }
+        let late = now.since(self.next_heartbeat);
+        if late > base.heartbeat() / 2 {
+            // The silence may be mine: begin anew instead of complaining.
+            base.event(Event::WokeLate { by: late });
+        } else if self.round_open {
+            self.judge(now, base);
+        }
+        self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
+        self.round_open = true;
+        for remote in &mut self.remotes {
+            remote.fresh = false;
+            if remote.poll.is_none() {
+                let poll = base.new_link();
+                remote.poll = Some(poll);
+                base.act(Action::Poll(poll, remote.address.clone()));
+            }
+        }
+        None
+    }
+
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Instant,
+        base: &mut Base,
+        link: LinkId,
+        answer: Result<(Role, State), String>,
+    ) {
+        let Some(remote) = self.remotes.iter_mut().find(|remote| remote.poll == Some(link)) else { return };
+        remote.poll = None;
+        match answer {
+            Ok(known) => {
+                remote.known = Some(known);
+                remote.fresh = true;
+                remote.told = None;
+            }
+            Err(why) => {
+                remote.known = None;
+                if remote.told.as_ref() != Some(&why) {
+                    remote.told = Some(why.clone());
+                    let remote = alloc::string::ToString::to_string(&remote.address);
+                    base.event(Event::Unreachable { remote, why });
+                }
+            }
+        }
+        if self.round_open && self.remotes.iter().all(|remote| remote.poll.is_none()) {
+            self.judge(now, base);
+        }
+    }
+
+    /// Ends a round: is there a primary that runs the resource? If not, complain.
+    fn judge(&mut self, now: Instant, base: &mut Base) {
+        self.round_open = false;
+        let runs = self.remotes.iter().any(Polled::runs);
+        base.set_state(if runs { State::Run } else { State::Unknown });
+        if runs {
+            return;
+        }
+        self.complaints.add(now);
+        let count = self.complaints.within(now, base.resource.complaint_interval);
+        base.event(Event::Complaining { count });
+        base.call(now, Hook::Complain, "no primary runs the resource");
+        for remote in self.remotes.iter().filter(|remote| matches!(remote.known, Some((Role::Secondary, _)))) {
+            base.act(Action::Complain(remote.address.clone()));
+        }
+    }
+
+    pub(crate) fn reconfigure(&mut self, base: &Base) {
+        let mut old = core::mem::take(&mut self.remotes);
+        for address in base.resource.remotes.clone() {
+            let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
+            self.remotes.push(kept.unwrap_or_else(|| Polled::new(address)));
+        }
+    }
+
+    pub(crate) fn remotes(&self) -> Vec<RemoteReport> {
+        let report = |remote: &Polled| match remote.known {
+            Some((role, state)) => RemoteReport::Polled(Some(role), state),
+            None => RemoteReport::Polled(None, State::Unknown),
+        };
+        self.remotes.iter().map(report).collect()
+    }
+
+    pub(crate) fn complaints(&self, now: Instant, resource: &Resource) -> u32 {
+        self.complaints.within(now, resource.complaint_interval)
+    }
+}

@@ -1,0 +1,588 @@
+//! One worker: the role of one resource on this node, with the queue of its hooks.
+//!
+//! This page is the vocabulary between the worker's decisions and its process: [`Input`]s with the time go in, [`Action`]s come
+//! out. What the roles decide stands in [`primary`](crate::primary), [`secondary`](crate::secondary) and
+//! [`watchdog`](crate::watchdog); this file keeps what they share: state, hooks, the report, and how a worker ends.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Address, Resource};
+use crate::event::{Event, GiveUp};
+use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
+use crate::primary::Primary;
+use crate::secondary::Secondary;
+use crate::time::{Duration, Instant};
+use crate::types::{Role, State};
+use crate::watchdog::Watchdog;
+
+/// A worker that ends calls `stop` at most this often when it fails: after that somebody must look.
+const LAST_STOP_TRIES: u32 = 3;
+
+/// Names one attempt to connect, and the connection that comes of it; never used twice within a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LinkId(pub u64);
+
+/// What the main daemon tells a worker first: all that it needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The resource, as configured for this node.
+    pub resource: Resource,
+    /// The role to play.
+    pub role: Role,
+    /// The role before, when the script has not been told of the change yet.
+    pub changed_from: Option<Role>,
+    /// The remote that is expected to be dead, because its failure is why this node takes over.
+    pub replaces: Option<Address>,
+}
+
+/// What the main daemon tells a worker later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// End: stop what runs here, close the connections, go.
+    End {
+        /// Why, for the environment of `stop`.
+        reason: String,
+    },
+    /// A watchdog has polled this node for the resource.
+    Polled,
+    /// A complaint has been heard: tell the script.
+    Complaint,
+    /// New settings; `exec` is as before.
+    Reconfigure(Box<Resource>),
+}
+
+/// What happens to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A deadline has passed.
+    Timer,
+    /// The main daemon has spoken.
+    Order(Order),
+    /// The main daemon is gone.
+    DaemonGone,
+    /// The process of a hook has ended.
+    HookExited {
+        /// Which call.
+        id: u64,
+        /// How.
+        exit: Exit,
+    },
+    /// Primary: news from a connection to a secondary.
+    Link(LinkId, LinkEvent),
+    /// Secondary: a primary has connected.
+    PrimaryConnected {
+        /// The connection.
+        link: LinkId,
+        /// The primary's address.
+        from: String,
+    },
+    /// Secondary: the primary asks for the state here.
+    Heartbeat {
+        /// On this connection.
+        link: LinkId,
+        /// The number of the question.
+        seq: u64,
+    },
+    /// Secondary: the connection from the primary is gone.
+    PrimaryLost {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        why: String,
+    },
+    /// Watchdog: a poll was answered, or why not.
+    Polled {
+        /// Which poll.
+        link: LinkId,
+        /// What the remote is and how its resource does.
+        answer: Result<(Role, State), String>,
+    },
+}
+
+/// News from a primary's connection to a secondary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// Both handshakes are done.
+    Up,
+    /// The remote does not want us.
+    Refused {
+        /// In its words.
+        message: String,
+        /// Its priority, when it is a primary with a better one.
+        priority: Option<i32>,
+    },
+    /// The remote answered a heartbeat: with the state there, or with an error number.
+    Answer {
+        /// The number of the heartbeat.
+        seq: u64,
+        /// The state, or an error number.
+        state: Result<State, i16>,
+    },
+    /// It could not be made, or is gone.
+    Failed(String),
+}
+
+/// What a worker's process shall do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start the script; tell of its end with [`Input::HookExited`].
+    RunHook(Call),
+    /// Send TERM to the process group of a call.
+    TerminateHook(u64),
+    /// Send KILL to the process group of a call.
+    KillHook(u64),
+    /// Connect to a secondary, with both steps of the handshake, all within the resource's `timeout`.
+    Connect(LinkId, Address),
+    /// Send a heartbeat over a connection that is up.
+    SendHeartbeat {
+        /// The connection.
+        link: LinkId,
+        /// The state here.
+        state: State,
+        /// The number of the heartbeat.
+        seq: u64,
+    },
+    /// Secondary: answer a heartbeat.
+    AnswerHeartbeat {
+        /// The connection.
+        link: LinkId,
+        /// The number of the question.
+        seq: u64,
+        /// The state here.
+        state: State,
+    },
+    /// Close a connection, or give up making it.
+    Disconnect(LinkId),
+    /// Watchdog: ask a remote for role and state, within the resource's `timeout`.
+    Poll(LinkId, Address),
+    /// Watchdog: complain to a remote. No answer is expected.
+    Complain(Address),
+    /// Secondary: the connection from the primary is gone; the main daemon shall know.
+    PrimaryGone(LinkId),
+    /// The report for `status` has changed.
+    Report(Report),
+    /// Tell the administrator.
+    Event(Event),
+    /// All is done: tell the main daemon and end the process.
+    Exit(Farewell),
+}
+
+/// What a worker knows, for `status` here and for polls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The state of the resource here; for a watchdog, of the resource as a whole.
+    pub state: State,
+    /// Attempts to start it since it last ran.
+    pub attempts: u32,
+    /// The remotes, in the order of the configuration.
+    pub remotes: Vec<RemoteReport>,
+    /// Watchdog: its own complaints within the interval.
+    pub complaints: u32,
+}
+
+/// What a worker knows of a remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RemoteReport {
+    /// Primary and secondary: whether there is a connection.
+    Connected(bool),
+    /// Watchdog: what the last poll said.
+    Polled(Option<Role>, State),
+}
+
+/// The last word of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Farewell {
+    /// It was told to end.
+    AsOrdered,
+    /// It gave up its role.
+    GaveUp(GiveUp),
+}
+
+/// The role machine and what the roles share.
+#[derive(Debug)]
+pub struct Worker {
+    base: Base,
+    duty: Duty,
+}
+
+#[derive(Debug)]
+enum Duty {
+    /// Only tells the script of the change to init.
+    Init,
+    Primary(Primary),
+    Secondary(Secondary),
+    Watchdog(Watchdog),
+}
+
+impl Worker {
+    /// A worker that takes up its role.
+    pub fn new(now: Instant, assignment: Assignment) -> (Self, Vec<Action>) {
+        let Assignment { resource, role, changed_from, replaces } = assignment;
+        let hooks = HookQueue::new(Limits::of(&resource));
+        let mut base = Base {
+            resource,
+            state: State::Unknown,
+            attempts: 0,
+            hooks,
+            finished: VecDeque::new(),
+            last_status: None,
+            ending: None,
+            next_link: 1,
+            reported: None,
+            out: Vec::new(),
+        };
+        if let Some(old) = changed_from {
+            base.call(now, Hook::Role { old, new: role }, "the role has changed");
+        }
+        let duty = match role {
+            Role::Init => Duty::Init,
+            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref())),
+            Role::Secondary => Duty::Secondary(Secondary::new(now)),
+            Role::Watchdog => Duty::Watchdog(Watchdog::new(now, &base)),
+        };
+        let mut worker = Self { base, duty };
+        if matches!(worker.duty, Duty::Init) {
+            worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
+        }
+        worker.tick(now);
+        let actions = worker.finish_turn(now);
+        (worker, actions)
+    }
+
+    /// Something happened: what shall be done?
+    pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        match input {
+            Input::Timer => {}
+            Input::Order(order) => self.obey(now, order),
+            Input::DaemonGone => {
+                if self.base.ending.as_ref().is_none_or(|ending| ending.mode != EndMode::Orphaned) {
+                    self.base.event(Event::DaemonGone);
+                    self.end(now, Farewell::AsOrdered, "the main daemon is gone", EndMode::Orphaned);
+                }
+            }
+            Input::HookExited { id, exit } => self.base.hook_exited(now, id, exit),
+            Input::Link(link, event) => {
+                if let Duty::Primary(primary) = &mut self.duty {
+                    primary.on_link(now, &mut self.base, link, event);
+                }
+            }
+            Input::PrimaryConnected { link, from } => match &mut self.duty {
+                Duty::Secondary(secondary) if self.base.ending.is_none() => {
+                    secondary.on_connected(now, &mut self.base, link, from);
+                }
+                _ => self.base.act(Action::Disconnect(link)),
+            },
+            Input::Heartbeat { link, seq } => {
+                if let Duty::Secondary(secondary) = &mut self.duty {
+                    secondary.on_heartbeat(now, &mut self.base, link, seq);
+                }
+            }
+            Input::PrimaryLost { link, why } => {
+                if let Duty::Secondary(secondary) = &mut self.duty {
+                    secondary.on_lost(now, &mut self.base, link, why);
+                }
+            }
+            Input::Polled { link, answer } => {
+                if let Duty::Watchdog(watchdog) = &mut self.duty {
+                    watchdog.on_answer(now, &mut self.base, link, answer);
+                }
+            }
+        }
+        self.tick(now);
+        self.finish_turn(now)
+    }
+
+    /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let duty = match (&self.base.ending, &self.duty) {
+            (Some(_), _) | (None, Duty::Init) => None,
+            (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
+            (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
+            (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline()),
+        };
+        [duty, self.base.hooks.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// The settings in force.
+    pub const fn resource(&self) -> &Resource {
+        &self.base.resource
+    }
+
+    fn obey(&mut self, now: Instant, order: Order) {
+        match (order, &mut self.duty) {
+            (Order::End { reason }, _) => self.end(now, Farewell::AsOrdered, reason, EndMode::Orderly),
+            (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
+            (Order::Complaint, Duty::Secondary(_)) => {
+                self.base.call(now, Hook::Complain, "a watchdog has complained");
+            }
+            (Order::Reconfigure(resource), duty) => {
+                self.base.hooks.set_limits(Limits::of(&resource));
+                self.base.resource = *resource;
+                match duty {
+                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
+                    Duty::Watchdog(watchdog) => watchdog.reconfigure(&self.base),
+                    Duty::Secondary(_) | Duty::Init => {}
+                }
+            }
+            (Order::Polled | Order::Complaint, _) => {}
+        }
+    }
+
+    /// Everything that depends on the time or on a hook that is over.
+    fn tick(&mut self, now: Instant) {
+        self.base.hooks_on_timer(now);
+        while let Some(finished) = self.base.finished.pop_front() {
+            if self.base.ending.is_some() {
+                self.base.on_finished_while_ending(now, &finished);
+            } else {
+                match &mut self.duty {
+                    Duty::Primary(primary) => primary.on_finished(now, &mut self.base, &finished),
+                    Duty::Secondary(secondary) => secondary.on_finished(now, &mut self.base, &finished),
+                    Duty::Watchdog(_) | Duty::Init => {}
+                }
+            }
+        }
+        if self.base.ending.is_none() {
+            let verdict = match &mut self.duty {
+                Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
+                Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
+                Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+                Duty::Init => None,
+            };
+            if let Some(give_up) = verdict {
+                self.base.event(Event::GivingUp(give_up.clone()));
+                let reason = give_up.to_string();
+                self.end(now, Farewell::GaveUp(give_up), reason, EndMode::Orderly);
+            }
+        }
+        self.continue_ending(now);
+    }
+
+    /// Begins to end. A second call may only make it more urgent.
+    fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
+        if let Some(ending) = &mut self.base.ending {
+            ending.mode = ending.mode.max(mode);
+            return;
+        }
+        let must_stop = match &self.duty {
+            Duty::Primary(_) => true,
+            // A secondary has nothing to stop that its successor would not find, unless there is no successor.
+            Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
+            Duty::Watchdog(_) | Duty::Init => false,
+        };
+        let reason = reason.into();
+        self.base.ending =
+            Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), said_goodbye: false });
+        if must_stop {
+            self.base.stop_now(now, reason);
+        }
+    }
+
+    /// What is left to do at the end, as soon as the resource is stopped.
+    fn continue_ending(&mut self, now: Instant) {
+        let Some(ending) = &mut self.base.ending else { return };
+        if ending.stop.is_some() {
+            return;
+        }
+        if !ending.said_goodbye {
+            ending.said_goodbye = true;
+            let tell_script = ending.mode == EndMode::Orderly;
+            match &mut self.duty {
+                Duty::Primary(primary) => primary.close_all(now, &mut self.base, tell_script),
+                Duty::Secondary(secondary) => secondary.close(now, &mut self.base, tell_script),
+                Duty::Watchdog(_) | Duty::Init => {}
+            }
+        }
+        if let Some(ending) = &self.base.ending
+            && (self.base.hooks.is_idle() || ending.mode == EndMode::Orphaned)
+        {
+            let farewell = ending.farewell.clone();
+            self.base.act(Action::Exit(farewell));
+        }
+    }
+
+    fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
+        let report = self.report(now);
+        if self.base.reported.as_ref() != Some(&report) {
+            self.base.reported = Some(report.clone());
+            // Before everything else: whoever acts on what follows may ask for the report.
+            self.base.out.insert(0, Action::Report(report));
+        }
+        core::mem::take(&mut self.base.out)
+    }
+
+    fn report(&self, now: Instant) -> Report {
+        let resource = &self.base.resource;
+        let (remotes, complaints) = match &self.duty {
+            Duty::Init => (Vec::new(), 0),
+            Duty::Primary(primary) => (primary.remotes(), 0),
+            Duty::Secondary(secondary) => (secondary.remotes(resource), 0),
+            Duty::Watchdog(watchdog) => (watchdog.remotes(), watchdog.complaints(now, resource)),
+        };
+        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints }
+    }
+}
+
+/// How a worker ends; the later, the more urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum EndMode {
+    /// Connections are closed and the script is told of it.
+    Orderly,
+    /// The main daemon is gone: only the resource matters.
+    Orphaned,
+}
+
+#[derive(Debug)]
+struct Ending {
+    farewell: Farewell,
+    mode: EndMode,
+    reason: Reason,
+    /// The `stop` that is under way, counted from 1; `None` when there is nothing (more) to stop.
+    stop: Option<u32>,
+    said_goodbye: bool,
+}
+
+/// What the roles share.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) resource: Resource,
+    pub(crate) state: State,
+    pub(crate) attempts: u32,
+    hooks: HookQueue,
+    /// Hooks that are over, and what they mean not yet decided.
+    finished: VecDeque<Finished>,
+    /// What the last `status` came to: the same trouble is told once, not at every heartbeat.
+    last_status: Option<Outcome>,
+    ending: Option<Ending>,
+    next_link: u64,
+    reported: Option<Report>,
+    out: Vec<Action>,
+}
+
+impl Base {
+    pub(crate) fn act(&mut self, action: Action) {
+        self.out.push(action);
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.act(Action::Event(event));
+    }
+
+    pub(crate) fn new_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.resource.heartbeat_interval
+    }
+
+    /// Whether a call of this kind runs or waits.
+    pub(crate) fn is_calling(&self, hook: Hook) -> bool {
+        self.hooks.has(hook)
+    }
+
+    pub(crate) fn set_state(&mut self, new: State) {
+        if self.state != new {
+            let old = core::mem::replace(&mut self.state, new);
+            self.event(Event::StateChanged { old, new });
+        }
+    }
+
+    pub(crate) fn call(&mut self, now: Instant, hook: Hook, reason: impl Into<Reason>) {
+        let mut actions = Vec::new();
+        self.hooks.push(now, hook, reason, &mut actions);
+        self.carry_out(actions);
+    }
+
+    /// Stops the resource, whatever hook runs.
+    pub(crate) fn stop_now(&mut self, now: Instant, reason: impl Into<Reason>) {
+        self.set_state(State::Stopping);
+        let mut actions = Vec::new();
+        self.hooks.push_urgent_stop(now, reason, &mut actions);
+        self.carry_out(actions);
+    }
+
+    fn hook_exited(&mut self, now: Instant, id: u64, exit: Exit) {
+        let mut actions = Vec::new();
+        self.hooks.on_exit(now, id, exit, &mut actions);
+        self.carry_out(actions);
+    }
+
+    fn hooks_on_timer(&mut self, now: Instant) {
+        let mut actions = Vec::new();
+        self.hooks.on_timer(now, &mut actions);
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: Vec<HookAction>) {
+        for action in actions {
+            match action {
+                HookAction::Run(call) => self.act(Action::RunHook(call)),
+                HookAction::Terminate(id) => self.act(Action::TerminateHook(id)),
+                HookAction::Kill(id) => self.act(Action::KillHook(id)),
+                HookAction::Slow(hook) => {
+                    self.event(Event::HookSlow { hook, running_for: crate::hooks::REPORT_AFTER });
+                }
+                HookAction::Dropped(hook) => self.event(Event::HookDropped(hook)),
+                HookAction::Finished(finished) => self.note_finished(finished),
+            }
+        }
+    }
+
+    fn note_finished(&mut self, finished: Finished) {
+        let is_status = finished.hook == Hook::Status;
+        let expected = finished.outcome.is_success() || (is_status && answer_of(&finished.outcome) == State::Stopped);
+        let told_before = is_status && self.last_status.as_ref() == Some(&finished.outcome);
+        if is_status {
+            self.last_status = Some(finished.outcome.clone());
+        }
+        if !expected && !told_before {
+            self.event(Event::HookFailed(finished.clone()));
+        }
+        self.finished.push_back(finished);
+    }
+
+    /// A `stop` that fails is checked with `status` and tried again, but not for ever: this worker has to end.
+    fn on_finished_while_ending(&mut self, now: Instant, finished: &Finished) {
+        let Some(Ending { stop: Some(tries), reason, .. }) = &mut self.ending else { return };
+        let stopped = match finished.hook {
+            Hook::Stop if !finished.outcome.is_success() => {
+                self.call(now, Hook::Status, "stop has failed");
+                return;
+            }
+            Hook::Stop => true,
+            Hook::Status => answer_of(&finished.outcome) == State::Stopped,
+            Hook::Start | Hook::Connect | Hook::Disconnect | Hook::Complain | Hook::Role { .. } => return,
+        };
+        if !stopped && *tries < LAST_STOP_TRIES {
+            *tries += 1;
+            let reason = reason.clone();
+            self.stop_now(now, reason);
+            return;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.stop = None;
+        }
+        if stopped {
+            self.set_state(State::Stopped);
+        } else {
+            self.set_state(State::Failed);
+            self.event(Event::MayStillRun);
+        }
+    }
+}
+
+/// What `status` says: its exit code is its answer.
+pub(crate) fn answer_of(outcome: &Outcome) -> State {
+    match outcome {
+        Outcome::Ended(Exit::Code(0)) => State::Run,
+        Outcome::Ended(Exit::Code(1)) => State::Stopped,
+        Outcome::Ended(_) | Outcome::TimedOut(_) | Outcome::CutShort | Outcome::Unkillable => State::Unknown,
+    }
+}

@@ -1,0 +1,426 @@
+//! The command lines of both programs: what is typed becomes a typed value, or a text and an exit code. Never reads a file, never exits.
+//! The help texts are for someone who has been called at night: what it is, what is where, what to type, what the exit code means.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use hastmon_core::types::Role;
+
+use crate::os::sysexits;
+
+/// Where the configuration is when `-c` does not say.
+pub const DEFAULT_CONFIG: &str = "/usr/local/etc/hastmon.conf";
+
+/// Where the pid of the daemon is written when `-P` does not say.
+pub const DEFAULT_PIDFILE: &str = "/var/run/hastmon.pid";
+
+/// The word that stands for every resource.
+const ALL: &str = "all";
+
+const DAEMON_USAGE: &str = "hastmon [-dFhV] [-c config] [-P pidfile] [-n node]";
+
+const DAEMON_ABOUT: &str = "\
+hastmon runs each resource of its configuration on one node of the cluster, and
+starts it on another node when that one fails.";
+
+const DAEMON_HELP: &str = "\
+Start: hastmon reads the configuration, opens its sockets and goes to the
+background. Until then errors come to the terminal; from then on they are in the
+system's log (facility daemon).
+
+Files:
+  /usr/local/etc/hastmon.conf  configuration, the same file on every node
+  /var/run/hastmon.pid         process id of the daemon
+  /var/run/hastmonctl          socket that hastmonctl talks to
+
+Signals:
+  HUP        read the configuration again; a faulty file changes nothing
+  TERM, INT  stop the resources that run on this node, then exit
+
+What to type:
+  hastmonctl status              what this node does, and what it knows
+  hastmonctl dump                check the configuration and show its meaning
+  hastmonctl role secondary web  move the resource web: first on the node that
+  hastmonctl role primary web      gives it up, then on the node that takes it
+  hastmon -F -d                  run in this terminal and tell what happens
+  ps ax | grep '[h]astmon: '     the workers: one process for each resource
+
+Exit codes:
+  0 done             64 wrong usage          66, 72 a file cannot be read
+  69 unavailable     70 fault of hastmon     71 the system refused
+  73 no pidfile      75 another one runs     78 faulty configuration
+
+See also hastmon(8), hastmonctl(8), hastmon.conf(5).";
+
+const CTL_USAGE: &str = "\
+hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
+       hastmonctl status [-d] [-c config] [-n node] [all|name...]
+       hastmonctl dump [-d] [-c config] [-n node]";
+
+const ROLE_USAGE: &str = "\
+hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
+where ROLE is init, primary, secondary or watchdog";
+
+const STATUS_USAGE: &str = "hastmonctl status [-d] [-c config] [-n node] [all|name...]";
+
+const DUMP_USAGE: &str = "hastmonctl dump [-d] [-c config] [-n node]";
+
+const CTL_ABOUT: &str = "hastmonctl shows and changes what the hastmon daemon of this node does.";
+
+const CTL_HELP: &str = "\
+What to type:
+  hastmonctl status              all resources of this node
+  hastmonctl status web db       these two
+  hastmonctl role secondary web  move the resource web: first on the node that
+  hastmonctl role primary web      gives it up, then on the node that takes it
+  hastmonctl role init all       switch everything off on this node
+  hastmonctl dump                check the configuration and show its meaning
+
+It finds the daemon by the configuration (control, else /var/run/hastmonctl).
+
+Exit codes:
+  0 done             1 an error for one of the resources, such as: no such name
+  64 wrong usage     66 the configuration cannot be read
+  71 the daemon cannot be reached: does it run? (as root: hastmon)
+  78 faulty configuration
+
+See also hastmonctl(8), hastmon(8), hastmon.conf(5).";
+
+const ROLE_HELP: &str = "\
+Roles:
+  primary    runs the resource
+  secondary  makes sure that it does not run here, and takes over when the
+             primary fails
+  watchdog   watches the others and complains when nobody runs it
+  init       off: nothing runs, nothing is checked
+
+To move a resource, first make the node that runs it secondary, then the other
+one primary.";
+
+const STATUS_HELP: &str = "\
+Exit code 1 when there is no resource of a given name.";
+
+const DUMP_HELP: &str = "\
+The text is a configuration again, with every value that holds on this node;
+secrets are hidden. The daemon is not asked: a faulty file is reported with
+file, line and column, exit code 78.";
+
+/// What ends a program before it has begun: help, version, or a wrong command line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EarlyExit {
+    /// What to print. Ends with a newline.
+    pub text: String,
+    /// 0 when it was asked for (the text goes to stdout), else 64 (to stderr).
+    pub code: u8,
+}
+
+impl EarlyExit {
+    /// Prints the text where it belongs.
+    pub fn report(&self) -> ExitCode {
+        // A reader who is gone wanted no more of it.
+        let _ = match self.code {
+            sysexits::OK => io::stdout().write_all(self.text.as_bytes()),
+            _ => io::stderr().write_all(self.text.as_bytes()),
+        };
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<clap::Error> for EarlyExit {
+    fn from(error: clap::Error) -> Self {
+        let code = if error.use_stderr() { sysexits::USAGE } else { sysexits::OK };
+        Self { text: error.render().to_string(), code }
+    }
+}
+
+/// The command line of `hastmon`.
+#[derive(Debug, PartialEq, Eq, Parser)]
+#[command(name = "hastmon", version, about = DAEMON_ABOUT, after_help = DAEMON_HELP, override_usage = DAEMON_USAGE)]
+#[command(args_override_self = true)]
+pub struct DaemonArgs {
+    /// Options that both programs have.
+    #[command(flatten)]
+    pub common: Common,
+    /// Stay in the foreground and log to stderr
+    #[arg(short = 'F', long)]
+    pub foreground: bool,
+    /// File for the process id
+    #[arg(short = 'P', long, value_name = "FILE", default_value = DEFAULT_PIDFILE)]
+    pub pidfile: PathBuf,
+}
+
+/// The options that both programs have.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Common {
+    /// Configuration
+    #[arg(short, long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// Tell more; twice, tell everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub debug: u8,
+    /// Act as this node, whatever the host is called
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// The command line of `hastmonctl`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CtlArgs {
+    /// Options that hold for every command.
+    pub common: Common,
+    /// What to do.
+    pub command: CtlCommand,
+}
+
+/// What `hastmonctl` is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CtlCommand {
+    /// Give resources a role.
+    Role(Role, Selection),
+    /// Show resources.
+    Status(Selection),
+    /// Show the configuration as understood.
+    Dump,
+}
+
+/// Which resources are meant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All that the configuration has for this node.
+    All,
+    /// These, in this order. Never empty.
+    Names(Vec<String>),
+}
+
+#[derive(Parser)]
+#[command(name = "hastmonctl", version, about = CTL_ABOUT, after_help = CTL_HELP, override_usage = CTL_USAGE)]
+#[command(disable_help_subcommand = true, args_override_self = true)]
+struct CtlLine {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: CtlWord,
+}
+
+#[derive(Subcommand)]
+enum CtlWord {
+    /// Give resources a role on this node
+    #[command(after_help = ROLE_HELP, override_usage = ROLE_USAGE)]
+    Role {
+        /// The new role
+        #[arg(value_parser = role_parser())]
+        role: Role,
+        /// Resources, or "all"
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Show resources: role, state, remotes, complaints
+    #[command(after_help = STATUS_HELP, override_usage = STATUS_USAGE)]
+    Status {
+        /// Resources; none, or "all", for every one of this node
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Check the configuration and print it as understood
+    #[command(after_help = DUMP_HELP, override_usage = DUMP_USAGE)]
+    Dump,
+}
+
+fn role_parser() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::as_str)).try_map(|word| word.parse::<Role>())
+}
+
+/// Reads the command line of `hastmon`; the first word is the program's name.
+///
+/// # Errors
+/// Help or the version is asked for, or the line is wrong.
+pub fn parse_daemon(words: impl IntoIterator<Item = OsString>) -> Result<DaemonArgs, EarlyExit> {
+    Ok(DaemonArgs::try_parse_from(words)?)
+}
+
+/// Reads the command line of `hastmonctl`; the first word is the program's name.
+///
+/// # Errors
+/// Help or the version is asked for, or the line is wrong.
+pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, EarlyExit> {
+    let CtlLine { common, command } = CtlLine::try_parse_from(words)?;
+    let command = match command {
+        CtlWord::Role { role, names } => CtlCommand::Role(role, select(names)?),
+        CtlWord::Status { names } => CtlCommand::Status(select(names)?),
+        CtlWord::Dump => CtlCommand::Dump,
+    };
+    Ok(CtlArgs { common, command })
+}
+
+/// `all` beside names is refused: whoever types it means one or the other, and a role for all is not to be had by mistake.
+fn select(names: Vec<String>) -> Result<Selection, EarlyExit> {
+    match names.as_slice() {
+        [] => Ok(Selection::All),
+        [only] if only == ALL => Ok(Selection::All),
+        names if names.iter().any(|name| name == ALL) => Err(EarlyExit {
+            text: format!("error: either \"all\" or names of resources, not both\n\nUsage: {CTL_USAGE}\n"),
+            code: sysexits::USAGE,
+        }),
+        _ => Ok(Selection::Names(names)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daemon(line: &str) -> Result<DaemonArgs, EarlyExit> {
+        parse_daemon(line.split_whitespace().map(OsString::from))
+    }
+
+    fn ctl(line: &str) -> Result<CtlArgs, EarlyExit> {
+        parse_ctl(line.split_whitespace().map(OsString::from))
+    }
+
+    fn names(names: &[&str]) -> Selection {
+        Selection::Names(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn without_options_the_defaults_hold() {
+        let args = daemon("hastmon").unwrap();
+        assert_eq!(args.common.config, PathBuf::from("/usr/local/etc/hastmon.conf"));
+        assert_eq!(args.pidfile, PathBuf::from("/var/run/hastmon.pid"));
+        assert_eq!((args.foreground, args.common.debug, args.common.node.as_deref()), (false, 0, None));
+    }
+
+    #[test]
+    fn short_and_long_options_mean_the_same() {
+        let short = daemon("hastmon -dFd -c /etc/x -P /run/x.pid -n a").unwrap();
+        let long =
+            daemon("hastmon --debug --debug --foreground --config /etc/x --pidfile=/run/x.pid --node a").unwrap();
+        assert_eq!(short, long);
+        assert_eq!(short.common, Common { config: "/etc/x".into(), debug: 2, node: Some("a".to_owned()) });
+        assert_eq!((short.foreground, short.pidfile.to_str()), (true, Some("/run/x.pid")));
+    }
+
+    #[test]
+    fn an_option_given_twice_has_its_last_value() {
+        let args = daemon("hastmon -F -c a -F -c b -P x -P y").unwrap();
+        assert_eq!((args.common.config.to_str(), args.pidfile.to_str()), (Some("b"), Some("y")));
+        assert_eq!(ctl("hastmonctl status -c a -c b").unwrap().common.config.to_str(), Some("b"));
+        assert_eq!(ctl("hastmonctl -c a status -c b").unwrap().common.config.to_str(), Some("b"));
+    }
+
+    #[test]
+    fn a_wrong_line_exits_with_64_and_says_what_is_wrong() {
+        for (line, part) in [("hastmon -x", "'-x'"), ("hastmon now", "'now'"), ("hastmon -c", "--config <FILE>")] {
+            let exit = daemon(line).unwrap_err();
+            assert_eq!(exit.code, 64, "{line}");
+            assert!(exit.text.contains(part), "{line}: {}", exit.text);
+        }
+        for (line, part) in [
+            ("hastmonctl", "Usage: hastmonctl role"),
+            ("hastmonctl promote web", "'promote'"),
+            ("hastmonctl statu", "'status'"),
+            ("hastmonctl role", "<ROLE>"),
+            ("hastmonctl role primary", "<NAME>..."),
+            ("hastmonctl role master web", "possible values: init, primary, secondary, watchdog"),
+            ("hastmonctl role secondry web", "'secondary'"),
+            ("hastmonctl dump web", "'web'"),
+            ("hastmonctl role init web all", "either \"all\" or names"),
+        ] {
+            let exit = ctl(line).unwrap_err();
+            assert_eq!(exit.code, 64, "{line}");
+            assert!(exit.text.contains(part), "{line}: {}", exit.text);
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_not_utf8_is_wrong_usage_and_a_path_may_be_any_bytes() {
+        use std::os::unix::ffi::OsStringExt;
+        let bytes = OsString::from_vec(vec![b'a', 0xff]);
+        let exit = parse_ctl(["hastmonctl".into(), "status".into(), bytes.clone()]).unwrap_err();
+        assert_eq!(exit.code, 64);
+        let args = parse_daemon(["hastmon".into(), "-c".into(), bytes.clone()]).unwrap();
+        assert_eq!(args.common.config, PathBuf::from(bytes));
+    }
+
+    #[test]
+    fn every_role_can_be_given_to_names_and_to_all() {
+        for role in Role::ALL {
+            assert_eq!(
+                ctl(&format!("hastmonctl role {role} web db")).unwrap().command,
+                CtlCommand::Role(role, names(&["web", "db"]))
+            );
+            assert_eq!(
+                ctl(&format!("hastmonctl role {role} all")).unwrap().command,
+                CtlCommand::Role(role, Selection::All)
+            );
+        }
+    }
+
+    #[test]
+    fn status_without_names_is_status_of_all() {
+        for line in ["hastmonctl status", "hastmonctl status all"] {
+            assert_eq!(ctl(line).unwrap().command, CtlCommand::Status(Selection::All));
+        }
+        assert_eq!(ctl("hastmonctl status web").unwrap().command, CtlCommand::Status(names(&["web"])));
+    }
+
+    #[test]
+    fn options_stand_after_the_command_or_before_it() {
+        for line in [
+            "hastmonctl role -d -c /etc/x -n a primary web",
+            "hastmonctl role primary web -d -c /etc/x -n a",
+            "hastmonctl -d -c /etc/x -n a role primary web",
+            "hastmonctl -c /etc/x role -d primary -n a web",
+        ] {
+            let args = ctl(line).unwrap();
+            assert_eq!(args.command, CtlCommand::Role(Role::Primary, names(&["web"])), "{line}");
+            let common = Common { config: "/etc/x".into(), debug: 1, node: Some("a".to_owned()) };
+            assert_eq!(args.common, common, "{line}");
+        }
+        assert_eq!(ctl("hastmonctl dump -dd -c x").unwrap().common.debug, 2);
+    }
+
+    #[test]
+    fn a_resource_whose_name_looks_like_an_option_comes_after_two_dashes() {
+        assert_eq!(ctl("hastmonctl status -- -d").unwrap().command, CtlCommand::Status(names(&["-d"])));
+    }
+
+    #[test]
+    fn help_is_no_error_and_fits_the_terminal() {
+        let daemon = daemon("hastmon -h").unwrap_err();
+        for part in ["-F, --foreground", DEFAULT_CONFIG, DEFAULT_PIDFILE, "HUP", "Exit codes:", "hastmonctl status"] {
+            assert!(daemon.text.contains(part), "{part} is missing: {}", daemon.text);
+        }
+        let ctl_lines = ["hastmonctl -h", "hastmonctl role --help", "hastmonctl status -h", "hastmonctl dump -h"];
+        for exit in ctl_lines.map(|line| ctl(line).unwrap_err()).into_iter().chain([daemon]) {
+            assert_eq!(exit.code, 0);
+            assert!(exit.text.contains("-c, --config <FILE>") && exit.text.ends_with('\n'), "{}", exit.text);
+            for line in exit.text.lines() {
+                assert!(line.len() <= 80 && line.trim_end() == line, "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_and_the_long_help_are_one() {
+        assert_eq!(daemon("hastmon -h"), daemon("hastmon --help"));
+        assert_eq!(ctl("hastmonctl -h"), ctl("hastmonctl --help"));
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_package() {
+        let exit = daemon("hastmon -V").unwrap_err();
+        assert_eq!((exit.text.as_str(), exit.code), (concat!("hastmon ", env!("CARGO_PKG_VERSION"), "\n"), 0));
+        assert!(ctl("hastmonctl --version").unwrap_err().text.starts_with("hastmonctl "));
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        use clap::CommandFactory;
+        DaemonArgs::command().debug_assert();
+        CtlLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,244 @@
+//! hastmonctl: asks the daemon over its control socket and shows the answer as hastmon 0.3 did.
+
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header};
+use hastmon_core::wire::nv::List;
+use hastmon_core::wire::reply::{Entry, Reply, ResourceStatus, RoleReply, StatusReply};
+use hastmon_core::wire::request::{ALL_RESOURCES, Request, Via};
+
+use crate::cli::{CtlArgs, CtlCommand, Selection};
+use crate::config_file::{LoadError, Source};
+use crate::os::{log as log_sink, sysexits};
+
+/// A daemon that has not answered after this time is stuck: it never waits for anything itself.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Why hastmonctl has nothing to show.
+#[derive(Debug, thiserror::Error)]
+enum ControlError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("Cannot reach hastmon on its control socket {path}: {source}. {hint}")]
+    Unreachable { path: String, source: io::Error, hint: &'static str },
+    #[error("hastmon does not answer on its control socket {path}: {why}")]
+    NoAnswer { path: String, why: String },
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+impl ControlError {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Load(error) => error.exit_code(),
+            Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::System(_) => sysexits::OSERR,
+        }
+    }
+}
+
+/// Runs hastmonctl; the exit code is that of the process.
+pub fn main(args: &CtlArgs) -> ExitCode {
+    log_sink::init(args.common.debug);
+    let code = match run(args) {
+        Ok(code) => code,
+        Err(ControlError::Load(LoadError::Faulty(report))) => {
+            // Made to be read as it is: with source lines and carets.
+            eprint!("{report}");
+            sysexits::CONFIG
+        }
+        Err(error) => {
+            log::error!("{error}");
+            error.exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn run(args: &CtlArgs) -> Result<u8, ControlError> {
+    let source = Source::new(&args.common)?;
+    let config = source.load()?;
+    match &args.command {
+        CtlCommand::Dump => {
+            print(&config.dump())?;
+            Ok(sysexits::OK)
+        }
+        CtlCommand::Role(role, selection) => {
+            let request = Request::SetRole { role: *role, resources: names(selection) };
+            let reply: RoleReply = ask(&config.control, &request)?;
+            Ok(show_role_reply(&reply))
+        }
+        CtlCommand::Status(selection) => {
+            let request = Request::Status { resources: names(selection) };
+            let reply: StatusReply = ask(&config.control, &request)?;
+            show_status_reply(&reply)
+        }
+    }
+}
+
+fn names(selection: &Selection) -> Vec<String> {
+    match selection {
+        Selection::All => vec![ALL_RESOURCES.to_string()],
+        Selection::Names(names) => names.clone(),
+    }
+}
+
+/// A reader who is gone (`hastmonctl status | head -1`) wanted no more of it.
+fn print(text: &str) -> Result<(), ControlError> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn ask<T: hastmon_core::wire::reply::PerResource>(path: &str, request: &Request) -> Result<Reply<T>, ControlError> {
+    let no_answer = |why: String| ControlError::NoAnswer { path: path.to_string(), why };
+    let mut stream = UnixStream::connect(path).map_err(|source| ControlError::Unreachable {
+        path: path.to_string(),
+        hint: match source.kind() {
+            io::ErrorKind::PermissionDenied => "Only its owner may: become root, or the user that hastmon runs as.",
+            _ => "Is it running? Start it with: hastmon",
+        },
+        source,
+    })?;
+    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    stream.set_write_timeout(Some(ANSWER_TIME))?;
+    let message = frame::encode(&request.encode(Via::ControlSocket), CONTROL_LIMIT);
+    let message = message.map_err(|error| no_answer(error.to_string()))?;
+    stream.write_all(&message).map_err(|error| no_answer(in_words(&error)))?;
+    let reply = receive(&mut stream).map_err(|error| no_answer(in_words(&error)))?;
+    Reply::decode(&reply).map_err(|error| no_answer(error.to_string()))
+}
+
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("it has said nothing for {ANSWER_TIME:?}"),
+        io::ErrorKind::UnexpectedEof => "it closed the connection".to_string(),
+        _ => error.to_string(),
+    }
+}
+
+fn receive(stream: &mut impl Read) -> io::Result<List> {
+    let mut header = [0; HEADER_SIZE];
+    stream.read_exact(&mut header)?;
+    let header = Header::decode(header, CONTROL_LIMIT).map_err(io::Error::other)?;
+    let mut body = vec![0; header.size];
+    stream.read_exact(&mut body)?;
+    List::decode(&body).map_err(io::Error::other)
+}
+
+fn show_role_reply(reply: &RoleReply) -> u8 {
+    match reply {
+        Reply::Failed(error) => {
+            log::warn!("Received error {error} from hastmon.");
+            sysexits::REFUSED
+        }
+        Reply::Entries(entries) => {
+            let mut code = sysexits::OK;
+            for Entry { resource, outcome } in entries {
+                if let Err(error) = outcome {
+                    log::warn!(target: resource, "Received error {error} from hastmon.");
+                    code = sysexits::REFUSED;
+                }
+            }
+            code
+        }
+    }
+}
+
+fn show_status_reply(reply: &StatusReply) -> Result<u8, ControlError> {
+    match reply {
+        Reply::Failed(error) => {
+            log::warn!("Received error {error} from hastmon.");
+            Ok(sysexits::REFUSED)
+        }
+        Reply::Entries(entries) => {
+            print(&entries.iter().map(status_text).collect::<String>())?;
+            Ok(if entries.iter().all(|entry| entry.outcome.is_ok()) { sysexits::OK } else { sysexits::REFUSED })
+        }
+    }
+}
+
+/// The block of one resource, byte for byte as hastmon 0.3 wrote it: scripts read it.
+fn status_text(entry: &Entry<ResourceStatus>) -> String {
+    let mut text = format!("{}:\n", entry.resource);
+    // Writing to a string cannot fail.
+    let _ = match &entry.outcome {
+        Err(error) => writeln!(text, "  error: {error}"),
+        Ok(status) => write_status(&mut text, status),
+    };
+    text
+}
+
+fn write_status(text: &mut String, status: &ResourceStatus) -> std::fmt::Result {
+    writeln!(text, "  role: {}", status.role)?;
+    if status.workerpid != 0 {
+        writeln!(text, "  workerpid: {}", status.workerpid)?;
+    }
+    writeln!(text, "  exec: {}", status.exec)?;
+    writeln!(text, "  remote:")?;
+    for remote in &status.remotes {
+        match (&remote.role, &remote.state) {
+            (Some(role), Some(state)) => writeln!(text, "    {} ({role}/{state})", remote.addr)?,
+            (None, Some(state)) => writeln!(text, "    {} ({state})", remote.addr)?,
+            (_, None) => writeln!(text, "    {}", remote.addr)?,
+        }
+    }
+    if let Some(worker) = &status.worker {
+        writeln!(text, "  state: {}", worker.state)?;
+        writeln!(text, "  attempts: {} from {}", worker.attempts, status.attempts_max)?;
+    }
+    let interval = seconds(status.complaints_interval);
+    writeln!(
+        text,
+        "  complaints: {} for last {interval} sec (threshold {})",
+        status.complaints, status.complaints_critical
+    )?;
+    writeln!(text, "  heartbeat: {} sec\n", seconds(status.heartbeat))
+}
+
+/// Seconds as hastmon 0.3 wrote them, with a fraction only where there is one.
+fn seconds(span: Duration) -> String {
+    let text = format!("{}.{:03}", span.as_secs(), span.subsec_millis());
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hastmon_core::types::Role;
+
+    #[test]
+    fn a_fraction_of_a_second_is_shown_only_where_there_is_one() {
+        for (ms, text) in [(1000, "1"), (60_000, "60"), (500, "0.5"), (1250, "1.25"), (10_010, "10.01")] {
+            assert_eq!(seconds(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn a_resource_without_a_worker_shows_neither_pid_nor_state() {
+        let status = ResourceStatus {
+            exec: "/lab/res.sh".to_string(),
+            attempts_max: 5,
+            remotes: vec![hastmon_core::wire::reply::RemoteStatus {
+                addr: "tcp4://10.77.0.2".to_string(),
+                state: None,
+                role: None,
+            }],
+            role: Role::Init,
+            workerpid: 0,
+            complaints: 0,
+            complaints_critical: 3,
+            complaints_interval: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(10),
+            worker: None,
+        };
+        let entry = Entry { resource: "res".to_string(), outcome: Ok(status) };
+        let expected = "res:\n  role: init\n  exec: /lab/res.sh\n  remote:\n    tcp4://10.77.0.2\n  \
+                        complaints: 0 for last 60 sec (threshold 3)\n  heartbeat: 10 sec\n\n";
+        assert_eq!(status_text(&entry), expected);
+    }
+}

@@ -1,0 +1,278 @@
+//! Those who connect to the daemon, on the network and on the control socket: accepted, heard once, answered. Holds the limits on them;
+//! what they may have is the core's to decide.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
+use hastmon_core::wire::frame::{CONTROL_LIMIT, NETWORK_LIMIT};
+use hastmon_core::wire::nv::List;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::News;
+use super::control_socket::ControlSocket;
+use crate::net::{MessageReader, NetError, send};
+use crate::os::clock;
+
+/// A caller that has not said what it wants after this time is sent away, and one that does not take its answer, too.
+const TALK_TIME: Duration = Duration::from_secs(5);
+/// Connections of one address at once, besides [`PER_RESOURCE`]: enough for a host that starts many things at once, too few to be a burden.
+const PER_ADDRESS: usize = 32;
+/// Connections of one address at once for each resource: both of a handshake, a poll and a complaint.
+const PER_RESOURCE: usize = 4;
+/// Connections to the control socket at once.
+const MAX_CONTROL: usize = 64;
+/// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Somebody who has just connected.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Network(TcpStream, SocketAddr),
+    Control(UnixStream),
+}
+
+/// A connection whose first message has been read, or was not to be had.
+#[derive(Debug)]
+pub(super) struct Heard {
+    conn: ConnId,
+    caller: Caller,
+    message: Result<List, String>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Network(TcpStream),
+    Control(UnixStream),
+}
+
+/// Counts a connection for as long as it lives.
+#[derive(Debug)]
+struct Slot {
+    counts: Rc<RefCell<HashMap<Option<IpAddr>, usize>>>,
+    key: Option<IpAddr>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut counts = self.counts.borrow_mut();
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// All who are connected.
+#[derive(Debug)]
+pub(super) struct Callers {
+    news: mpsc::Sender<News>,
+    next: u64,
+    /// Those whose request is with the core.
+    open: HashMap<ConnId, (Stream, Slot)>,
+    /// Those who have been heard, on their way to `open`.
+    heard: Rc<RefCell<HashMap<ConnId, (Stream, Slot)>>>,
+    /// By address; `None` is the control socket.
+    counts: Rc<RefCell<HashMap<Option<IpAddr>, usize>>>,
+    listener: AbortHandle,
+    control: AbortHandle,
+}
+
+impl Callers {
+    pub(super) fn new(news: mpsc::Sender<News>, listener: TcpListener, control: ControlSocket) -> Self {
+        Self {
+            next: 0,
+            open: HashMap::new(),
+            heard: Rc::default(),
+            counts: Rc::default(),
+            listener: accept_network(news.clone(), listener),
+            control: accept_control(news.clone(), control),
+            news,
+        }
+    }
+
+    /// Listens elsewhere from now on.
+    pub(super) fn listen(&mut self, listener: TcpListener) {
+        std::mem::replace(&mut self.listener, accept_network(self.news.clone(), listener)).abort();
+    }
+
+    /// Has its control socket elsewhere from now on.
+    pub(super) fn control(&mut self, control: ControlSocket) {
+        std::mem::replace(&mut self.control, accept_control(self.news.clone(), control)).abort();
+    }
+
+    /// Listens to somebody who has connected, or closes the connection before a byte of a stranger is read.
+    pub(super) fn take_in(&mut self, daemon: &Daemon, accepted: Accepted) -> Option<Input> {
+        let (stream, key, limit) = match accepted {
+            Accepted::Control(stream) => (Stream::Control(stream), None, MAX_CONTROL),
+            Accepted::Network(stream, peer) => {
+                let address = peer.ip().to_canonical();
+                if !daemon.knows(address) {
+                    return Some(Input::Refused(address, "it is in no friends and no remote".to_string()));
+                }
+                (Stream::Network(stream), Some(address), PER_ADDRESS + PER_RESOURCE * daemon.resources().len())
+            }
+        };
+        let Some(slot) = self.slot(key, limit) else {
+            return key.map(|address| Input::Refused(address, format!("it has {limit} connections already")));
+        };
+        self.next += 1;
+        let conn = ConnId(self.next);
+        let (news, heard) = (self.news.clone(), Rc::clone(&self.heard));
+        tokio::task::spawn_local(async move {
+            let (stream, heard_now) = hear(stream, conn).await;
+            if let Some(stream) = stream {
+                heard.borrow_mut().insert(conn, (stream, slot));
+            }
+            let _ = news.send(News::Heard(heard_now)).await;
+        });
+        None
+    }
+
+    fn slot(&self, key: Option<IpAddr>, limit: usize) -> Option<Slot> {
+        let mut counts = self.counts.borrow_mut();
+        let count = counts.entry(key).or_insert(0);
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Slot { counts: Rc::clone(&self.counts), key })
+    }
+
+    /// Passes a request on to the core.
+    pub(super) fn understand(&mut self, heard: Heard) -> Option<Input> {
+        let Heard { conn, caller, message } = heard;
+        match (message, caller) {
+            (Ok(message), _) => {
+                self.open.extend(self.heard.borrow_mut().remove(&conn).map(|stream| (conn, stream)));
+                let mut random = [0; 16];
+                // Without randomness no token is safe: the caller has to come again.
+                if getrandom::fill(&mut random).is_err() {
+                    self.close(conn);
+                    return None;
+                }
+                Some(Input::Message { conn, caller, message, unix_now_s: clock::unix_time_s(), random })
+            }
+            (Err(why), Caller::Network { peer, .. }) => Some(Input::Refused(peer.ip().to_canonical(), why)),
+            (Err(_), Caller::ControlSocket) => None,
+        }
+    }
+
+    pub(super) fn reply(&mut self, conn: ConnId, message: List, keep: bool) {
+        let Some((mut stream, slot)) = self.open.remove(&conn) else { return };
+        let (heard, news) = (Rc::clone(&self.heard), self.news.clone());
+        let _ = (&heard, &news);
+        if keep {
+            // What is kept is a few bytes on a fresh connection: they fit, or the peer is up to no good.
+            if stream.try_send(&message) {
+                self.open.insert(conn, (stream, slot));
+            }
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            // A caller that does not take its answer has itself to blame.
+            let _ = tokio::time::timeout(TALK_TIME, stream.send(&message)).await;
+            drop(slot);
+        });
+    }
+
+    pub(super) fn close(&mut self, conn: ConnId) {
+        self.open.remove(&conn);
+    }
+
+    /// The two connections of a primary, as descriptors; `None` when one is gone.
+    pub(super) fn hand_over(&mut self, asks: ConnId, answers: ConnId) -> Option<[OwnedFd; 2]> {
+        let (asks, answers) = (self.open.remove(&asks), self.open.remove(&answers));
+        Some([asks?.0.into_descriptor()?, answers?.0.into_descriptor()?])
+    }
+}
+
+impl Stream {
+    async fn send(&mut self, message: &List) -> Result<(), NetError> {
+        match self {
+            Self::Network(stream) => send(stream, message, NETWORK_LIMIT).await,
+            Self::Control(stream) => send(stream, message, CONTROL_LIMIT).await,
+        }
+    }
+
+    fn try_send(&self, message: &List) -> bool {
+        let Ok(bytes) = hastmon_core::wire::frame::encode(message, NETWORK_LIMIT) else { return false };
+        let sent = match self {
+            Self::Network(stream) => stream.try_write(&bytes),
+            Self::Control(stream) => stream.try_write(&bytes),
+        };
+        sent.is_ok_and(|sent| sent == bytes.len())
+    }
+
+    fn into_descriptor(self) -> Option<OwnedFd> {
+        match self {
+            Self::Network(stream) => stream.into_std().ok().map(OwnedFd::from),
+            Self::Control(_) => None,
+        }
+    }
+}
+
+async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
+    let (caller, message) = match &mut stream {
+        Stream::Control(stream) => {
+            let mut reader = MessageReader::new(CONTROL_LIMIT);
+            (Caller::ControlSocket, tokio::time::timeout(TALK_TIME, reader.next(stream)).await)
+        }
+        Stream::Network(stream) => match (stream.peer_addr(), stream.local_addr(), stream.set_nodelay(true)) {
+            (Ok(peer), Ok(local), Ok(())) => {
+                let mut reader = MessageReader::new(NETWORK_LIMIT);
+                (Caller::Network { peer, local }, tokio::time::timeout(TALK_TIME, reader.next(stream)).await)
+            }
+            // Gone before it was heard.
+            _ => (Caller::ControlSocket, Ok(Err(NetError::Closed))),
+        },
+    };
+    let message = match message {
+        Ok(Ok(message)) => Ok(message),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it said nothing that makes sense for {TALK_TIME:?}")),
+    };
+    (message.is_ok().then_some(stream), Heard { conn, caller, message })
+}
+
+fn accept_network(news: mpsc::Sender<News>, listener: TcpListener) -> AbortHandle {
+    tokio::task::spawn_local(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let _ = news.send(News::Accepted(Accepted::Network(stream, peer))).await;
+                }
+                Err(error) => pause_accepting(&error).await,
+            }
+        }
+    })
+    .abort_handle()
+}
+
+fn accept_control(news: mpsc::Sender<News>, control: ControlSocket) -> AbortHandle {
+    tokio::task::spawn_local(async move {
+        loop {
+            match control.listener.accept().await {
+                Ok((stream, _)) => {
+                    let _ = news.send(News::Accepted(Accepted::Control(stream))).await;
+                }
+                Err(error) => pause_accepting(&error).await,
+            }
+        }
+    })
+    .abort_handle()
+}
+
+async fn pause_accepting(error: &io::Error) {
+    log::warn!("cannot accept a connection: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}

@@ -1,0 +1,153 @@
+//! The control socket: created for its owner alone, taken over only from a daemon that is dead, removed at the end.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::process::umask;
+use tokio::net::UnixListener;
+
+use crate::os::sysexits;
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ControlError {
+    /// Somebody answers there.
+    #[error("Another daemon answers on the control socket {}. Is hastmon running already, with another pidfile?", .0.display())]
+    InUse(PathBuf),
+    /// There is something else.
+    #[error("{} exists and is not a socket; remove it, or set `control` to another path", .0.display())]
+    NotASocket(PathBuf),
+    /// The system refuses.
+    #[error("Cannot create the control socket {}: {source}. Does its directory exist, and may hastmon write there?", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ControlError {
+    /// What the daemon exits with.
+    pub(super) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::InUse(_) => sysexits::TEMPFAIL,
+            Self::NotASocket(_) | Self::Io { .. } => sysexits::UNAVAILABLE,
+        }
+    }
+}
+
+/// The bound socket; its file goes with it.
+#[derive(Debug)]
+pub(super) struct ControlSocket {
+    /// What to accept on.
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file, so that nobody else's is removed.
+    identity: (u64, u64),
+}
+
+impl ControlSocket {
+    /// Binds to `path`.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub(super) fn bind(path: &str) -> Result<Self, ControlError> {
+        let path = std::path::absolute(path).map_err(|source| ControlError::Io { path: path.into(), source })?;
+        make_room(&path)?;
+        let failed = |source| ControlError::Io { path: path.clone(), source };
+        // The mode is right from the first moment. Bind does not follow a link in the last place, and fails where something exists.
+        let before = umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(&path);
+        umask(before);
+        let listener = bound.map_err(failed)?;
+        let identity = identity_of(&path).map_err(failed)?;
+        Ok(Self { listener, path, identity })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
+            // At the end of the process nobody is left to tell.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+    let file = std::fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Removes what a daemon that is dead has left.
+fn make_room(path: &Path) -> Result<(), ControlError> {
+    let failed = |source| ControlError::Io { path: path.to_path_buf(), source };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(file) if !file.file_type().is_socket() => Err(ControlError::NotASocket(path.to_path_buf())),
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+            Ok(_) => Err(ControlError::InUse(path.to_path_buf())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn in_runtime<T>(work: impl FnOnce() -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _guard = runtime.enter();
+        work()
+    }
+
+    fn bind(path: &Path) -> Result<ControlSocket, ControlError> {
+        ControlSocket::bind(path.to_str().unwrap())
+    }
+
+    #[test]
+    fn the_socket_is_for_its_owner_alone_and_goes_with_the_daemon() {
+        in_runtime(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ctl");
+            let socket = bind(&path).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            drop(socket);
+            assert!(!path.exists());
+        });
+    }
+
+    #[test]
+    fn a_socket_is_taken_over_from_the_dead_and_left_to_the_living() {
+        in_runtime(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ctl");
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let socket = bind(&path).unwrap();
+            assert!(matches!(bind(&path), Err(ControlError::InUse(_))));
+            drop(socket);
+        });
+    }
+
+    #[test]
+    fn a_file_or_a_link_in_its_place_is_left_alone() {
+        in_runtime(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, target) = (dir.path().join("ctl"), dir.path().join("target"));
+            std::fs::write(&target, "precious").unwrap();
+            std::os::unix::fs::symlink(&target, &path).unwrap();
+            assert!(matches!(bind(&path), Err(ControlError::NotASocket(_))));
+            assert!(matches!(bind(&target), Err(ControlError::NotASocket(_))));
+            assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+        });
+    }
+}

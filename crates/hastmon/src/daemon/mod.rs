@@ -1,0 +1,294 @@
+//! The process of the main daemon: one loop that waits for everything at once, asks [`hastmon_core::daemon::Daemon`] what to do, and
+//! does it. Decides nothing itself.
+
+mod callers;
+mod control_socket;
+mod workers;
+
+use std::io;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use hastmon_core::config::{Config, Host};
+use hastmon_core::daemon::{Action, Daemon, Input};
+use hastmon_core::time::Instant;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use self::callers::Callers;
+use self::control_socket::ControlSocket;
+use self::workers::Workers;
+use crate::cli::DaemonArgs;
+use crate::config_file::{LoadError, Source};
+use crate::log_event;
+use crate::os::background::{Readiness, detach_parent};
+use crate::os::pidfile::{Pidfile, PidfileError};
+use crate::os::{clock, log, process, sysexits, title};
+use crate::resolver::{FRESH_FOR, Resolver};
+use crate::worker::sleep_until;
+
+/// News from the tasks of this process that wait in line; a task that finds the line full waits, and its peer with it.
+const MAX_NEWS: usize = 256;
+/// Look-ups of names and reading of the configuration that may hang at once, each in a thread of its own.
+const MAX_BLOCKING: usize = 4;
+/// What the system's log has not taken is offered again at this interval, while nothing else happens.
+const LOG_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What the tasks of the daemon tell its loop.
+#[derive(Debug)]
+enum News {
+    /// For the core.
+    Input(Input),
+    /// Somebody has connected.
+    Accepted(callers::Accepted),
+    /// The first message of a connection, or why there is none.
+    Heard(callers::Heard),
+    /// The configuration was read again.
+    Loaded(Result<Box<Config>, LoadError>),
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Pidfile(#[from] PidfileError),
+    #[error(transparent)]
+    Control(#[from] control_socket::ControlError),
+    #[error(
+        "Cannot listen on {address}: {source}. Is the address one of this host, and free? See `listen` in hastmon.conf(5)."
+    )]
+    Listen { address: String, source: io::Error },
+    #[error("Cannot go to the background: {0}")]
+    Background(io::Error),
+    #[error("Cannot begin: {0}")]
+    System(#[from] io::Error),
+}
+
+impl StartError {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Load(error) => error.exit_code(),
+            Self::Pidfile(error) => error.exit_code(),
+            Self::Control(error) => error.exit_code(),
+            Self::Listen { .. } => sysexits::UNAVAILABLE,
+            Self::Background(_) | Self::System(_) => sysexits::OSERR,
+        }
+    }
+}
+
+/// Runs this process as the main daemon, or as the command that puts it into the background.
+pub fn main(args: &DaemonArgs) -> ExitCode {
+    log::init(args.common.debug);
+    let readiness = if args.foreground { Ok(None) } else { Readiness::take() };
+    let end = match readiness {
+        Ok(None) if !args.foreground => return detach_parent(),
+        Ok(readiness) => start(args, readiness),
+        Err(error) => Err(StartError::Background(error)),
+    };
+    let code = match end {
+        Ok(()) => sysexits::OK,
+        Err(StartError::Load(LoadError::Faulty(report))) => {
+            // Made to be read as it is: with source lines and carets.
+            eprint!("{report}");
+            sysexits::CONFIG
+        }
+        Err(error) => {
+            ::log::error!("{error}");
+            error.exit_code()
+        }
+    };
+    log::flush();
+    ExitCode::from(code)
+}
+
+fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartError> {
+    title::set_short_name();
+    let source = Source::new(&args.common)?;
+    let config = source.load()?;
+    let limit = process::raise_descriptor_limit()?;
+    let pidfile = Pidfile::acquire(&args.pidfile)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
+    let run = async {
+        let control = ControlSocket::bind(&config.control)?;
+        let listener = listen(&config).await?;
+        let signals = Signals::new()?;
+        match readiness {
+            Some(readiness) => readiness.ready().map_err(StartError::Background)?,
+            None => log::to_stderr_queue()?,
+        }
+        let (news, inbox) = mpsc::channel(MAX_NEWS);
+        let workers = Workers::new(news.clone(), args, limit.inherited);
+        let callers = Callers::new(news.clone(), listener, control);
+        let resolver = Resolver::default();
+        let shell = Shell { source, callers, workers, resolver, news };
+        shell.run(config, signals, inbox).await;
+        Ok(())
+    };
+    let end = LocalSet::new().block_on(&runtime, Box::pin(run));
+    // A look-up that hangs must not hold up the end.
+    runtime.shutdown_background();
+    if let Err(error) = pidfile.remove() {
+        ::log::warn!("{error}");
+    }
+    end
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, StartError> {
+    let address = &config.listen;
+    let listener = match &address.host {
+        Host::Ip(ip) => TcpListener::bind((*ip, address.port)).await,
+        Host::Name(name) => TcpListener::bind((name.as_str(), address.port)).await,
+    };
+    listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// What carries the decisions out.
+struct Shell {
+    source: Source,
+    callers: Callers,
+    workers: Workers,
+    resolver: Resolver,
+    news: mpsc::Sender<News>,
+}
+
+impl Shell {
+    async fn run(mut self, config: Config, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
+        ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
+        self.workers.set_config(&config);
+        let (mut daemon, actions) = Daemon::new(clock::now(), config);
+        let mut ended = self.carry_out(&daemon, actions);
+        let mut names_due = clock::now();
+        let mut stopping = false;
+        while !ended {
+            let input = tokio::select! {
+                _ = signals.terminate.recv() => stop(&mut stopping),
+                _ = signals.interrupt.recv() => stop(&mut stopping),
+                _ = signals.hangup.recv() => { self.reload(); continue }
+                Some(news) = inbox.recv() => match self.understand(&mut daemon, news).await {
+                    Some(input) => Some(input),
+                    None => continue,
+                },
+                () = sleep_until(daemon.next_deadline()) => Some(Input::Timer),
+                () = sleep_until(Some(names_due)) => { names_due = self.look_up_names(&daemon); continue }
+            };
+            // A second signal to stop: the workers stop their resources by themselves when the daemon is gone.
+            let Some(input) = input else { break };
+            let actions = daemon.handle(clock::now(), input);
+            ended = self.carry_out(&daemon, actions);
+        }
+        ::log::info!("hastmon stopped");
+    }
+
+    /// Reads the configuration off the loop: the file may be on a file system that hangs.
+    fn reload(&self) {
+        ::log::info!("reading the configuration again");
+        let (source, news) = (self.source.clone(), self.news.clone());
+        tokio::task::spawn_local(async move {
+            if let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await {
+                let _ = news.send(News::Loaded(loaded.map(Box::new))).await;
+            }
+        });
+    }
+
+    async fn understand(&mut self, daemon: &mut Daemon, news: News) -> Option<Input> {
+        match news {
+            News::Input(input) => Some(input),
+            News::Accepted(accepted) => self.callers.take_in(daemon, accepted),
+            News::Heard(heard) => self.callers.understand(heard),
+            News::Loaded(Err(error)) => {
+                ::log::error!("the configuration stays as it was: {error}");
+                None
+            }
+            News::Loaded(Ok(config)) => match self.move_sockets(daemon.config(), &config).await {
+                Ok(()) => {
+                    ::log::info!("the configuration is checked and in force");
+                    self.workers.set_config(&config);
+                    Some(Input::Reload(config))
+                }
+                Err(error) => {
+                    ::log::error!("the configuration stays as it was: {error}");
+                    None
+                }
+            },
+        }
+    }
+
+    /// Opens the sockets of a new configuration before the old ones are closed.
+    async fn move_sockets(&mut self, old: &Config, new: &Config) -> Result<(), StartError> {
+        let control = if old.control == new.control { None } else { Some(ControlSocket::bind(&new.control)?) };
+        if old.listen != new.listen {
+            let listener = listen(new).await?;
+            self.callers.listen(listener);
+        }
+        if let Some(control) = control {
+            self.callers.control(control);
+        }
+        Ok(())
+    }
+
+    /// Starts a look-up for each name; says when to do so again.
+    fn look_up_names(&self, daemon: &Daemon) -> Instant {
+        log::retry();
+        for name in daemon.names_to_resolve() {
+            let (resolver, news) = (self.resolver.clone(), self.news.clone());
+            tokio::task::spawn_local(async move {
+                let found: Result<Vec<IpAddr>, String> = resolver.lookup(&name).await;
+                let _ = news.send(News::Input(Input::Resolved(name, found))).await;
+            });
+        }
+        clock::now() + LOG_RETRY.max(FRESH_FOR)
+    }
+
+    /// Does what was decided; says whether that was the end.
+    fn carry_out(&mut self, daemon: &Daemon, actions: Vec<Action>) -> bool {
+        for action in actions {
+            match action {
+                Action::Reply { conn, message, keep } => self.callers.reply(conn, message, keep),
+                Action::Close(conn) => self.callers.close(conn),
+                Action::StartWorker { id, assignment } => self.workers.start(id, *assignment),
+                Action::Order { id, order } => self.workers.order(id, order),
+                Action::KillWorker(id) => self.workers.kill(id),
+                Action::HandOver { worker, link, from, asks, answers, resuid } => {
+                    if let Some(connections) = self.callers.hand_over(asks, answers) {
+                        self.workers.serve(worker, link, &from, connections, resuid);
+                    }
+                }
+                Action::Event(resource, event) => log_event(resource.as_deref(), &event),
+                Action::Exit => return true,
+            }
+        }
+        self.workers.forget_ended(daemon);
+        false
+    }
+}
+
+/// The first signal stops the daemon in order, the second one at once.
+fn stop(stopping: &mut bool) -> Option<Input> {
+    if std::mem::replace(stopping, true) {
+        ::log::warn!("told to stop a second time: leaving; the workers stop what still runs");
+        return None;
+    }
+    ::log::info!("told to stop");
+    Some(Input::Stop)
+}

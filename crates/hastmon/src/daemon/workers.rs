@@ -1,0 +1,189 @@
+//! The worker processes: started, spoken to, reaped. A task for each reads what the worker says; another one sends it what waits.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::rc::Rc;
+
+use hastmon_core::config::{Address, Config, Host};
+use hastmon_core::daemon::{Daemon, Input, WorkerId};
+use hastmon_core::supervisor::WorkerExit;
+use hastmon_core::worker::{Assignment, LinkId, Order};
+use tokio::process::{Child, Command};
+use tokio::sync::{Notify, mpsc};
+
+use super::News;
+use crate::cli::DaemonArgs;
+use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
+use crate::os::process;
+
+/// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints.
+const MAX_ORDERS: usize = 64;
+
+/// All workers.
+#[derive(Debug)]
+pub(super) struct Workers {
+    news: mpsc::Sender<News>,
+    running: HashMap<WorkerId, Handle>,
+    node: String,
+    source: Option<IpAddr>,
+    foreground: bool,
+    verbosity: u8,
+    descriptor_limit: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    orders: mpsc::Sender<(ToWorker, Vec<OwnedFd>)>,
+    kill: Rc<Notify>,
+}
+
+impl Workers {
+    pub(super) fn new(news: mpsc::Sender<News>, args: &DaemonArgs, descriptor_limit: Option<u64>) -> Self {
+        Self {
+            news,
+            running: HashMap::new(),
+            node: String::new(),
+            source: None,
+            foreground: args.foreground,
+            verbosity: args.common.debug,
+            descriptor_limit,
+        }
+    }
+
+    /// What workers that start from now on are told of this node.
+    pub(super) fn set_config(&mut self, config: &Config) {
+        self.node.clone_from(&config.node);
+        self.source = match &config.listen.host {
+            Host::Ip(ip) if !ip.is_unspecified() => Some(*ip),
+            Host::Ip(_) | Host::Name(_) => None,
+        };
+    }
+
+    pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
+        let title = worker_title(&assignment.resource.name, assignment.role);
+        let setup = Setup {
+            assignment,
+            node: self.node.clone(),
+            source: self.source,
+            foreground: self.foreground,
+            verbosity: self.verbosity,
+            descriptor_limit: self.descriptor_limit,
+        };
+        let news = self.news.clone();
+        match spawn(&title) {
+            Ok((child, channel)) => {
+                let (orders, unsent) = mpsc::channel(MAX_ORDERS);
+                // The first into an empty line: there is room.
+                let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
+                let kill = Rc::new(Notify::new());
+                tokio::task::spawn_local(attend(id, child, channel, unsent, Rc::clone(&kill), news));
+                self.running.insert(id, Handle { orders, kill });
+            }
+            Err(error) => {
+                let exit = WorkerExit::NotStarted(error.to_string());
+                tokio::task::spawn_local(async move { news.send(News::Input(Input::WorkerExited(id, exit))).await });
+            }
+        }
+    }
+
+    pub(super) fn order(&self, id: WorkerId, order: Order) {
+        self.tell(id, ToWorker::Order(order), Vec::new());
+    }
+
+    /// Gives a worker the connections of a primary.
+    pub(super) fn serve(&self, id: WorkerId, link: LinkId, from: &Address, connections: [OwnedFd; 2], resuid: u64) {
+        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into());
+    }
+
+    pub(super) fn kill(&self, id: WorkerId) {
+        if let Some(handle) = self.running.get(&id) {
+            log::error!("worker {} does not end within its time: killing it", id.0);
+            handle.kill.notify_one();
+        }
+    }
+
+    pub(super) fn forget_ended(&mut self, daemon: &Daemon) {
+        if self.running.len() > daemon.resources().len() {
+            self.running.retain(|_, handle| !handle.orders.is_closed());
+        }
+    }
+
+    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) {
+        let Some(handle) = self.running.get(&id) else { return };
+        if let Err(mpsc::error::TrySendError::Full((message, _))) = handle.orders.try_send((message, descriptors)) {
+            log::warn!("worker {} is stuck and does not hear: {message:?}", id.0);
+        }
+    }
+}
+
+fn spawn(title: &str) -> io::Result<(Child, Channel)> {
+    let (ours, theirs) = pair()?;
+    let mut command = Command::new(process::self_program()?);
+    // A group of its own: ^C on the terminal is for the main daemon, which stops the resources in order.
+    command.arg0(OsString::from(title)).stdin(Stdio::from(theirs)).process_group(0);
+    Ok((command.spawn()?, ours))
+}
+
+/// Hears a worker until it is gone.
+async fn attend(
+    id: WorkerId,
+    mut child: Child,
+    channel: Channel,
+    unsent: mpsc::Receiver<(ToWorker, Vec<OwnedFd>)>,
+    kill: Rc<Notify>,
+    news: mpsc::Sender<News>,
+) {
+    let tell = async |input| {
+        // The loop that hears the news ends only with the process.
+        let _ = news.send(News::Input(input)).await;
+    };
+    tell(Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
+    let channel = Rc::new(channel);
+    let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));
+    let mut farewell = None;
+    loop {
+        let heard = tokio::select! {
+            heard = channel.receive::<FromWorker>() => heard,
+            () = kill.notified() => {
+                // Fails only when it has ended already.
+                let _ = child.start_kill();
+                continue;
+            }
+        };
+        match heard {
+            Ok(Some((FromWorker::Report(report), _))) => tell(Input::Report(id, report)).await,
+            Ok(Some((FromWorker::PrimaryGone(link), _))) => tell(Input::PrimaryGone(id, link)).await,
+            Ok(Some((FromWorker::Farewell(last), _))) => farewell = Some(last),
+            Ok(None) => break,
+            Err(error) => {
+                log::error!("worker {} cannot be understood: {error}", id.0);
+                let _ = child.start_kill();
+                break;
+            }
+        }
+    }
+    sender.abort();
+    let status = child.wait().await;
+    let exit = match (farewell, status.map(|status| (status.code(), status.signal()))) {
+        (Some(farewell), Ok((Some(0), _))) => WorkerExit::Farewell(farewell),
+        (_, Ok((Some(code), _))) => WorkerExit::Code(code),
+        (_, Ok((None, Some(signal)))) => WorkerExit::Signal(signal),
+        (_, Ok((None, None)) | Err(_)) => WorkerExit::Code(i32::from(crate::os::sysexits::TEMPFAIL)),
+    };
+    tell(Input::WorkerExited(id, exit)).await;
+}
+
+/// Sends what waits, in order, as fast as the worker takes it.
+async fn send_all(channel: Rc<Channel>, mut unsent: mpsc::Receiver<(ToWorker, Vec<OwnedFd>)>) {
+    while let Some((message, descriptors)) = unsent.recv().await {
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = channel.send(&message, &borrowed).await {
+            log::debug!("cannot tell a worker: {error}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The channel between the main daemon and a worker: messages as JSON packets over a socket pair, with descriptors beside them.
+//! Carries, and decides nothing. A packet is never sent in part, and nothing here waits for the other side.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use hastmon_core::types::Role;
+use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+/// The largest packet. An assignment with all the remotes and friends that the configuration allows takes half of it; FreeBSD's
+/// kernel takes no larger one.
+const MAX_PACKET: usize = 64 << 10;
+/// Descriptors beside one packet: the two connections of a primary.
+const MAX_DESCRIPTORS: usize = 2;
+
+/// What the main daemon says to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// Always the first packet.
+    Setup(Box<Setup>),
+    /// An order.
+    Order(Order),
+    /// A primary has connected; its two connections come with this packet.
+    Serve {
+        /// The name of the connection.
+        link: LinkId,
+        /// The primary's address, as configured.
+        from: String,
+        /// To be echoed.
+        resuid: u64,
+    },
+}
+
+/// All that a worker needs to begin.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// What to do.
+    pub(crate) assignment: Assignment,
+    /// The name of this node, for the environment of hooks.
+    pub(crate) node: String,
+    /// The address that outgoing connections leave from; `None`: whatever the system chooses.
+    pub(crate) source: Option<std::net::IpAddr>,
+    /// Log to standard error instead of syslog.
+    pub(crate) foreground: bool,
+    /// How often `-d` was given.
+    pub(crate) verbosity: u8,
+    /// The soft limit on descriptors that hooks shall have.
+    pub(crate) descriptor_limit: Option<u64>,
+}
+
+/// What a worker says to the main daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// What `status` shall say.
+    Report(Report),
+    /// The connection from the primary is gone.
+    PrimaryGone(LinkId),
+    /// The worker ends now.
+    Farewell(Farewell),
+}
+
+/// The title of a worker process; exactly this, so that `pgrep -f` finds it.
+pub(crate) fn worker_title(resource: &str, role: Role) -> String {
+    format!("{TITLE_START}{resource} ({role})")
+}
+
+/// What the title of every worker begins with, and of no other process of ours.
+pub(crate) const TITLE_START: &str = "hastmon: ";
+
+/// One end of the channel.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    /// A sequential-packet socket, which tokio has no name for: its datagram type only waits here, packets are sent and received below.
+    socket: UnixDatagram,
+}
+
+/// A pair of ends: for this process, and for the standard input of a worker.
+///
+/// # Errors
+/// The system has no more descriptors or memory for it.
+pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    Ok((Channel::new(ours)?, theirs))
+}
+
+impl Channel {
+    /// Takes an end that was inherited.
+    ///
+    /// # Errors
+    /// The descriptor cannot be watched.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self { socket: UnixDatagram::from_std(socket.into())? })
+    }
+
+    /// Sends a message, with descriptors. Waits until the other side has room; cancelling loses nothing but this message.
+    ///
+    /// # Errors
+    /// The other side is gone, or the message is larger than a packet may be.
+    pub(crate) async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let packet = encode(message)?;
+        self.socket.async_io(Interest::WRITABLE, || send_packet(&self.socket, &packet, descriptors)).await
+    }
+
+    /// Like [`send`](Self::send), but fails when there is no room.
+    ///
+    /// # Errors
+    /// As for `send`; [`io::ErrorKind::WouldBlock`] when there is no room.
+    pub(crate) fn try_send(&self, message: &impl Serialize) -> io::Result<()> {
+        let packet = encode(message)?;
+        self.socket.try_io(Interest::WRITABLE, || send_packet(&self.socket, &packet, &[]))
+    }
+
+    /// Waits for the next message; `None` when the other side is gone. Nothing is lost when this is cancelled.
+    ///
+    /// # Errors
+    /// The packet makes no sense: the other side is another version of this program.
+    pub(crate) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
+            Ok((packet, _)) if packet.is_empty() => Ok(None),
+            Ok((packet, descriptors)) => Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let packet = serde_json::to_vec(message)?;
+    if packet.len() > MAX_PACKET {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too large for a packet between daemon and worker"));
+    }
+    Ok(packet)
+}
+
+fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for a packet"));
+    }
+    sendmsg(socket, &[IoSlice::new(packet)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+    Ok(())
+}
+
+fn receive_packet(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    // At least as much as the next packet has: room for the largest one would be most of a worker's memory.
+    let waiting = usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(MAX_PACKET);
+    let mut packet = vec![0; waiting.clamp(1, MAX_PACKET)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut packet)], &mut control, flags)?;
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet between daemon and worker was cut short"));
+    }
+    packet.truncate(received.bytes);
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    Ok((packet, descriptors))
+}

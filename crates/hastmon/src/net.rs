@@ -1,0 +1,183 @@
+//! Messages of protocol 0 over a stream, and connections to other nodes. Reads and writes; decides nothing.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use hastmon_core::config::{Address, Family, Host, Key};
+use hastmon_core::wire::frame::{self, HEADER_SIZE, Header};
+use hastmon_core::wire::nv::List;
+use hastmon_core::wire::request::{Request, Via};
+use hastmon_core::wire::signature::Signature;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::os::clock;
+use crate::resolver::Resolver;
+
+/// Why a conversation came to an end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetError {
+    /// The system says so.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The other side has closed the connection between two messages.
+    #[error("the other side closed the connection")]
+    Closed,
+    /// The other side has closed the connection in the middle of a message.
+    #[error("the other side closed the connection in the middle of a message")]
+    Torn,
+    /// The frame makes no sense.
+    #[error(transparent)]
+    Frame(#[from] frame::HeaderError),
+    /// The message is too large to be sent.
+    #[error(transparent)]
+    TooLarge(#[from] frame::TooLarge),
+    /// The message makes no sense.
+    #[error("malformed message: {0}")]
+    Malformed(#[from] hastmon_core::wire::nv::DecodeError),
+    /// The message is not the one that is due.
+    #[error(transparent)]
+    Lacks(#[from] hastmon_core::wire::Lacks),
+    /// The other side answers with an error number.
+    #[error("{}", peer_error(*.0))]
+    Peer(i16),
+    /// The other side closes the connection instead of answering.
+    #[error(
+        "it closes the connection without an answer: is this node in its friends, and the resource in its configuration?"
+    )]
+    Unanswered,
+    /// The other side says something that is not due.
+    #[error("it sent {0} out of turn")]
+    OutOfTurn(&'static str),
+    /// A name stands for no address, or for none of the right family.
+    #[error("{0}")]
+    NoAddress(String),
+    /// Something took longer than it may.
+    #[error("no answer within {0:?}")]
+    Timeout(std::time::Duration),
+}
+
+fn peer_error(number: i16) -> String {
+    match number {
+        1 => "it has no such resource (error 1)".to_string(),
+        5 => "it does not accept our signature (error 5): are key and clock the same on both nodes?".to_string(),
+        _ => format!("it answered with error {number}"),
+    }
+}
+
+/// Takes messages off a stream. Cancelling [`next`](Self::next) loses nothing: what was read stays here.
+#[derive(Debug)]
+pub(crate) struct MessageReader {
+    limit: usize,
+    buffer: Vec<u8>,
+}
+
+impl MessageReader {
+    /// A reader that takes no message larger than `limit` bytes.
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { limit, buffer: Vec::new() }
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// The stream ends or breaks, or what it says makes no sense.
+    pub(crate) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<List, NetError> {
+        loop {
+            let missing = match self.buffer.first_chunk::<HEADER_SIZE>() {
+                None => HEADER_SIZE - self.buffer.len(),
+                Some(header) => {
+                    let whole = HEADER_SIZE + Header::decode(*header, self.limit)?.size;
+                    if let Some(body) = self.buffer.get(HEADER_SIZE..whole) {
+                        let message = List::decode(body)?;
+                        self.buffer.clear();
+                        return Ok(message);
+                    }
+                    whole - self.buffer.len()
+                }
+            };
+            // Never more than this message: the rest of the stream may be meant for another process.
+            let mut part = (&mut *stream).take(missing.try_into().unwrap_or(u64::MAX));
+            if part.read_buf(&mut self.buffer).await? == 0 {
+                return Err(if self.buffer.is_empty() { NetError::Closed } else { NetError::Torn });
+            }
+        }
+    }
+}
+
+/// Sends a message of at most `limit` bytes.
+///
+/// # Errors
+/// The stream breaks, or the message is too large.
+pub(crate) async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &List, limit: usize) -> Result<(), NetError> {
+    stream.write_all(&frame::encode(message, limit)?).await?;
+    Ok(stream.flush().await?)
+}
+
+/// Opens connections to other nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    /// The address to leave from; `None`: whatever the system chooses.
+    pub(crate) source: Option<IpAddr>,
+    /// Looks names up.
+    pub(crate) resolver: Resolver,
+}
+
+impl Dialer {
+    /// Connects to the first address of `address` that answers. Takes as long as the system takes: the caller sets the limit.
+    ///
+    /// # Errors
+    /// No address, or none that answers.
+    pub(crate) async fn connect(&self, address: &Address) -> Result<TcpStream, NetError> {
+        let ips = match &address.host {
+            Host::Ip(ip) => vec![*ip],
+            Host::Name(name) => self.resolver.lookup(name).await.map_err(NetError::NoAddress)?,
+        };
+        let fits = |ip: &IpAddr| match address.family {
+            Family::Tcp4 => ip.is_ipv4(),
+            Family::Tcp6 => ip.is_ipv6(),
+            Family::Any => true,
+        };
+        let mut last = NetError::NoAddress(format!("{address} has no address of the family that it asks for"));
+        for ip in ips.into_iter().filter(fits) {
+            match self.connect_to(SocketAddr::new(ip, address.port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(source) = self.source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// Connects, and sends a request as the first message, signed when there is a key.
+///
+/// # Errors
+/// As for [`Dialer::connect`] and [`send`].
+pub(crate) async fn ask(
+    dialer: &Dialer,
+    address: &Address,
+    key: Option<&Key>,
+    request: &Request,
+) -> Result<TcpStream, NetError> {
+    let mut stream = dialer.connect(address).await?;
+    let signature = match key {
+        None => None,
+        Some(key) => {
+            let (client, server) = (stream.local_addr()?, stream.peer_addr()?);
+            Some(Signature::new(key.algorithm, key.secret.as_bytes(), clock::unix_time_s(), client, server))
+        }
+    };
+    let message = request.encode(Via::Network(signature.as_ref()));
+    send(&mut stream, &message, frame::NETWORK_LIMIT).await?;
+    Ok(stream)
+}

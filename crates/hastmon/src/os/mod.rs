@@ -1,0 +1,12 @@
+//! What the operating system offers, in the form that hastmon uses it: clock, pidfile, background, log, process, title, host name.
+//! Nothing here knows roles or decides anything about a resource.
+//! Linux and FreeBSD differ only in here; each difference is said where it is made.
+
+pub mod background;
+pub mod clock;
+pub mod host;
+pub mod log;
+pub mod pidfile;
+pub mod process;
+pub mod sysexits;
+pub mod title;

@@ -1,0 +1,318 @@
+//! The connections of a worker, a task for each: a primary's to its secondaries, a secondary's from its primary, a watchdog's polls and
+//! complaints. Talks and tells; decides nothing but what the protocol leaves no choice about.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, TcpStream as StdTcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hastmon_core::config::{Address, Key, Resource};
+use hastmon_core::types::{Role, State};
+use hastmon_core::wire::frame::NETWORK_LIMIT;
+use hastmon_core::wire::nv::List;
+use hastmon_core::wire::reply::StatusReply;
+use hastmon_core::wire::request::Request;
+use hastmon_core::wire::session::{Answer, Heartbeat};
+use hastmon_core::worker::{Input, LinkEvent, LinkId};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+
+use super::News;
+use crate::net::{Dialer, MessageReader, NetError, ask, send};
+use crate::resolver::Resolver;
+
+/// Messages that may wait for a peer to read them: one for each heartbeat, and a peer that is so far behind is lost anyway.
+const MAX_UNSENT: usize = 4;
+/// Complaints on their way at once: one for each remote, and a slow remote must not pile them up.
+const MAX_COMPLAINTS: usize = 64;
+
+/// All connections of this worker.
+#[derive(Debug)]
+pub(super) struct Links {
+    news: News,
+    dialer: Dialer,
+    open: HashMap<LinkId, Open>,
+    complaints: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Open {
+    task: AbortHandle,
+    outbox: Option<mpsc::Sender<List>>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Links {
+    pub(super) fn new(news: News, source: Option<IpAddr>) -> Self {
+        let dialer = Dialer { source, resolver: Resolver::default() };
+        Self { news, dialer, open: HashMap::new(), complaints: Arc::new(Semaphore::new(MAX_COMPLAINTS)) }
+    }
+
+    /// Makes a connection to a secondary and keeps it.
+    pub(super) fn connect(&mut self, link: LinkId, address: Address, resource: &Resource) {
+        let (outbox, unsent) = mpsc::channel(MAX_UNSENT);
+        let caller = Caller::new(&self.dialer, address, resource);
+        let priority = resource.priority;
+        let news = self.news.clone();
+        let task = tokio::task::spawn_local(async move {
+            let event = match caller.shake_hands(priority).await {
+                Ok(Shaken::Connected(asks, answers)) => {
+                    // The loop that hears the news ends only with the process.
+                    let _ = news.send(Input::Link(link, LinkEvent::Up)).await;
+                    LinkEvent::Failed(hold(link, asks, answers, unsent, &news).await.to_string())
+                }
+                Ok(Shaken::Refused { message, priority }) => LinkEvent::Refused { message, priority },
+                Err(error) => LinkEvent::Failed(error.to_string()),
+            };
+            let _ = news.send(Input::Link(link, event)).await;
+        });
+        self.open.insert(link, Open { task: task.abort_handle(), outbox: Some(outbox) });
+        self.forget_ended();
+    }
+
+    /// Serves a primary on the two connections that it has made.
+    pub(super) fn serve(&mut self, link: LinkId, descriptors: Vec<OwnedFd>, resuid: u64) {
+        let (outbox, unsent) = mpsc::channel(MAX_UNSENT);
+        let news = self.news.clone();
+        let task = tokio::task::spawn_local(async move {
+            let why = match serve(link, descriptors, resuid, unsent, &news).await {
+                Ok(never) => match never {},
+                Err(error) => error.to_string(),
+            };
+            let _ = news.send(Input::PrimaryLost { link, why }).await;
+        });
+        self.open.insert(link, Open { task: task.abort_handle(), outbox: Some(outbox) });
+        self.forget_ended();
+    }
+
+    pub(super) fn send_heartbeat(&mut self, link: LinkId, state: State, seq: u64) {
+        let message = Heartbeat { state, seq }.encode();
+        if !self.push(link, message) {
+            let news = self.news.clone();
+            self.disconnect(link);
+            tokio::task::spawn_local(async move {
+                let why = "it does not read what is sent to it".to_string();
+                let _ = news.send(Input::Link(link, LinkEvent::Failed(why))).await;
+            });
+        }
+    }
+
+    pub(super) fn answer(&mut self, link: LinkId, seq: u64, state: State) {
+        let message = Answer::Heartbeat { seq, state: Ok(state) }.encode();
+        if !self.push(link, message) {
+            let news = self.news.clone();
+            self.disconnect(link);
+            tokio::task::spawn_local(async move {
+                let why = "it does not read the answers to its heartbeats".to_string();
+                let _ = news.send(Input::PrimaryLost { link, why }).await;
+            });
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, link: LinkId) {
+        self.open.remove(&link);
+    }
+
+    /// Asks a remote for its role and state.
+    pub(super) fn poll(&mut self, link: LinkId, address: Address, resource: &Resource) {
+        let caller = Caller::new(&self.dialer, address, resource);
+        let news = self.news.clone();
+        let task = tokio::task::spawn_local(async move {
+            let answer = caller.poll().await.map_err(|error| error.to_string());
+            let _ = news.send(Input::Polled { link, answer }).await;
+        });
+        self.open.insert(link, Open { task: task.abort_handle(), outbox: None });
+        self.forget_ended();
+    }
+
+    /// Complains to a remote, which does not answer.
+    pub(super) fn complain(&self, address: Address, resource: &Resource) {
+        let Ok(permit) = Arc::clone(&self.complaints).try_acquire_owned() else { return };
+        let caller = Caller::new(&self.dialer, address, resource);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = caller.complain().await {
+                log::warn!(target: &caller.resource, "cannot complain to {}: {error}", caller.address);
+            }
+            drop(permit);
+        });
+    }
+
+    fn push(&self, link: LinkId, message: List) -> bool {
+        let outbox = self.open.get(&link).and_then(|open| open.outbox.as_ref());
+        outbox.is_some_and(|outbox| outbox.try_send(message).is_ok())
+    }
+
+    fn forget_ended(&mut self) {
+        self.open.retain(|_, open| !open.task.is_finished());
+    }
+}
+
+/// What one task needs to talk to a remote.
+#[derive(Debug)]
+struct Caller {
+    dialer: Dialer,
+    address: Address,
+    resource: String,
+    key: Option<Key>,
+    timeout: Duration,
+}
+
+/// What a handshake comes to.
+enum Shaken {
+    /// The primary asks on the first connection and is answered on the second.
+    Connected(TcpStream, TcpStream),
+    Refused {
+        message: String,
+        priority: Option<i32>,
+    },
+}
+
+impl Caller {
+    fn new(dialer: &Dialer, address: Address, resource: &Resource) -> Self {
+        Self {
+            dialer: dialer.clone(),
+            address,
+            resource: resource.name.clone(),
+            key: resource.key.clone(),
+            timeout: resource.timeout,
+        }
+    }
+
+    async fn ask(&self, request: Request) -> Result<TcpStream, NetError> {
+        ask(&self.dialer, &self.address, self.key.as_ref(), &request).await
+    }
+
+    /// All that `timeout` promises to bound, from the look-up of the name to the last answer.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, NetError>>) -> Result<T, NetError> {
+        tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(NetError::Timeout(self.timeout)))
+    }
+
+    /// Both steps, on two connections.
+    async fn shake_hands(&self, priority: i32) -> Result<Shaken, NetError> {
+        self.in_time(async {
+            let resource = self.resource.clone();
+            let mut asks = self.ask(Request::Handshake { resource: resource.clone(), priority }).await?;
+            let token = match receive_answer(&mut asks).await? {
+                Answer::Token(token) => token,
+                Answer::Refused { errmsg: message, priority } => return Ok(Shaken::Refused { message, priority }),
+                other => return Err(unexpected(&other)),
+            };
+            let mut answers = self.ask(Request::HandshakeToken { resource, token, resuid: 0 }).await?;
+            // Success is told on the first connection, a refusal on the second.
+            let answer = tokio::select! {
+                answer = receive_answer(&mut asks) => answer?,
+                answer = receive_answer(&mut answers) => answer?,
+            };
+            match answer {
+                Answer::Resuid(_) => Ok(Shaken::Connected(asks, answers)),
+                Answer::Refused { errmsg: message, priority } => Ok(Shaken::Refused { message, priority }),
+                other => Err(unexpected(&other)),
+            }
+        })
+        .await
+    }
+
+    async fn poll(&self) -> Result<(Role, State), NetError> {
+        self.in_time(async {
+            let mut stream = self.ask(Request::Status { resources: vec![self.resource.clone()] }).await?;
+            let reply = match MessageReader::new(NETWORK_LIMIT).next(&mut stream).await {
+                Err(NetError::Closed) => return Err(NetError::Unanswered),
+                reply => StatusReply::decode(&reply?)?,
+            };
+            let entries = match reply {
+                StatusReply::Entries(entries) => entries,
+                StatusReply::Failed(number) => return Err(NetError::Peer(number)),
+            };
+            let entry =
+                entries.into_iter().find(|entry| entry.resource == self.resource).ok_or(NetError::Unanswered)?;
+            let status = entry.outcome.map_err(NetError::Peer)?;
+            Ok((status.role, status.worker.map_or(State::Unknown, |worker| worker.state)))
+        })
+        .await
+    }
+
+    async fn complain(&self) -> Result<(), NetError> {
+        self.in_time(async {
+            let stream = self.ask(Request::Complaint { resource: self.resource.clone() }).await?;
+            drop(stream);
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn receive_answer(stream: &mut TcpStream) -> Result<Answer, NetError> {
+    Ok(Answer::decode(&MessageReader::new(NETWORK_LIMIT).next(stream).await?)?)
+}
+
+fn unexpected(answer: &Answer) -> NetError {
+    NetError::OutOfTurn(match answer {
+        Answer::Token(_) => "a token",
+        Answer::Resuid(_) => "the end of a handshake",
+        Answer::Heartbeat { .. } => "the answer to a heartbeat",
+        Answer::Refused { .. } => "a refusal",
+    })
+}
+
+/// A primary's side of a connection that is up, until it breaks.
+async fn hold(
+    link: LinkId,
+    mut asks: TcpStream,
+    mut answers: TcpStream,
+    mut unsent: mpsc::Receiver<List>,
+    news: &News,
+) -> NetError {
+    let (mut asks_read, mut asks_write) = asks.split();
+    let mut reader = MessageReader::new(NETWORK_LIMIT);
+    let mut listener = MessageReader::new(NETWORK_LIMIT);
+    loop {
+        let step = tokio::select! {
+            Some(message) = unsent.recv() => send(&mut asks_write, &message, NETWORK_LIMIT).await,
+            answer = reader.next(&mut answers) => match answer.and_then(|list| Ok(Answer::decode(&list)?)) {
+                Ok(Answer::Heartbeat { seq, state }) => {
+                    let _ = news.send(Input::Link(link, LinkEvent::Answer { seq, state })).await;
+                    Ok(())
+                }
+                Ok(other) => Err(unexpected(&other)),
+                Err(error) => Err(error),
+            },
+            // Nothing is due here: this only notices at once that the other side has closed it.
+            said = listener.next(&mut asks_read) => Err(said.map_or_else(|error| error, |_| NetError::OutOfTurn("a message"))),
+        };
+        if let Err(error) = step {
+            return error;
+        }
+    }
+}
+
+/// A secondary's side of a connection, until it breaks.
+async fn serve(
+    link: LinkId,
+    descriptors: Vec<OwnedFd>,
+    resuid: u64,
+    mut unsent: mpsc::Receiver<List>,
+    news: &News,
+) -> Result<Infallible, NetError> {
+    let mut streams = descriptors.into_iter().map(|fd| TcpStream::from_std(StdTcpStream::from(fd)));
+    let (Some(asks), Some(answers)) = (streams.next(), streams.next()) else { return Err(NetError::Closed) };
+    let (mut asks, mut answers) = (asks?, answers?);
+    send(&mut asks, &Answer::Resuid(resuid).encode(), NETWORK_LIMIT).await?;
+    let mut reader = MessageReader::new(NETWORK_LIMIT);
+    loop {
+        tokio::select! {
+            Some(message) = unsent.recv() => send(&mut answers, &message, NETWORK_LIMIT).await?,
+            message = reader.next(&mut asks) => {
+                let Heartbeat { seq, .. } = Heartbeat::decode(&message?)?;
+                let _ = news.send(Input::Heartbeat { link, seq }).await;
+            }
+        }
+    }
+}

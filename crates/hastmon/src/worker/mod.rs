@@ -1,0 +1,208 @@
+//! The process of one worker: one loop that waits for everything at once, asks [`hastmon_core::worker::Worker`] what to do, and
+//! does it. Decides nothing itself.
+
+mod links;
+mod script;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hastmon_core::time::Instant;
+use hastmon_core::worker::{Action, Input, Order, Worker};
+use rustix::process::Signal;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use self::links::Links;
+use self::script::Scripts;
+use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
+use crate::log_event;
+use crate::os::{clock, log, process, sysexits, title};
+
+/// News from the tasks of this process that wait in line. They come in ones and twos at every heartbeat; a task that finds the line full
+/// waits.
+const MAX_NEWS: usize = 64;
+
+/// At its end a worker waits so long for the daemon to hear its last words.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
+
+/// Where the tasks of a worker tell their news.
+pub(crate) type News = mpsc::Sender<Input>;
+
+/// Whether this process was started as a worker: by its title, which nothing else has.
+pub fn is_worker() -> bool {
+    std::env::args_os()
+        .next()
+        .is_some_and(|title| title.as_encoded_bytes().starts_with(crate::ipc::TITLE_START.as_bytes()))
+}
+
+/// Runs this process as a worker, to its end. The main daemon is at the other end of standard input.
+pub fn main() -> ExitCode {
+    title::set_short_name();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("hastmon: a worker cannot begin: {error}");
+            return ExitCode::from(sysexits::TEMPFAIL);
+        }
+    };
+    let end = LocalSet::new().block_on(&runtime, Box::pin(run()));
+    // A look-up that hangs must not hold up the end.
+    runtime.shutdown_background();
+    match end {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ::log::error!("a worker cannot go on: {error}");
+            log::flush();
+            ExitCode::from(sysexits::TEMPFAIL)
+        }
+    }
+}
+
+async fn run() -> io::Result<()> {
+    let channel = Channel::new(take_stdin()?)?;
+    let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
+    let Setup { assignment, node, source, foreground, verbosity, descriptor_limit } = *setup;
+    log::init(verbosity);
+    if foreground {
+        log::to_stderr_queue()?
+    } else {
+        log::to_syslog()
+    }
+    process::set_descriptor_limit(descriptor_limit)?;
+
+    let (news, mut inbox) = mpsc::channel(MAX_NEWS);
+    let role = assignment.role;
+    let (mut worker, actions) = Worker::new(clock::now(), assignment);
+    let mut hands = Hands {
+        links: Links::new(news.clone(), source),
+        scripts: Scripts::new(news, node, role),
+        daemon: Daemon { channel: Some(channel), unsent: VecDeque::new() },
+    };
+    let mut ended = hands.carry_out(&worker, actions);
+    while !ended {
+        let input = tokio::select! {
+            heard = hands.daemon.talk() => hands.understand(heard),
+            Some(input) = inbox.recv() => input,
+            () = sleep_until(worker.next_deadline()) => Input::Timer,
+        };
+        let actions = worker.handle(clock::now(), input);
+        ended = hands.carry_out(&worker, actions);
+    }
+    // The last words shall be heard, but a daemon that is stuck cannot hold up the end.
+    let _ = tokio::time::timeout(FAREWELL_TIME, hands.daemon.say_all()).await;
+    log::flush();
+    Ok(())
+}
+
+/// Standard input is the channel to the daemon; scripts get `/dev/null` in its place.
+fn take_stdin() -> io::Result<OwnedFd> {
+    let channel = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(channel)
+}
+
+/// Sleeps until a deadline of the core's clock; for ever without one.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The main daemon, as seen from here.
+struct Daemon {
+    /// `None` when it is gone.
+    channel: Option<Channel>,
+    /// What it has had no room for yet. Bounded: only the newest report is kept, and a primary that comes is told of only by the daemon itself.
+    unsent: VecDeque<FromWorker>,
+}
+
+impl Daemon {
+    fn tell(&mut self, message: FromWorker) {
+        if matches!(message, FromWorker::Report(_)) {
+            self.unsent.retain(|old| !matches!(old, FromWorker::Report(_)));
+        }
+        self.unsent.push_back(message);
+        while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
+            if channel.try_send(first).is_err() {
+                break;
+            }
+            self.unsent.pop_front();
+        }
+    }
+
+    /// Sends what is unsent, as soon as there is room.
+    async fn say_all(&mut self) {
+        while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
+            if channel.send(first, &[]).await.is_err() {
+                self.channel = None;
+            }
+            self.unsent.pop_front();
+        }
+    }
+
+    /// The next message of the daemon; `None` when it is gone. Sends what is unsent meanwhile.
+    async fn talk(&mut self) -> Option<(ToWorker, Vec<OwnedFd>)> {
+        self.say_all().await;
+        let Some(channel) = &self.channel else { return std::future::pending().await };
+        let heard = channel.receive().await.ok().flatten();
+        if heard.is_none() {
+            self.channel = None;
+        }
+        heard
+    }
+}
+
+/// What carries the decisions out.
+struct Hands {
+    links: Links,
+    scripts: Scripts,
+    daemon: Daemon,
+}
+
+impl Hands {
+    fn understand(&mut self, heard: Option<(ToWorker, Vec<OwnedFd>)>) -> Input {
+        match heard {
+            Some((ToWorker::Order(order), _)) => Input::Order(order),
+            Some((ToWorker::Serve { link, from, resuid }, descriptors)) => {
+                self.links.serve(link, descriptors, resuid);
+                Input::PrimaryConnected { link, from }
+            }
+            Some((ToWorker::Setup(_), _)) => {
+                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string() })
+            }
+            None => Input::DaemonGone,
+        }
+    }
+
+    /// Does what was decided; says whether that was the end.
+    fn carry_out(&mut self, worker: &Worker, actions: Vec<Action>) -> bool {
+        let resource = worker.resource();
+        for action in actions {
+            match action {
+                Action::RunHook(call) => self.scripts.run(resource, &call),
+                Action::TerminateHook(id) => self.scripts.signal(id, Signal::TERM),
+                Action::KillHook(id) => self.scripts.signal(id, Signal::KILL),
+                Action::Connect(link, address) => self.links.connect(link, address, resource),
+                Action::SendHeartbeat { link, state, seq } => self.links.send_heartbeat(link, state, seq),
+                Action::AnswerHeartbeat { link, seq, state } => self.links.answer(link, seq, state),
+                Action::Disconnect(link) => self.links.disconnect(link),
+                Action::Poll(link, address) => self.links.poll(link, address, resource),
+                Action::Complain(address) => self.links.complain(address, resource),
+                Action::PrimaryGone(link) => self.daemon.tell(FromWorker::PrimaryGone(link)),
+                Action::Report(report) => self.daemon.tell(FromWorker::Report(report)),
+                Action::Event(event) => log_event(Some(&resource.name), &event),
+                Action::Exit(farewell) => {
+                    self.daemon.tell(FromWorker::Farewell(farewell));
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,159 @@
+//! The processes of hooks: started, signalled, reaped, and what they print put into the log. Knows no queue and no limit of time.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::rc::Rc;
+
+use hastmon_core::config::Resource;
+use hastmon_core::hooks::{Call, Exit, Hook};
+use hastmon_core::types::Role;
+use hastmon_core::worker::Input;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+
+use super::News;
+
+/// Lines of one call that go to the log. What a script prints beyond is read and counted, so that it need not wait, but nobody reads
+/// thousands of lines at night.
+const MAX_LINES: u64 = 100;
+/// Bytes of one line that go to the log.
+const MAX_LINE: usize = 1024;
+/// How much is read at once.
+const CHUNK: usize = 4096;
+
+/// The hooks that run now, one, and others that were left behind.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    news: News,
+    node: String,
+    role: Role,
+    running: Rc<RefCell<HashMap<u64, Pid>>>,
+}
+
+impl Scripts {
+    pub(super) fn new(news: News, node: String, role: Role) -> Self {
+        Self { news, node, role, running: Rc::default() }
+    }
+
+    /// Starts the script; its end becomes news.
+    pub(super) fn run(&self, resource: &Resource, call: &Call) {
+        let id = call.id;
+        let started = self.start(resource, call).map(|(child, output)| {
+            let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+            self.running.borrow_mut().extend(pid.map(|pid| (id, pid)));
+            tokio::task::spawn_local(log_output(output, resource.name.clone(), call.hook));
+            child
+        });
+        let (news, running) = (self.news.clone(), Rc::clone(&self.running));
+        tokio::task::spawn_local(async move {
+            let exit = match started {
+                Ok(mut child) => match child.wait().await {
+                    Ok(status) => exit_of(status),
+                    Err(error) => Exit::NotStarted(format!("its end cannot be seen: {error}")),
+                },
+                Err(error) => Exit::NotStarted(error.to_string()),
+            };
+            running.borrow_mut().remove(&id);
+            // The loop that hears the news ends only with the process.
+            let _ = news.send(Input::HookExited { id, exit }).await;
+        });
+    }
+
+    /// Sends a signal to the process group of a call. One that has ended is left alone: its number may be another's by now.
+    pub(super) fn signal(&self, id: u64, signal: Signal) {
+        if let Some(group) = self.running.borrow().get(&id) {
+            // Fails only when the group is gone, which is what was wanted.
+            let _ = kill_process_group(*group, signal);
+        }
+    }
+
+    fn start(&self, resource: &Resource, call: &Call) -> std::io::Result<(Child, pipe::Receiver)> {
+        let (reader, writer) = std::io::pipe()?;
+        let output = pipe::Receiver::from_owned_fd(reader.into())?;
+        let child = Command::new(&resource.exec)
+            .args(call.hook.arguments(&resource.name))
+            .env("HASTMON_RESOURCE", &resource.name)
+            .env("HASTMON_ROLE", self.role.as_str())
+            .env("HASTMON_NODE", &self.node)
+            .env("HASTMON_EVENT", call.hook.name())
+            .env("HASTMON_REASON", &*call.reason)
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .process_group(0)
+            .spawn()?;
+        Ok((child, output))
+    }
+}
+
+fn exit_of(status: std::process::ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::NotStarted(format!("it ended in an unknown way: {status}")),
+    }
+}
+
+/// Puts what a hook prints into the log, line by line, until the last process that holds its output has closed it: a service that the
+/// hook has started may do so for as long as it runs, and must not be stopped by a pipe that nobody reads.
+async fn log_output(mut output: impl AsyncRead + Unpin, resource: String, hook: Hook) {
+    let mut lines = Lines { resource, hook, line: Vec::new(), cut: false, told: 0, left_out: 0 };
+    let mut chunk = Vec::with_capacity(CHUNK);
+    loop {
+        chunk.clear();
+        match output.read_buf(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => lines.take(&chunk),
+        }
+    }
+    lines.finish();
+}
+
+struct Lines {
+    resource: String,
+    hook: Hook,
+    line: Vec<u8>,
+    cut: bool,
+    told: u64,
+    left_out: u64,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                byte if self.line.len() < MAX_LINE => self.line.push(*byte),
+                _ => self.cut = true,
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let text = String::from_utf8_lossy(&self.line).into_owned();
+        self.line.clear();
+        let cut = if std::mem::take(&mut self.cut) { " [...]" } else { "" };
+        if self.told == MAX_LINES {
+            self.left_out += 1;
+            return;
+        }
+        self.told += 1;
+        log::info!(target: &self.resource, "{}: {text}{cut}", self.hook);
+        if self.told == MAX_LINES {
+            log::warn!(target: &self.resource, "{}: has printed {MAX_LINES} lines; what follows is not logged", self.hook);
+        }
+    }
+
+    fn finish(mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        if self.left_out > 0 {
+            log::warn!(target: &self.resource, "{}: {} more lines were not logged", self.hook, self.left_out);
+        }
+    }
+}
