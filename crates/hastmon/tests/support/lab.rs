@@ -355,7 +355,10 @@ impl Lab {
             let all: Vec<String> = self.nodes().filter(|other| which(other)).map(|other| self.address(other)).collect();
             all.join(" ")
         };
-        let remotes = addresses(&|other| other != node && !is_watchdog(other));
+        let remotes = match addresses(&|other| other != node && !is_watchdog(other)) {
+            none if none.is_empty() => "none".to_owned(),
+            remotes => remotes,
+        };
         let friends = addresses(&|other| is_watchdog(other) && !is_watchdog(node));
         let mut text = format!("\ton {node} {{\n\t\texec {}\n\t\tremote {remotes}\n", self.script(node).display());
         if !friends.is_empty() {

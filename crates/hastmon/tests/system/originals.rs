@@ -299,8 +299,9 @@ fn with_a_key_nobody_is_served_who_has_not_signed_with_it_now() {
     stays(Duration::from_secs(2), "the others are not", || lab.res("a").complaints == 1);
 }
 
-fn error(number: i16) -> Vec<u8> {
-    encode(&fields([("error", Value::I16(number))]))
+/// The answer to a request for `res` that was not signed as it must be.
+fn not_signed() -> Vec<u8> {
+    encode(&fields([("resource0", Value::Text("res".to_owned())), ("error0", Value::I16(5))]))
 }
 
 #[test]
@@ -309,7 +310,7 @@ fn fault_12_roles_are_set_over_the_network_by_a_friend_who_has_not_signed() {
     lab.start("a");
     for friend in ["w", "b"] {
         let answer = peer::set_role(lab.ip(friend), lab.listens("a"), PRIMARY, None);
-        assert_eq!(answer, Some(error(5)), "{friend}");
+        assert_eq!(answer, Some(not_signed()), "{friend}");
     }
     assert_eq!(peer::set_role(lab.ip("x"), lab.listens("a"), PRIMARY, None), None);
     assert_eq!(lab.res("a").role, "init");
@@ -323,7 +324,7 @@ fn with_a_key_a_role_can_be_set_over_the_network_by_who_has_signed() {
     let key = Key::new("SHA1", SECRET);
     let (w, a) = (lab.ip("w"), lab.listens("a"));
     for wrong in [None, Some(Key::new("SHA1", "another"))] {
-        assert_eq!(peer::set_role(w, a, SECONDARY, wrong.as_ref()), Some(error(5)));
+        assert_eq!(peer::set_role(w, a, SECONDARY, wrong.as_ref()), Some(not_signed()));
     }
     assert_eq!(lab.res("a").role, "init");
     let text = |text: &str| Value::Text(text.to_owned());
@@ -369,7 +370,7 @@ fn refusals_are_those_that_were_recorded() {
         let (replies, expected) = replay(lab, case);
         match what {
             // Fault 12: the original does it.
-            "set role over tcp from a friend" => assert_eq!(replies, [error(5)], "{what}"),
+            "set role over tcp from a friend" => assert_eq!(replies, [not_signed()], "{what}"),
             _ => assert_eq!(replies, expected, "{what}"),
         }
     }
