@@ -193,6 +193,7 @@ impl Daemon {
             }
             Input::Resolved(name, found) => self.on_resolved(&mut turn, name, found),
             Input::Refused(address, why) => self.refused(&mut turn, &address, why),
+            Input::Reload(_) if self.stopping => {}
             Input::Reload(config) => self.reload(&mut turn, *config),
             Input::Stop => {
                 self.stopping = true;

@@ -173,7 +173,10 @@ impl Supervisor {
         }
         self.drop_tokens(cx);
         match self.worker {
-            Process::Running(_) => self.end_worker(cx, &reason.to_string()),
+            Process::Running(_) => {
+                let hurry = matches!(reason, RoleReason::Takeover { .. });
+                self.end_worker(cx, &reason.to_string(), hurry);
+            }
             Process::Ending { .. } => {}
             Process::None | Process::Pausing(_) => self.start_worker(cx),
         }
@@ -184,7 +187,7 @@ impl Supervisor {
         self.leaving = true;
         self.refuse_all(cx);
         match self.worker {
-            Process::Running(_) => self.end_worker(cx, reason),
+            Process::Running(_) => self.end_worker(cx, reason, true),
             Process::Pausing(_) => self.worker = Process::None,
             Process::None | Process::Ending { .. } => {}
         }
@@ -192,6 +195,13 @@ impl Supervisor {
 
     /// New settings; only a new script restarts what runs.
     pub(crate) fn reconfigure(&mut self, cx: &mut Context<'_>, settings: Resource) {
+        if core::mem::take(&mut self.leaving) {
+            // It had left the configuration, and its worker has not ended yet.
+            let role = settings.role_on_start;
+            self.settings = settings;
+            self.set_role(cx, role, RoleReason::Start);
+            return;
+        }
         if settings == self.settings {
             return;
         }
@@ -200,7 +210,7 @@ impl Supervisor {
         self.settings = settings;
         if let Process::Running(id) = self.worker {
             if restart {
-                self.end_worker(cx, "the configuration has a new exec");
+                self.end_worker(cx, "the configuration has a new exec", false);
             } else {
                 cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings.clone())) });
             }
@@ -427,10 +437,10 @@ impl Supervisor {
         self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
     }
 
-    fn end_worker(&mut self, cx: &mut Context<'_>, reason: &str) {
+    fn end_worker(&mut self, cx: &mut Context<'_>, reason: &str, hurry: bool) {
         if let Process::Running(id) = self.worker {
             self.worker = Process::Ending { id, kill_at: Some(cx.now + end_budget(&self.settings)) };
-            cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string() } });
+            cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string(), hurry } });
         }
     }
 

@@ -169,8 +169,6 @@ impl Callers {
 
     pub(super) fn reply(&mut self, conn: ConnId, message: List, keep: bool) {
         let Some((mut stream, slot)) = self.open.remove(&conn) else { return };
-        let (heard, news) = (Rc::clone(&self.heard), self.news.clone());
-        let _ = (&heard, &news);
         if keep {
             // What is kept is a few bytes on a fresh connection: they fit, or the peer is up to no good.
             if stream.try_send(&message) {

@@ -260,6 +260,12 @@ impl Shell {
         clock::now() + LOG_RETRY.max(FRESH_FOR)
     }
 
+    /// Tells the core what came of an action, in the next turn.
+    fn tell_self(&self, input: Input) {
+        let news = self.news.clone();
+        tokio::task::spawn_local(async move { news.send(News::Input(input)).await });
+    }
+
     /// Does what was decided; says whether that was the end.
     fn carry_out(&mut self, daemon: &Daemon, actions: Vec<Action>) -> bool {
         for action in actions {
@@ -270,8 +276,10 @@ impl Shell {
                 Action::Order { id, order } => self.workers.order(id, order),
                 Action::KillWorker(id) => self.workers.kill(id),
                 Action::HandOver { worker, link, from, asks, answers, resuid } => {
-                    if let Some(connections) = self.callers.hand_over(asks, answers) {
-                        self.workers.serve(worker, link, &from, connections, resuid);
+                    let connections = self.callers.hand_over(asks, answers);
+                    let served = connections.is_some_and(|both| self.workers.serve(worker, link, &from, both, resuid));
+                    if !served {
+                        self.tell_self(Input::PrimaryGone(worker, link));
                     }
                 }
                 Action::Event(resource, event) => log_event(resource.as_deref(), &event),

@@ -95,9 +95,16 @@ impl Workers {
         self.tell(id, ToWorker::Order(order), Vec::new());
     }
 
-    /// Gives a worker the connections of a primary.
-    pub(super) fn serve(&self, id: WorkerId, link: LinkId, from: &Address, connections: [OwnedFd; 2], resuid: u64) {
-        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into());
+    /// Gives a worker the connections of a primary; says whether it could be told.
+    pub(super) fn serve(
+        &self,
+        id: WorkerId,
+        link: LinkId,
+        from: &Address,
+        connections: [OwnedFd; 2],
+        resuid: u64,
+    ) -> bool {
+        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into())
     }
 
     pub(super) fn kill(&self, id: WorkerId) {
@@ -113,10 +120,15 @@ impl Workers {
         }
     }
 
-    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) {
-        let Some(handle) = self.running.get(&id) else { return };
-        if let Err(mpsc::error::TrySendError::Full((message, _))) = handle.orders.try_send((message, descriptors)) {
-            log::warn!("worker {} is stuck and does not hear: {message:?}", id.0);
+    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) -> bool {
+        let Some(handle) = self.running.get(&id) else { return false };
+        match handle.orders.try_send((message, descriptors)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
+                false
+            }
         }
     }
 }

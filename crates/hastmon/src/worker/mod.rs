@@ -91,6 +91,7 @@ async fn run() -> io::Result<()> {
         };
         let actions = worker.handle(clock::now(), input);
         ended = hands.carry_out(&worker, actions);
+        log::retry();
     }
     // The last words shall be heard, but a daemon that is stuck cannot hold up the end.
     let _ = tokio::time::timeout(FAREWELL_TIME, hands.daemon.say_all()).await;
@@ -174,7 +175,7 @@ impl Hands {
                 Input::PrimaryConnected { link, from }
             }
             Some((ToWorker::Setup(_), _)) => {
-                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string() })
+                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string(), hurry: false })
             }
             None => Input::DaemonGone,
         }
