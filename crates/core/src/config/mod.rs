@@ -1,1 +1,165 @@
-//! The configuration file.
+//! The configuration file: one text for all nodes of a cluster, read for one of them.
+//!
+//! The way of a text, one file each:
+//!
+//! - `lexer`: text -> tokens with spans;
+//! - `syntax`: tokens -> a tree of sections and settings; each `value` is checked on the way, `address` and `key` among them;
+//! - `check`: what is wrong with the tree on every node;
+//! - `resolve`: the tree and the name of this node -> a [`Config`] in which nothing is missing (inheritance, defaults);
+//! - `dump`: a [`Config`] -> text that reads as the same [`Config`].
+//!
+//! `params` is the one table of what can be set where; `limits` has the defaults and limits; `problem` has the words for
+//! everything that can be wrong, `diagnostic` collects and shows them.
+//!
+//! Decides all about the file. Never opens it, never asks the host for its name, never looks up an address.
+
+mod address;
+mod check;
+mod diagnostic;
+mod dump;
+mod key;
+mod lexer;
+mod limits;
+mod params;
+mod problem;
+mod resolve;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+pub use address::{Address, AddressError, DEFAULT_PORT, Family, Host};
+pub use diagnostic::{Diagnostic, MAX_SHOWN, Severity};
+pub use key::{Algorithm, Key, NotAnAlgorithm, Secret};
+pub use limits::*;
+
+use crate::time::Duration;
+use crate::types::Role;
+use diagnostic::Problems;
+use problem::Problem;
+
+/// What one node knows from the configuration. It comes from [`load`] alone and is valid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The name of this node.
+    pub node: String,
+    /// The path of the control socket.
+    pub control: String,
+    /// Where the daemon listens.
+    pub listen: Address,
+    /// Who may talk about any resource.
+    pub friends: Vec<Address>,
+    /// The resources, in the order of the file.
+    pub resources: Vec<Resource>,
+}
+
+/// What one node knows of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Its name, 1 to 255 bytes without control characters, and not `all`.
+    pub name: String,
+    /// The path of the exec script.
+    pub exec: String,
+    /// Where the other nodes are found; empty (`none`) when that is not yet known.
+    pub remotes: Vec<Address>,
+    /// Who may complain about it or ask for its status besides the remotes. Those of the whole file if it has none of its own.
+    pub friends: Vec<Address>,
+    /// Of two primaries the one with the lower number stays; never negative.
+    pub priority: i32,
+    /// How long a peer may take to answer.
+    pub timeout: Duration,
+    /// How many starts in vain end in giving up.
+    pub attempts: u32,
+    /// The time between two heartbeats.
+    pub heartbeat_interval: Duration,
+    /// How many complaints a secondary bears: at one more it takes over.
+    pub complaint_count: u32,
+    /// How long a complaint counts.
+    pub complaint_interval: Duration,
+    /// The role at the start of the daemon.
+    pub role_on_start: Role,
+    /// The time limit of the `start` hook.
+    pub start_timeout: Duration,
+    /// The time limit of the `stop` hook.
+    pub stop_timeout: Duration,
+    /// The time limit of the `status` hook.
+    pub status_timeout: Duration,
+    /// The time limit of each of the other hooks.
+    pub hook_timeout: Duration,
+    /// The shared key, if there is one.
+    pub key: Option<Key>,
+    /// All nodes that have a section in it, this one included, in the order of the file.
+    pub nodes: Vec<String>,
+}
+
+impl Config {
+    /// The resource of this name.
+    pub fn resource(&self, name: &str) -> Option<&Resource> {
+        self.resources.iter().find(|resource| resource.name == name)
+    }
+
+    /// The configuration as it is understood, in words that read as the same [`Config`] on the same node, but for secrets, which are
+    /// masked.
+    pub fn dump(&self) -> String {
+        dump::dump(self)
+    }
+}
+
+/// The name of this node: of the host, or as the administrator says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeName(String);
+
+/// A text that cannot name a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name of a node has 1 to {MAX_NAME_LEN} bytes and no control characters")]
+pub struct NotANodeName;
+
+impl NodeName {
+    /// Takes the name of the host, with or without its domain.
+    ///
+    /// # Errors
+    /// When no `on NODE` could ever have this name.
+    pub fn new(name: &str) -> Result<Self, NotANodeName> {
+        let is_name = (1..=MAX_NAME_LEN).contains(&name.len()) && !name.contains(char::is_control);
+        is_name.then(|| Self(name.to_owned())).ok_or(NotANodeName)
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The part of a host name before the first dot.
+fn short_name(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
+}
+
+/// What [`load`] found.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The configuration; `None` exactly when there is an error among the diagnostics.
+    pub config: Option<Config>,
+    /// Errors and warnings in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads the text of a configuration file for one node. The whole text is checked, whatever is wrong with it.
+pub fn load(text: &str, node: &NodeName) -> Outcome {
+    let mut problems = Problems::new(text);
+    if text.len() > MAX_FILE_LEN {
+        problems.report(0..0, &Problem::FileTooLong);
+        return Outcome { config: None, diagnostics: problems.finish(Vec::new()) };
+    }
+    let (file, secrets) = syntax::parse(text, &mut problems);
+    check::check(&file, &mut problems);
+    let config = resolve::resolve(&file, node, &mut problems);
+    let config = (!problems.has_errors()).then_some(config);
+    Outcome { config, diagnostics: problems.finish(secrets) }
+}

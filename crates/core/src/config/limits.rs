@@ -1,0 +1,54 @@
+//! The defaults of the configuration, and its limits with their reasons. Decides nothing else.
+
+use crate::time::Duration;
+use crate::types::Role;
+
+/// The path of the control socket.
+pub const DEFAULT_CONTROL: &str = "/var/run/hastmonctl";
+/// How long a peer may take to answer.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many starts in vain end in giving up.
+pub const DEFAULT_ATTEMPTS: u32 = 5;
+/// The time between two heartbeats.
+pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// How many complaints a secondary bears.
+pub const DEFAULT_COMPLAINT_COUNT: u32 = 3;
+/// How long a complaint counts.
+pub const DEFAULT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+/// The priority; of two primaries the one with the lower number stays.
+pub const DEFAULT_PRIORITY: i32 = 100;
+/// The role at the start of the daemon.
+pub const DEFAULT_ROLE_ON_START: Role = Role::Init;
+/// The time limit of the `start` hook.
+pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time limit of the `stop` hook.
+pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time limit of the `status` hook.
+pub const DEFAULT_STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit of each of the other hooks.
+pub const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest file, in bytes: the dump of 10,000 resources fits, and what is longer is some other file.
+pub const MAX_FILE_LEN: usize = 8 << 20;
+/// Each resource may cost a process: more do not fit on one machine.
+pub const MAX_RESOURCES: usize = 10_000;
+/// Each remote costs connections on every heartbeat.
+pub const MAX_REMOTES: usize = 64;
+/// A node and all its remotes.
+pub const MAX_NODES: usize = MAX_REMOTES + 1;
+/// Each friend is looked up by name again and again, and compared with every caller.
+pub const MAX_FRIENDS: usize = 256;
+/// The longest name, in bytes: the tables of nodes and resources stay readable, and it fits a string of protocol 0.
+pub const MAX_NAME_LEN: usize = 255;
+/// The shortest length of time: what the daemon's timers resolve.
+pub const MIN_DURATION: Duration = Duration::from_millis(1);
+/// The longest length of time, 30 days: a longer one is a slip of the unit. In seconds it fits the int32 of protocol 0.
+pub const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Enough to mean "for ever"; it fits the int32 of protocol 0.
+pub const MAX_ATTEMPTS: u32 = 1_000_000;
+/// A secondary remembers the time of each complaint up to this count.
+pub const MAX_COMPLAINT_COUNT: u32 = 10_000;
+/// The longest path that every system can open, in bytes: PATH_MAX of FreeBSD without its NUL.
+pub(super) const MAX_PATH_LEN: usize = 1023;
+/// The longest path of a socket, in bytes: `sun_path` of FreeBSD without its NUL.
+pub(super) const MAX_SOCKET_PATH_LEN: usize = 103;
