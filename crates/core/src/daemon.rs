@@ -417,7 +417,7 @@ impl Daemon {
                 self.refused(
                     turn,
                     &proof.caller,
-                    alloc::format!("status of {}: not one of its friends", names.join(" ")),
+                    alloc::format!("status of {}: no such resource, or not its friend", names.join(" ")),
                 );
                 turn.close(conn);
             }

@@ -44,7 +44,8 @@ pub(super) enum Accepted {
 pub(super) struct Heard {
     conn: ConnId,
     caller: Caller,
-    message: Result<List, String>,
+    /// `Err(None)`: it has closed the connection without a word, which harms nobody.
+    message: Result<List, Option<String>>,
 }
 
 #[derive(Debug)]
@@ -162,8 +163,8 @@ impl Callers {
                 }
                 Some(Input::Message { conn, caller, message, unix_now_s: clock::unix_time_s(), random })
             }
-            (Err(why), Caller::Network { peer, .. }) => Some(Input::Refused(peer.ip().to_canonical(), why)),
-            (Err(_), Caller::ControlSocket) => None,
+            (Err(Some(why)), Caller::Network { peer, .. }) => Some(Input::Refused(peer.ip().to_canonical(), why)),
+            (Err(_), _) => None,
         }
     }
 
@@ -236,8 +237,9 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     };
     let message = match message {
         Ok(Ok(message)) => Ok(message),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it said nothing that makes sense for {TALK_TIME:?}")),
+        Ok(Err(NetError::Closed)) => Err(None),
+        Ok(Err(error)) => Err(Some(error.to_string())),
+        Err(_) => Err(Some(format!("no whole message for {TALK_TIME:?}"))),
     };
     (message.is_ok().then_some(stream), Heard { conn, caller, message })
 }
