@@ -236,6 +236,7 @@ impl Worker {
             ending: None,
             next_link: 1,
             reported: None,
+            report_due: now,
             out: Vec::new(),
         };
         if let Some(old) = changed_from {
@@ -424,7 +425,8 @@ impl Worker {
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
         let report = self.report(now);
-        if self.base.reported.as_ref() != Some(&report) {
+        if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
+            self.base.report_due = now + self.base.heartbeat();
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
             self.base.out.insert(0, Action::Report(report));
@@ -480,6 +482,8 @@ pub(crate) struct Base {
     ending: Option<Ending>,
     next_link: u64,
     reported: Option<Report>,
+    /// The next report is due even if it says nothing new: it is the worker's sign of life.
+    report_due: Instant,
     out: Vec<Action>,
 }
 

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+use zeroize::Zeroizing;
 
 /// The largest packet. An assignment with all the remotes and friends that the configuration allows takes half of it; FreeBSD's
 /// kernel takes no larger one.
@@ -53,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) foreground: bool,
     /// How often `-d` was given.
     pub(crate) verbosity: u8,
+    /// Locked by the worker while it lives, so that no two workers of a resource act on this node, even of different daemons.
+    pub(crate) lock: std::path::PathBuf,
     /// The soft limit on descriptors that hooks shall have.
     pub(crate) descriptor_limit: Option<u64>,
 }
@@ -134,8 +137,9 @@ impl Channel {
     }
 }
 
-fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let packet = serde_json::to_vec(message)?;
+/// An assignment carries the secret of its resource: packets are wiped.
+fn encode(message: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let packet = Zeroizing::new(serde_json::to_vec(message)?);
     if packet.len() > MAX_PACKET {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too large for a packet between daemon and worker"));
     }
@@ -152,10 +156,10 @@ fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'
     Ok(())
 }
 
-fn receive_packet(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+fn receive_packet(socket: &UnixDatagram) -> io::Result<(Zeroizing<Vec<u8>>, Vec<OwnedFd>)> {
     // At least as much as the next packet has: room for the largest one would be most of a worker's memory.
     let waiting = usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(MAX_PACKET);
-    let mut packet = vec![0; waiting.clamp(1, MAX_PACKET)];
+    let mut packet = Zeroizing::new(vec![0; waiting.clamp(1, MAX_PACKET)]);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;

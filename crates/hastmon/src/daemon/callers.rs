@@ -27,6 +27,10 @@ const TALK_TIME: Duration = Duration::from_secs(5);
 const PER_ADDRESS: usize = 32;
 /// Connections of one address at once for each resource: both of a handshake, a poll and a complaint.
 const PER_RESOURCE: usize = 4;
+/// Connections of all addresses at once, besides [`ALL_PER_RESOURCE`]: well below the descriptors that a daemon has.
+const ALL_ADDRESSES: usize = 256;
+/// Connections of all addresses at once for each resource: both of a handshake, some watchdogs.
+const ALL_PER_RESOURCE: usize = 8;
 /// Connections to the control socket at once.
 const MAX_CONTROL: usize = 64;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
@@ -123,8 +127,11 @@ impl Callers {
                 (Stream::Network(stream), Some(address), PER_ADDRESS + PER_RESOURCE * daemon.resources().len())
             }
         };
-        let Some(slot) = self.slot(key, limit) else {
-            return key.map(|address| Input::Refused(address, format!("it has {limit} connections already")));
+        let all = ALL_ADDRESSES + ALL_PER_RESOURCE * daemon.resources().len();
+        let Some(slot) = self.slot(key, limit, all) else {
+            return key.map(|address| {
+                Input::Refused(address, format!("more than {limit} connections of it, or {all} of all"))
+            });
         };
         self.next += 1;
         let conn = ConnId(self.next);
@@ -139,10 +146,12 @@ impl Callers {
         None
     }
 
-    fn slot(&self, key: Option<IpAddr>, limit: usize) -> Option<Slot> {
+    fn slot(&self, key: Option<IpAddr>, limit: usize, all: usize) -> Option<Slot> {
         let mut counts = self.counts.borrow_mut();
+        let total: usize = counts.iter().filter(|(key, _)| key.is_some()).map(|(_, count)| count).sum();
         let count = counts.entry(key).or_insert(0);
-        if *count >= limit {
+        // The control socket has its own limit: the administrator gets in when the network is full.
+        if *count >= limit || (key.is_some() && total >= all) {
             return None;
         }
         *count += 1;

@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(super) struct Workers {
     source: Option<IpAddr>,
     foreground: bool,
     verbosity: u8,
+    pidfile: PathBuf,
     descriptor_limit: Option<u64>,
 }
 
@@ -60,6 +62,7 @@ impl Workers {
             source: None,
             foreground: args.foreground,
             verbosity: args.common.debug,
+            pidfile: std::path::absolute(&args.pidfile).unwrap_or_else(|_| args.pidfile.clone()),
             descriptor_limit,
         }
     }
@@ -74,6 +77,7 @@ impl Workers {
     }
 
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
+        let name = assignment.resource.name.clone();
         let title = worker_title(&assignment.resource.name, assignment.role);
         let setup = Setup {
             assignment,
@@ -81,6 +85,7 @@ impl Workers {
             source: self.source,
             foreground: self.foreground,
             verbosity: self.verbosity,
+            lock: lock_path(&self.pidfile, &name),
             descriptor_limit: self.descriptor_limit,
         };
         let (orders, unsent) = mpsc::channel(MAX_ORDERS);
@@ -138,6 +143,19 @@ impl Workers {
             }
         }
     }
+}
+
+/// Beside the pidfile, named after it and the resource; what cannot stand in a file's name is written as its code.
+fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
+    let mut name = pidfile.as_os_str().to_os_string();
+    name.push(".");
+    for byte in resource.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte).to_string()),
+            _ => name.push(format!("%{byte:02x}")),
+        }
+    }
+    name.into()
 }
 
 fn spawn(title: &str) -> io::Result<(Child, Channel)> {
