@@ -73,8 +73,8 @@ const RELOAD_USAGE: &str = "hastmonctl reload [-d] [-c config] [-n node]";
 const RELOAD_HELP: &str = "\
 The daemon checks the file as a whole first. A faulty one changes nothing; the
 exit code is 78 then, with every error shown. What the file does not change goes
-on untouched. Where the daemon has its control socket elsewhere than the new file
-says, name it with --control, or send the daemon a HUP signal.";
+on untouched. Where the new file moves the control socket, name the old one with
+--control, or send the daemon a HUP signal.";
 
 const DUMP_USAGE: &str = "hastmonctl dump [-d] [-c config] [-n node]";
 
@@ -217,7 +217,7 @@ pub enum Selection {
 struct CtlLine {
     #[command(flatten)]
     common: Common,
-    /// Control socket of the daemon, whatever the configuration says
+    /// Control socket, whatever the configuration says
     #[arg(long, global = true, value_name = "PATH")]
     control: Option<PathBuf>,
     #[command(subcommand)]
@@ -403,6 +403,8 @@ mod tests {
             assert_eq!(args.common, common, "{line}");
         }
         assert_eq!(ctl("hastmonctl dump -dd -c x").unwrap().common.debug, 2);
+        let args = ctl("hastmonctl reload --control /run/old").unwrap();
+        assert_eq!((args.command, args.control), (CtlCommand::Reload, Some("/run/old".into())));
     }
 
     #[test]
@@ -416,7 +418,13 @@ mod tests {
         for part in ["-F, --foreground", DEFAULT_CONFIG, DEFAULT_PIDFILE, "HUP", "Exit codes:", "hastmonctl status"] {
             assert!(daemon.text.contains(part), "{part} is missing: {}", daemon.text);
         }
-        let ctl_lines = ["hastmonctl -h", "hastmonctl role --help", "hastmonctl status -h", "hastmonctl dump -h"];
+        let ctl_lines = [
+            "hastmonctl -h",
+            "hastmonctl role --help",
+            "hastmonctl status -h",
+            "hastmonctl dump -h",
+            "hastmonctl reload -h",
+        ];
         for exit in ctl_lines.map(|line| ctl(line).unwrap_err()).into_iter().chain([daemon]) {
             assert_eq!(exit.code, 0);
             assert!(exit.text.contains("-c, --config <FILE>") && exit.text.ends_with('\n'), "{}", exit.text);

@@ -176,3 +176,63 @@ fn receive_packet(socket: &UnixDatagram) -> io::Result<(Zeroizing<Vec<u8>>, Vec<
     }
     Ok((packet, descriptors))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn messages_arrive_whole_in_order_and_with_their_descriptors() {
+        run(async {
+            let (daemon, worker) = pair().unwrap();
+            let worker = Channel::new(worker).unwrap();
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let serve = ToWorker::Serve { link: LinkId(7), from: "tcp4://192.0.2.1".to_string(), resuid: 3 };
+            daemon.send(&ToWorker::Order(Order::Polled), &[]).await.unwrap();
+            daemon.send(&serve, &[writer.as_fd()]).await.unwrap();
+            drop((daemon, writer));
+
+            let (first, none) = worker.receive::<ToWorker>().await.unwrap().unwrap();
+            assert!(matches!(first, ToWorker::Order(Order::Polled)) && none.is_empty());
+            let (second, mut passed) = worker.receive::<ToWorker>().await.unwrap().unwrap();
+            assert!(matches!(second, ToWorker::Serve { link: LinkId(7), resuid: 3, .. }));
+            std::fs::File::from(passed.pop().unwrap()).write_all(b"through").unwrap();
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "through");
+            assert!(
+                worker.receive::<ToWorker>().await.unwrap().is_none(),
+                "the end of the daemon is the end of the channel"
+            );
+        });
+    }
+
+    #[test]
+    fn a_side_that_does_not_listen_holds_up_nobody() {
+        run(async {
+            let (daemon, _worker) = pair().unwrap();
+            let full = (0..100_000).find_map(|_| daemon.try_send(&ToWorker::Order(Order::Polled)).err());
+            assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
+        });
+    }
+
+    #[test]
+    fn a_message_larger_than_a_packet_is_refused() {
+        run(async {
+            let (daemon, _worker) = pair().unwrap();
+            let order = ToWorker::Order(Order::End { reason: "x".repeat(MAX_PACKET), hurry: false });
+            assert_eq!(daemon.send(&order, &[]).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        });
+    }
+
+    #[test]
+    fn the_title_of_a_worker_is_exact() {
+        assert_eq!(worker_title("web", Role::Secondary), "hastmon: web (secondary)");
+    }
+}
