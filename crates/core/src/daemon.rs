@@ -16,7 +16,9 @@ use crate::supervisor::{Context, Supervisor, WorkerExit};
 use crate::time::Instant;
 use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
-use crate::wire::reply::{Entry, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, WorkerStatus};
+use crate::wire::reply::{
+    Entry, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, WorkerStatus,
+};
 use crate::wire::request::{ALL_RESOURCES, Request};
 use crate::wire::session::{Answer, Refusal};
 use crate::wire::signature::Signature;
@@ -74,8 +76,17 @@ pub enum Input {
     Resolved(String, Result<Vec<IpAddr>, String>),
     /// Somebody was sent away unheard.
     Refused(IpAddr, String),
-    /// A new configuration, already checked.
-    Reload(Box<Config>),
+    /// A new configuration, already checked; for a caller that waits to hear what came of it, if any.
+    Reload(Box<Config>, Option<ConnId>),
+    /// The new configuration cannot be used.
+    ReloadFailed {
+        /// Why, in one line for the log.
+        why: String,
+        /// Why, in as many lines as it takes, for who asked.
+        report: String,
+        /// Who asked and waits to hear, if anybody does.
+        caller: Option<ConnId>,
+    },
     /// Stop what runs here, then exit.
     Stop,
 }
@@ -125,6 +136,8 @@ pub enum Action {
         /// To be echoed on the first connection, which completes the handshake.
         resuid: u64,
     },
+    /// Read the configuration again and answer with [`Input::Reload`] or [`Input::ReloadFailed`].
+    LoadConfig(ConnId),
     /// Tell the administrator, of the named resource or of the daemon as a whole.
     Event(Option<String>, Event),
     /// All is stopped.
@@ -159,8 +172,9 @@ impl Daemon {
             refusals: RateLimit::default(),
             stopping: false,
         };
-        let actions = daemon.handle(now, Input::Reload(Box::new(config)));
-        (daemon, actions)
+        let mut out = Vec::new();
+        daemon.apply(&mut Turn { now, out: &mut out }, config);
+        (daemon, out)
     }
 
     /// Something happened: what shall be done?
@@ -176,8 +190,8 @@ impl Daemon {
                 self.pids.insert(id, pid);
             }
             Input::Report(id, report) => {
-                if let Some((supervisor, _)) = self.of_worker(&mut turn, id) {
-                    supervisor.on_report(id, report);
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_report(&mut cx, id, report);
                 }
             }
             Input::PrimaryGone(id, link) => {
@@ -193,7 +207,18 @@ impl Daemon {
             }
             Input::Resolved(name, found) => self.on_resolved(&mut turn, name, found),
             Input::Refused(address, why) => self.refused(&mut turn, &address, why),
-            Input::Reload(config) => self.reload(&mut turn, *config),
+            Input::Reload(_, caller) if self.stopping => {
+                turn.reply_to_reload(caller, &ReloadReply::Refused("hastmon is stopping".to_string()));
+            }
+            Input::Reload(config, caller) => {
+                let changes = self.apply(&mut turn, *config).to_string();
+                turn.out.push(Action::Event(None, Event::Reloaded { changes: changes.clone() }));
+                turn.reply_to_reload(caller, &ReloadReply::Done(changes));
+            }
+            Input::ReloadFailed { why, report, caller } => {
+                turn.out.push(Action::Event(None, Event::ReloadFailed { why }));
+                turn.reply_to_reload(caller, &ReloadReply::Refused(report));
+            }
             Input::Stop => {
                 self.stopping = true;
                 self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop"));
@@ -279,22 +304,37 @@ impl Daemon {
         self.resources.iter().enumerate().find(|(_, supervisor)| supervisor.settings().name == name)
     }
 
-    fn reload(&mut self, turn: &mut Turn<'_>, mut config: Config) {
+    /// Puts a configuration into force; what it leaves as it was is not touched.
+    fn apply(&mut self, turn: &mut Turn<'_>, mut config: Config) -> Changes {
+        let mut changes = Changes::default();
         let mut wanted = core::mem::take(&mut config.resources);
         self.config = config;
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
         for supervisor in &mut self.resources {
             match wanted.iter().position(|settings| settings.name == supervisor.settings().name) {
-                Some(at) => supervisor.reconfigure(&mut cx, wanted.remove(at)),
-                None => supervisor.leave(&mut cx, "the resource has left the configuration"),
+                Some(at) => {
+                    let settings = wanted.remove(at);
+                    if *supervisor.settings() == settings {
+                        changes.unchanged += 1;
+                    } else {
+                        changes.changed.push(settings.name.clone());
+                    }
+                    supervisor.reconfigure(&mut cx, settings);
+                }
+                None => {
+                    changes.removed.push(supervisor.settings().name.clone());
+                    supervisor.leave(&mut cx, "the resource has left the configuration");
+                }
             }
         }
         for settings in wanted {
             let role = settings.role_on_start;
-            let mut supervisor = Supervisor::new(settings);
+            changes.added.push(settings.name.clone());
+            let mut supervisor = Supervisor::new(turn.now, settings);
             supervisor.set_role(&mut cx, role, RoleReason::Start);
             self.resources.push(supervisor);
         }
+        changes
     }
 
     fn on_message(
@@ -321,6 +361,11 @@ impl Daemon {
         match request {
             Request::SetRole { role, resources } => self.on_set_role(turn, conn, &proof, role, &resources),
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
+            Request::Reload if caller == Caller::ControlSocket => turn.out.push(Action::LoadConfig(conn)),
+            Request::Reload => {
+                self.refused(turn, &caller, "reload: only hastmonctl on this node may ask for it".to_string());
+                turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
+            }
             Request::Complaint { resource } => {
                 turn.close(conn);
                 self.on_complaint(turn, &proof, &resource);
@@ -416,7 +461,7 @@ impl Daemon {
                 self.refused(
                     turn,
                     &proof.caller,
-                    alloc::format!("status of {}: not one of its friends", names.join(" ")),
+                    alloc::format!("status of {}: no such resource, or not its friend", names.join(" ")),
                 );
                 turn.close(conn);
             }
@@ -491,6 +536,7 @@ impl Daemon {
             complaints_interval: settings.complaint_interval,
             heartbeat: settings.heartbeat_interval,
             worker: report.map(|report| WorkerStatus { state: report.state, attempts: report.attempts }),
+            stuck_for: supervisor.stuck_for(now),
         }
     }
 
@@ -538,8 +584,39 @@ impl Turn<'_> {
         self.out.push(Action::Reply { conn, message, keep: false });
     }
 
+    fn reply_to_reload(&mut self, caller: Option<ConnId>, reply: &ReloadReply) {
+        if let Some(conn) = caller {
+            self.reply(conn, reply.encode());
+        }
+    }
+
     fn close(&mut self, conn: ConnId) {
         self.out.push(Action::Close(conn));
+    }
+}
+
+/// What a new configuration changes.
+#[derive(Debug, Default)]
+struct Changes {
+    added: Vec<String>,
+    removed: Vec<String>,
+    changed: Vec<String>,
+    unchanged: usize,
+}
+
+/// Names of one kind of change that are told: more do not help to see what happened.
+const MAX_NAMES: usize = 10;
+
+impl core::fmt::Display for Changes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (what, names) in [("added", &self.added), ("removed", &self.removed), ("changed", &self.changed)] {
+            if !names.is_empty() {
+                let shown: Vec<&str> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
+                let more = if names.len() > MAX_NAMES { ", ..." } else { "" };
+                write!(f, "{} {what} ({}{more}), ", names.len(), shown.join(", "))?;
+            }
+        }
+        write!(f, "{} as before", self.unchanged)
     }
 }
 

@@ -146,6 +146,23 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A worker has said nothing for long: what is known of its resource is old.
+    WorkerStuck {
+        /// For how long.
+        silent_for: Duration,
+    },
+    /// A worker that was silent speaks again.
+    WorkerBack,
+    /// A new configuration is in force.
+    Reloaded {
+        /// What it changes, resource by resource.
+        changes: String,
+    },
+    /// The configuration was not changed.
+    ReloadFailed {
+        /// Why not.
+        why: String,
+    },
     /// The configuration of the resource changed.
     Reconfigured {
         /// Its resource runs a new script: it is stopped with the old one and started with the new one.
@@ -222,7 +239,7 @@ impl Event {
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {
-            Self::MayStillRun => Level::Error,
+            Self::MayStillRun | Self::ReloadFailed { .. } => Level::Error,
             Self::GivingUp(_)
             | Self::HookFailed(_)
             | Self::HookSlow { .. }
@@ -237,12 +254,15 @@ impl Event {
             | Self::WokeLate { .. }
             | Self::DaemonGone
             | Self::WorkerDied { .. }
+            | Self::WorkerStuck { .. }
             | Self::WorkerNotStarted { .. } => Level::Warning,
             Self::RoleChanged { .. }
             | Self::StateChanged { .. }
             | Self::Starting { .. }
             | Self::StartWaits { .. }
             | Self::Connected { .. }
+            | Self::WorkerBack
+            | Self::Reloaded { .. }
             | Self::Reconfigured { .. } => Level::Info,
         }
     }
@@ -291,6 +311,12 @@ impl fmt::Display for Event {
                 WorkerNext::Role(role) => write!(f, "worker {how}; going back to the role {role}"),
             },
             Self::WorkerNotStarted { why } => write!(f, "cannot start a worker process, trying again: {why}"),
+            Self::WorkerStuck { silent_for } => {
+                write!(f, "the worker has said nothing for {silent_for:.0?}: what is known of the resource is old")
+            }
+            Self::WorkerBack => f.write_str("the worker speaks again"),
+            Self::Reloaded { changes } => write!(f, "the configuration is in force; resources: {changes}"),
+            Self::ReloadFailed { why } => write!(f, "the configuration stays as it was: {why}"),
             Self::Reconfigured { restart: false } => f.write_str("configuration changed"),
             Self::Reconfigured { restart: true } => f.write_str("configuration changed: restarting with the new exec"),
         }

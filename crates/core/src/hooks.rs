@@ -244,6 +244,11 @@ impl HookQueue {
         self.running.is_none() && self.waiting.is_empty()
     }
 
+    /// The call that runs.
+    pub fn running(&self) -> Option<u64> {
+        self.running.as_ref().map(|running| running.call.id)
+    }
+
     /// Whether a call of this kind runs or waits.
     pub fn has(&self, hook: Hook) -> bool {
         self.running.as_ref().is_some_and(|running| running.call.hook == hook)

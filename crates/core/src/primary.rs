@@ -232,9 +232,13 @@ impl Primary {
     }
 
     /// A connection counts while its answers are recent: after this process was frozen, what it believes of its connections is old.
+    /// Silence begins when everybody had a chance to answer.
     fn note_contact(&mut self, now: Instant, base: &Base) {
         let recent = base.resource.timeout.min(silence_limit(base));
-        if self.remotes.iter().filter_map(Remote::session).any(|session| now.since(session.last_answer) < recent) {
+        let begins = now.since(self.since) < base.resource.timeout && self.remotes.iter().any(|remote| !remote.tried);
+        if begins
+            || self.remotes.iter().filter_map(Remote::session).any(|session| now.since(session.last_answer) < recent)
+        {
             self.last_contact = now;
         }
     }

@@ -21,6 +21,10 @@ use crate::worker::{Assignment, Farewell, LinkId, Order, Report};
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Handshakes of one resource that may be half done: its remotes are few, and each needs one.
 pub const MAX_HALF_OPEN: usize = 8;
+/// A worker reports at every heartbeat. After so many without a word it is doubted,
+pub const SILENT_HEARTBEATS: u32 = 3;
+/// but not before this time: short heartbeats do not make machines faster.
+pub const MIN_SILENCE: Duration = Duration::from_secs(2);
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -55,6 +59,9 @@ pub struct Supervisor {
     half_open: Vec<HalfOpen>,
     hold_off_until: Option<Instant>,
     leaving: bool,
+    /// When the worker was heard of last, and whether its silence has been told.
+    heard: Instant,
+    told_stuck: bool,
 }
 
 #[derive(Debug)]
@@ -106,7 +113,7 @@ impl Context<'_> {
 
 impl Supervisor {
     /// A resource in the role init.
-    pub(crate) fn new(settings: Resource) -> Self {
+    pub(crate) fn new(now: Instant, settings: Resource) -> Self {
         Self {
             settings,
             role: Role::Init,
@@ -120,6 +127,8 @@ impl Supervisor {
             half_open: Vec::new(),
             hold_off_until: None,
             leaving: false,
+            heard: now,
+            told_stuck: false,
         }
     }
 
@@ -173,7 +182,10 @@ impl Supervisor {
         }
         self.drop_tokens(cx);
         match self.worker {
-            Process::Running(_) => self.end_worker(cx, &reason.to_string()),
+            Process::Running(_) => {
+                let hurry = matches!(reason, RoleReason::Takeover { .. });
+                self.end_worker(cx, &reason.to_string(), hurry);
+            }
             Process::Ending { .. } => {}
             Process::None | Process::Pausing(_) => self.start_worker(cx),
         }
@@ -184,7 +196,7 @@ impl Supervisor {
         self.leaving = true;
         self.refuse_all(cx);
         match self.worker {
-            Process::Running(_) => self.end_worker(cx, reason),
+            Process::Running(_) => self.end_worker(cx, reason, true),
             Process::Pausing(_) => self.worker = Process::None,
             Process::None | Process::Ending { .. } => {}
         }
@@ -192,6 +204,13 @@ impl Supervisor {
 
     /// New settings; only a new script restarts what runs.
     pub(crate) fn reconfigure(&mut self, cx: &mut Context<'_>, settings: Resource) {
+        if core::mem::take(&mut self.leaving) {
+            // It had left the configuration, and its worker has not ended yet.
+            let role = settings.role_on_start;
+            self.settings = settings;
+            self.set_role(cx, role, RoleReason::Start);
+            return;
+        }
         if settings == self.settings {
             return;
         }
@@ -200,7 +219,7 @@ impl Supervisor {
         self.settings = settings;
         if let Process::Running(id) = self.worker {
             if restart {
-                self.end_worker(cx, "the configuration has a new exec");
+                self.end_worker(cx, "the configuration has a new exec", false);
             } else {
                 cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings.clone())) });
             }
@@ -311,10 +330,28 @@ impl Supervisor {
     }
 
     /// News from the worker: what `status` shall say.
-    pub(crate) fn on_report(&mut self, id: WorkerId, report: Report) {
+    pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
             self.report = Some(report);
+            self.heard = cx.now;
+            if core::mem::take(&mut self.told_stuck) {
+                self.event(cx, Event::WorkerBack);
+            }
         }
+    }
+
+    /// How long a worker has been silent that should speak at every heartbeat; `None` while that is no reason to doubt it.
+    pub(crate) fn stuck_for(&self, now: Instant) -> Option<Duration> {
+        let silent_for = now.since(self.heard);
+        (self.expects_reports() && silent_for >= self.silence_limit()).then_some(silent_for)
+    }
+
+    const fn expects_reports(&self) -> bool {
+        matches!(self.worker, Process::Running(_)) && !matches!(self.role, Role::Init)
+    }
+
+    fn silence_limit(&self) -> Duration {
+        (self.settings.heartbeat_interval * SILENT_HEARTBEATS).max(MIN_SILENCE)
     }
 
     /// News from the worker: the connection from the primary is gone.
@@ -384,7 +421,8 @@ impl Supervisor {
             Process::Ending { kill_at, .. } => kill_at,
             Process::None | Process::Running(_) => None,
         };
-        self.half_open.iter().map(|half| half.until).chain(worker).min()
+        let stuck = (self.expects_reports() && !self.told_stuck).then(|| self.heard + self.silence_limit());
+        self.half_open.iter().map(|half| half.until).chain(worker).chain(stuck).min()
     }
 
     pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>) {
@@ -396,6 +434,12 @@ impl Supervisor {
                 cx.out.push(Action::KillWorker(id));
             }
             Process::None | Process::Running(_) | Process::Ending { .. } | Process::Pausing(_) => {}
+        }
+        if !self.told_stuck
+            && let Some(silent_for) = self.stuck_for(cx.now)
+        {
+            self.told_stuck = true;
+            self.event(cx, Event::WorkerStuck { silent_for });
         }
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
@@ -416,6 +460,8 @@ impl Supervisor {
         let id = WorkerId(cx.new_id());
         let changed_from = (self.told != self.role).then_some(self.told);
         self.told = self.role;
+        self.heard = cx.now;
+        self.told_stuck = false;
         self.worker = Process::Running(id);
         let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
         let assignment = Assignment { resource: self.settings.clone(), role: self.role, changed_from, replaces };
@@ -427,10 +473,10 @@ impl Supervisor {
         self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
     }
 
-    fn end_worker(&mut self, cx: &mut Context<'_>, reason: &str) {
+    fn end_worker(&mut self, cx: &mut Context<'_>, reason: &str, hurry: bool) {
         if let Process::Running(id) = self.worker {
             self.worker = Process::Ending { id, kill_at: Some(cx.now + end_budget(&self.settings)) };
-            cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string() } });
+            cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string(), hurry } });
         }
     }
 

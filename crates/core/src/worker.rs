@@ -47,6 +47,8 @@ pub enum Order {
     End {
         /// Why, for the environment of `stop`.
         reason: String,
+        /// Somebody waits for the end: hooks that only tell the script of something get a heartbeat, not their whole time.
+        hurry: bool,
     },
     /// A watchdog has polled this node for the resource.
     Polled,
@@ -234,6 +236,7 @@ impl Worker {
             ending: None,
             next_link: 1,
             reported: None,
+            report_due: now,
             out: Vec::new(),
         };
         if let Some(old) = changed_from {
@@ -300,7 +303,8 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
-            (Some(_), _) | (None, Duty::Init) => None,
+            (Some(ending), _) => ending.goodbye_until,
+            (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
             (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline()),
@@ -315,7 +319,10 @@ impl Worker {
 
     fn obey(&mut self, now: Instant, order: Order) {
         match (order, &mut self.duty) {
-            (Order::End { reason }, _) => self.end(now, Farewell::AsOrdered, reason, EndMode::Orderly),
+            (Order::End { reason, hurry }, _) => {
+                let mode = if hurry { EndMode::Hurried } else { EndMode::Orderly };
+                self.end(now, Farewell::AsOrdered, reason, mode);
+            }
             (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
             (Order::Complaint, Duty::Secondary(_)) => {
                 self.base.call(now, Hook::Complain, "a watchdog has complained");
@@ -377,7 +384,7 @@ impl Worker {
         };
         let reason = reason.into();
         self.base.ending =
-            Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), said_goodbye: false });
+            Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), goodbye_until: None });
         if must_stop {
             self.base.stop_now(now, reason);
         }
@@ -389,26 +396,37 @@ impl Worker {
         if ending.stop.is_some() {
             return;
         }
-        if !ending.said_goodbye {
-            ending.said_goodbye = true;
-            let tell_script = ending.mode == EndMode::Orderly;
+        let patience = match ending.mode {
+            EndMode::Orderly => None,
+            EndMode::Hurried => Some(self.base.resource.heartbeat_interval),
+            EndMode::Orphaned => Some(Duration::ZERO),
+        };
+        if ending.goodbye_until.is_none() {
+            let tell_script = ending.mode != EndMode::Orphaned;
+            // Each hook has its own limit, and few are left: without hurry that is limit enough.
+            ending.goodbye_until = Some(now + patience.unwrap_or(Duration::MAX));
             match &mut self.duty {
                 Duty::Primary(primary) => primary.close_all(now, &mut self.base, tell_script),
                 Duty::Secondary(secondary) => secondary.close(now, &mut self.base, tell_script),
                 Duty::Watchdog(_) | Duty::Init => {}
             }
         }
-        if let Some(ending) = &self.base.ending
-            && (self.base.hooks.is_idle() || ending.mode == EndMode::Orphaned)
-        {
+        let Some(ending) = &mut self.base.ending else { return };
+        // It may have become urgent meanwhile.
+        ending.goodbye_until =
+            ending.goodbye_until.map(|until| patience.map_or(until, |patience| until.min(now + patience)));
+        let out_of_patience = ending.goodbye_until.is_some_and(|until| now >= until);
+        if self.base.hooks.is_idle() || out_of_patience {
             let farewell = ending.farewell.clone();
+            self.base.kill_running();
             self.base.act(Action::Exit(farewell));
         }
     }
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
         let report = self.report(now);
-        if self.base.reported.as_ref() != Some(&report) {
+        if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
+            self.base.report_due = now + self.base.heartbeat();
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
             self.base.out.insert(0, Action::Report(report));
@@ -433,6 +451,8 @@ impl Worker {
 enum EndMode {
     /// Connections are closed and the script is told of it.
     Orderly,
+    /// The same, but a script that is slow to take note is not waited for.
+    Hurried,
     /// The main daemon is gone: only the resource matters.
     Orphaned,
 }
@@ -444,7 +464,8 @@ struct Ending {
     reason: Reason,
     /// The `stop` that is under way, counted from 1; `None` when there is nothing (more) to stop.
     stop: Option<u32>,
-    said_goodbye: bool,
+    /// Set when connections are closed and the script has been asked to take note: how long it may take at most.
+    goodbye_until: Option<Instant>,
 }
 
 /// What the roles share.
@@ -461,6 +482,8 @@ pub(crate) struct Base {
     ending: Option<Ending>,
     next_link: u64,
     reported: Option<Report>,
+    /// The next report is due even if it says nothing new: it is the worker's sign of life.
+    report_due: Instant,
     out: Vec<Action>,
 }
 
@@ -506,6 +529,12 @@ impl Base {
         let mut actions = Vec::new();
         self.hooks.push_urgent_stop(now, reason, &mut actions);
         self.carry_out(actions);
+    }
+
+    /// Ends a hook that nobody waits for any more.
+    fn kill_running(&mut self) {
+        let running = self.hooks.running();
+        self.out.extend(running.map(Action::KillHook));
     }
 
     fn hook_exited(&mut self, now: Instant, id: u64, exit: Exit) {

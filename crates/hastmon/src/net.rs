@@ -181,3 +181,82 @@ pub(crate) async fn ask(
     send(&mut stream, &message, frame::NETWORK_LIMIT).await?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Vec<u8> {
+        frame::encode(&List::new().with_str("text", text), frame::NETWORK_LIMIT).unwrap()
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn messages_are_read_one_by_one_however_they_are_cut() {
+        run(async {
+            let bytes = [message("one"), message("two")].concat();
+            for cut in 1..bytes.len() {
+                let (first, second) = bytes.split_at(cut);
+                let mut stream = stream_of(&[first, second]);
+                let mut reader = MessageReader::new(frame::NETWORK_LIMIT);
+                assert_eq!(reader.next(&mut stream).await.unwrap().str("text"), Some("one"));
+                assert_eq!(reader.next(&mut stream).await.unwrap().str("text"), Some("two"));
+                assert!(matches!(reader.next(&mut stream).await, Err(NetError::Closed)));
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_of_the_next_message_is_taken_off_the_stream() {
+        run(async {
+            let bytes = [message("one"), message("two")].concat();
+            let mut stream = bytes.as_slice();
+            MessageReader::new(frame::NETWORK_LIMIT).next(&mut stream).await.unwrap();
+            assert_eq!(stream, message("two"));
+        });
+    }
+
+    #[test]
+    fn a_message_that_ends_early_or_is_too_large_is_an_error() {
+        run(async {
+            let bytes = message("one");
+            let mut torn = bytes.get(..bytes.len() - 1).unwrap();
+            let error = MessageReader::new(frame::NETWORK_LIMIT).next(&mut torn).await;
+            assert!(matches!(error, Err(NetError::Torn)));
+            let error = MessageReader::new(8).next(&mut bytes.as_slice()).await;
+            assert!(matches!(error, Err(NetError::Frame(_))));
+        });
+    }
+
+    #[test]
+    fn cancelling_a_read_loses_nothing() {
+        run(async {
+            let bytes = message("one");
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            let mut ours = ours;
+            let mut reader = MessageReader::new(frame::NETWORK_LIMIT);
+            for byte in &bytes {
+                let cancelled =
+                    tokio::time::timeout(std::time::Duration::from_millis(1), reader.next(&mut ours)).await.is_err();
+                assert!(cancelled);
+                theirs.write_all(&[*byte]).await.unwrap();
+            }
+            assert_eq!(reader.next(&mut ours).await.unwrap().str("text"), Some("one"));
+        });
+    }
+
+    /// A stream that gives its parts one read at a time.
+    fn stream_of(parts: &[&[u8]]) -> impl AsyncRead + Unpin + use<> {
+        let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+        let (ours, mut theirs) = tokio::io::duplex(1);
+        tokio::spawn(async move {
+            for part in parts {
+                let _ = theirs.write_all(&part).await;
+            }
+        });
+        ours
+    }
+}

@@ -27,6 +27,10 @@ const TALK_TIME: Duration = Duration::from_secs(5);
 const PER_ADDRESS: usize = 32;
 /// Connections of one address at once for each resource: both of a handshake, a poll and a complaint.
 const PER_RESOURCE: usize = 4;
+/// Connections of all addresses at once, besides [`ALL_PER_RESOURCE`]: well below the descriptors that a daemon has.
+const ALL_ADDRESSES: usize = 256;
+/// Connections of all addresses at once for each resource: both of a handshake, some watchdogs.
+const ALL_PER_RESOURCE: usize = 8;
 /// Connections to the control socket at once.
 const MAX_CONTROL: usize = 64;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
@@ -44,7 +48,8 @@ pub(super) enum Accepted {
 pub(super) struct Heard {
     conn: ConnId,
     caller: Caller,
-    message: Result<List, String>,
+    /// `Err(None)`: it has closed the connection without a word, which harms nobody.
+    message: Result<List, Option<String>>,
 }
 
 #[derive(Debug)]
@@ -122,8 +127,11 @@ impl Callers {
                 (Stream::Network(stream), Some(address), PER_ADDRESS + PER_RESOURCE * daemon.resources().len())
             }
         };
-        let Some(slot) = self.slot(key, limit) else {
-            return key.map(|address| Input::Refused(address, format!("it has {limit} connections already")));
+        let all = ALL_ADDRESSES + ALL_PER_RESOURCE * daemon.resources().len();
+        let Some(slot) = self.slot(key, limit, all) else {
+            return key.map(|address| {
+                Input::Refused(address, format!("more than {limit} connections of it, or {all} of all"))
+            });
         };
         self.next += 1;
         let conn = ConnId(self.next);
@@ -138,10 +146,12 @@ impl Callers {
         None
     }
 
-    fn slot(&self, key: Option<IpAddr>, limit: usize) -> Option<Slot> {
+    fn slot(&self, key: Option<IpAddr>, limit: usize, all: usize) -> Option<Slot> {
         let mut counts = self.counts.borrow_mut();
+        let total: usize = counts.iter().filter(|(key, _)| key.is_some()).map(|(_, count)| count).sum();
         let count = counts.entry(key).or_insert(0);
-        if *count >= limit {
+        // The control socket has its own limit: the administrator gets in when the network is full.
+        if *count >= limit || (key.is_some() && total >= all) {
             return None;
         }
         *count += 1;
@@ -162,15 +172,13 @@ impl Callers {
                 }
                 Some(Input::Message { conn, caller, message, unix_now_s: clock::unix_time_s(), random })
             }
-            (Err(why), Caller::Network { peer, .. }) => Some(Input::Refused(peer.ip().to_canonical(), why)),
-            (Err(_), Caller::ControlSocket) => None,
+            (Err(Some(why)), Caller::Network { peer, .. }) => Some(Input::Refused(peer.ip().to_canonical(), why)),
+            (Err(_), _) => None,
         }
     }
 
     pub(super) fn reply(&mut self, conn: ConnId, message: List, keep: bool) {
         let Some((mut stream, slot)) = self.open.remove(&conn) else { return };
-        let (heard, news) = (Rc::clone(&self.heard), self.news.clone());
-        let _ = (&heard, &news);
         if keep {
             // What is kept is a few bytes on a fresh connection: they fit, or the peer is up to no good.
             if stream.try_send(&message) {
@@ -238,8 +246,9 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     };
     let message = match message {
         Ok(Ok(message)) => Ok(message),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it said nothing that makes sense for {TALK_TIME:?}")),
+        Ok(Err(NetError::Closed)) => Err(None),
+        Ok(Err(error)) => Err(Some(error.to_string())),
+        Err(_) => Err(Some(format!("no whole message for {TALK_TIME:?}"))),
     };
     (message.is_ok().then_some(stream), Heard { conn, caller, message })
 }

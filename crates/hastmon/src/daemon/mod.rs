@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use hastmon_core::config::{Config, Host};
-use hastmon_core::daemon::{Action, Daemon, Input};
+use hastmon_core::daemon::{Action, ConnId, Daemon, Input};
 use hastmon_core::time::Instant;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,7 +46,7 @@ enum News {
     /// The first message of a connection, or why there is none.
     Heard(callers::Heard),
     /// The configuration was read again.
-    Loaded(Result<Box<Config>, LoadError>),
+    Loaded(Result<Box<Config>, LoadError>, Option<ConnId>),
 }
 
 /// Why the daemon does not start.
@@ -91,7 +91,7 @@ pub fn main(args: &DaemonArgs) -> ExitCode {
     };
     let code = match end {
         Ok(()) => sysexits::OK,
-        Err(StartError::Load(LoadError::Faulty(report))) => {
+        Err(StartError::Load(LoadError::Faulty { report, .. })) => {
             // Made to be read as it is: with source lines and carets.
             eprint!("{report}");
             sysexits::CONFIG
@@ -175,6 +175,7 @@ struct Shell {
 impl Shell {
     async fn run(mut self, config: Config, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
         ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
+        self.source.warn_of_weak_secrets(&config);
         self.workers.set_config(&config);
         let (mut daemon, actions) = Daemon::new(clock::now(), config);
         let mut ended = self.carry_out(&daemon, actions);
@@ -184,7 +185,7 @@ impl Shell {
             let input = tokio::select! {
                 _ = signals.terminate.recv() => stop(&mut stopping),
                 _ = signals.interrupt.recv() => stop(&mut stopping),
-                _ = signals.hangup.recv() => { self.reload(); continue }
+                _ = signals.hangup.recv() => { self.reload(None); continue }
                 Some(news) = inbox.recv() => match self.understand(&mut daemon, news).await {
                     Some(input) => Some(input),
                     None => continue,
@@ -201,12 +202,12 @@ impl Shell {
     }
 
     /// Reads the configuration off the loop: the file may be on a file system that hangs.
-    fn reload(&self) {
+    fn reload(&self, caller: Option<ConnId>) {
         ::log::info!("reading the configuration again");
         let (source, news) = (self.source.clone(), self.news.clone());
         tokio::task::spawn_local(async move {
             if let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await {
-                let _ = news.send(News::Loaded(loaded.map(Box::new))).await;
+                let _ = news.send(News::Loaded(loaded.map(Box::new), caller)).await;
             }
         });
     }
@@ -216,19 +217,20 @@ impl Shell {
             News::Input(input) => Some(input),
             News::Accepted(accepted) => self.callers.take_in(daemon, accepted),
             News::Heard(heard) => self.callers.understand(heard),
-            News::Loaded(Err(error)) => {
-                ::log::error!("the configuration stays as it was: {error}");
-                None
+            News::Loaded(Err(error), caller) => {
+                let why = error.to_string();
+                let report = if let LoadError::Faulty { report, .. } = error { report } else { why.clone() };
+                Some(Input::ReloadFailed { why, report, caller })
             }
-            News::Loaded(Ok(config)) => match self.move_sockets(daemon.config(), &config).await {
+            News::Loaded(Ok(config), caller) => match self.move_sockets(daemon.config(), &config).await {
                 Ok(()) => {
-                    ::log::info!("the configuration is checked and in force");
+                    self.source.warn_of_weak_secrets(&config);
                     self.workers.set_config(&config);
-                    Some(Input::Reload(config))
+                    Some(Input::Reload(config, caller))
                 }
                 Err(error) => {
-                    ::log::error!("the configuration stays as it was: {error}");
-                    None
+                    let why = error.to_string();
+                    Some(Input::ReloadFailed { report: why.clone(), why, caller })
                 }
             },
         }
@@ -260,6 +262,12 @@ impl Shell {
         clock::now() + LOG_RETRY.max(FRESH_FOR)
     }
 
+    /// Tells the core what came of an action, in the next turn.
+    fn tell_self(&self, input: Input) {
+        let news = self.news.clone();
+        tokio::task::spawn_local(async move { news.send(News::Input(input)).await });
+    }
+
     /// Does what was decided; says whether that was the end.
     fn carry_out(&mut self, daemon: &Daemon, actions: Vec<Action>) -> bool {
         for action in actions {
@@ -270,10 +278,13 @@ impl Shell {
                 Action::Order { id, order } => self.workers.order(id, order),
                 Action::KillWorker(id) => self.workers.kill(id),
                 Action::HandOver { worker, link, from, asks, answers, resuid } => {
-                    if let Some(connections) = self.callers.hand_over(asks, answers) {
-                        self.workers.serve(worker, link, &from, connections, resuid);
+                    let connections = self.callers.hand_over(asks, answers);
+                    let served = connections.is_some_and(|both| self.workers.serve(worker, link, &from, both, resuid));
+                    if !served {
+                        self.tell_self(Input::PrimaryGone(worker, link));
                     }
                 }
+                Action::LoadConfig(caller) => self.reload(Some(caller)),
                 Action::Event(resource, event) => log_event(resource.as_deref(), &event),
                 Action::Exit => return true,
             }

@@ -6,15 +6,18 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hastmon_core::config::{Address, Config, Host};
 use hastmon_core::daemon::{Daemon, Input, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::worker::{Assignment, LinkId, Order};
 use tokio::process::{Child, Command};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::News;
 use crate::cli::DaemonArgs;
@@ -24,15 +27,22 @@ use crate::os::process;
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints.
 const MAX_ORDERS: usize = 64;
 
+/// Workers that begin at once. More would only take the processor from each other, and from those that run.
+const STARTS_AT_ONCE: usize = 8;
+/// A worker that has said nothing after this time holds up no others.
+const START_TIME: Duration = Duration::from_secs(1);
+
 /// All workers.
 #[derive(Debug)]
 pub(super) struct Workers {
     news: mpsc::Sender<News>,
     running: HashMap<WorkerId, Handle>,
+    starts: Arc<Semaphore>,
     node: String,
     source: Option<IpAddr>,
     foreground: bool,
     verbosity: u8,
+    pidfile: PathBuf,
     descriptor_limit: Option<u64>,
 }
 
@@ -47,10 +57,12 @@ impl Workers {
         Self {
             news,
             running: HashMap::new(),
+            starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             node: String::new(),
             source: None,
             foreground: args.foreground,
             verbosity: args.common.debug,
+            pidfile: std::path::absolute(&args.pidfile).unwrap_or_else(|_| args.pidfile.clone()),
             descriptor_limit,
         }
     }
@@ -65,6 +77,7 @@ impl Workers {
     }
 
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
+        let name = assignment.resource.name.clone();
         let title = worker_title(&assignment.resource.name, assignment.role);
         let setup = Setup {
             assignment,
@@ -72,32 +85,38 @@ impl Workers {
             source: self.source,
             foreground: self.foreground,
             verbosity: self.verbosity,
+            lock: lock_path(&self.pidfile, &name),
             descriptor_limit: self.descriptor_limit,
         };
-        let news = self.news.clone();
-        match spawn(&title) {
-            Ok((child, channel)) => {
-                let (orders, unsent) = mpsc::channel(MAX_ORDERS);
-                // The first into an empty line: there is room.
-                let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
-                let kill = Rc::new(Notify::new());
-                tokio::task::spawn_local(attend(id, child, channel, unsent, Rc::clone(&kill), news));
-                self.running.insert(id, Handle { orders, kill });
-            }
-            Err(error) => {
-                let exit = WorkerExit::NotStarted(error.to_string());
-                tokio::task::spawn_local(async move { news.send(News::Input(Input::WorkerExited(id, exit))).await });
-            }
-        }
+        let (orders, unsent) = mpsc::channel(MAX_ORDERS);
+        // The first into an empty line: there is room.
+        let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
+        let kill = Rc::new(Notify::new());
+        self.running.insert(id, Handle { orders, kill: Rc::clone(&kill) });
+        let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
+        tokio::task::spawn_local(async move {
+            let exit = match life(id, &title, unsent, &kill, &news, starts).await {
+                Ok(exit) => exit,
+                Err(error) => WorkerExit::NotStarted(error.to_string()),
+            };
+            tell(&news, Input::WorkerExited(id, exit)).await;
+        });
     }
 
     pub(super) fn order(&self, id: WorkerId, order: Order) {
         self.tell(id, ToWorker::Order(order), Vec::new());
     }
 
-    /// Gives a worker the connections of a primary.
-    pub(super) fn serve(&self, id: WorkerId, link: LinkId, from: &Address, connections: [OwnedFd; 2], resuid: u64) {
-        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into());
+    /// Gives a worker the connections of a primary; says whether it could be told.
+    pub(super) fn serve(
+        &self,
+        id: WorkerId,
+        link: LinkId,
+        from: &Address,
+        connections: [OwnedFd; 2],
+        resuid: u64,
+    ) -> bool {
+        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into())
     }
 
     pub(super) fn kill(&self, id: WorkerId) {
@@ -113,12 +132,30 @@ impl Workers {
         }
     }
 
-    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) {
-        let Some(handle) = self.running.get(&id) else { return };
-        if let Err(mpsc::error::TrySendError::Full((message, _))) = handle.orders.try_send((message, descriptors)) {
-            log::warn!("worker {} is stuck and does not hear: {message:?}", id.0);
+    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) -> bool {
+        let Some(handle) = self.running.get(&id) else { return false };
+        match handle.orders.try_send((message, descriptors)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
+                false
+            }
         }
     }
+}
+
+/// Beside the pidfile, named after it and the resource; what cannot stand in a file's name is written as its code.
+fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
+    let mut name = pidfile.as_os_str().to_os_string();
+    name.push(".");
+    for byte in resource.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte).to_string()),
+            _ => name.push(format!("%{byte:02x}")),
+        }
+    }
+    name.into()
 }
 
 fn spawn(title: &str) -> io::Result<(Child, Channel)> {
@@ -129,23 +166,53 @@ fn spawn(title: &str) -> io::Result<(Child, Channel)> {
     Ok((command.spawn()?, ours))
 }
 
-/// Hears a worker until it is gone.
-async fn attend(
+/// The loop that hears the news ends only with the process.
+async fn tell(news: &mpsc::Sender<News>, input: Input) {
+    let _ = news.send(News::Input(input)).await;
+}
+
+/// Starts a worker when its turn has come, hears it until it is gone, and says how it ended.
+async fn life(
     id: WorkerId,
-    mut child: Child,
-    channel: Channel,
+    title: &str,
     unsent: mpsc::Receiver<(ToWorker, Vec<OwnedFd>)>,
-    kill: Rc<Notify>,
-    news: mpsc::Sender<News>,
-) {
-    let tell = async |input| {
-        // The loop that hears the news ends only with the process.
-        let _ = news.send(News::Input(input)).await;
-    };
-    tell(Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
+    kill: &Notify,
+    news: &mpsc::Sender<News>,
+    starts: Arc<Semaphore>,
+) -> io::Result<WorkerExit> {
+    let turn = starts.acquire_owned().await.map_err(io::Error::other)?;
+    let (mut child, channel) = spawn(title)?;
     let channel = Rc::new(channel);
+    tell(news, Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
     let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));
+    // The next one may start as soon as this one has said something.
+    let first = tokio::time::timeout(START_TIME, hear(id, &mut child, &channel, kill)).await;
+    drop(turn);
+    let mut heard = match first {
+        Ok(heard) => heard,
+        Err(_) => hear(id, &mut child, &channel, kill).await,
+    };
     let mut farewell = None;
+    while let Some(message) = heard {
+        match message {
+            FromWorker::Report(report) => tell(news, Input::Report(id, report)).await,
+            FromWorker::PrimaryGone(link) => tell(news, Input::PrimaryGone(id, link)).await,
+            FromWorker::Farewell(last) => farewell = Some(last),
+        }
+        heard = hear(id, &mut child, &channel, kill).await;
+    }
+    sender.abort();
+    let status = child.wait().await;
+    Ok(match (farewell, status.map(|status| (status.code(), status.signal()))) {
+        (Some(farewell), Ok((Some(0), _))) => WorkerExit::Farewell(farewell),
+        (_, Ok((Some(code), _))) => WorkerExit::Code(code),
+        (_, Ok((None, Some(signal)))) => WorkerExit::Signal(signal),
+        (_, Ok((None, None)) | Err(_)) => WorkerExit::Code(i32::from(crate::os::sysexits::TEMPFAIL)),
+    })
+}
+
+/// The next message of a worker; `None` when it is gone, or makes no sense and is ended. Kills it when asked to.
+async fn hear(id: WorkerId, child: &mut Child, channel: &Channel, kill: &Notify) -> Option<FromWorker> {
     loop {
         let heard = tokio::select! {
             heard = channel.receive::<FromWorker>() => heard,
@@ -156,26 +223,14 @@ async fn attend(
             }
         };
         match heard {
-            Ok(Some((FromWorker::Report(report), _))) => tell(Input::Report(id, report)).await,
-            Ok(Some((FromWorker::PrimaryGone(link), _))) => tell(Input::PrimaryGone(id, link)).await,
-            Ok(Some((FromWorker::Farewell(last), _))) => farewell = Some(last),
-            Ok(None) => break,
+            Ok(heard) => return heard.map(|(message, _)| message),
             Err(error) => {
                 log::error!("worker {} cannot be understood: {error}", id.0);
                 let _ = child.start_kill();
-                break;
+                return None;
             }
         }
     }
-    sender.abort();
-    let status = child.wait().await;
-    let exit = match (farewell, status.map(|status| (status.code(), status.signal()))) {
-        (Some(farewell), Ok((Some(0), _))) => WorkerExit::Farewell(farewell),
-        (_, Ok((Some(code), _))) => WorkerExit::Code(code),
-        (_, Ok((None, Some(signal)))) => WorkerExit::Signal(signal),
-        (_, Ok((None, None)) | Err(_)) => WorkerExit::Code(i32::from(crate::os::sysexits::TEMPFAIL)),
-    };
-    tell(Input::WorkerExited(id, exit)).await;
 }
 
 /// Sends what waits, in order, as fast as the worker takes it.

@@ -7,11 +7,12 @@ mod script;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use hastmon_core::time::Instant;
-use hastmon_core::worker::{Action, Input, Order, Worker};
+use hastmon_core::worker::{Action, Assignment, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -20,6 +21,7 @@ use self::links::Links;
 use self::script::Scripts;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
+use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::{clock, log, process, sysexits, title};
 
 /// News from the tasks of this process that wait in line. They come in ones and twos at every heartbeat; a task that finds the line full
@@ -28,6 +30,11 @@ const MAX_NEWS: usize = 64;
 
 /// At its end a worker waits so long for the daemon to hear its last words.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
+
+/// A worker that waits for its predecessor to end looks so often.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// It repeats that it waits, so that it is found in today's log.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Where the tasks of a worker tell their news.
 pub(crate) type News = mpsc::Sender<Input>;
@@ -65,7 +72,7 @@ pub fn main() -> ExitCode {
 async fn run() -> io::Result<()> {
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
-    let Setup { assignment, node, source, foreground, verbosity, descriptor_limit } = *setup;
+    let Setup { mut assignment, node, source, foreground, verbosity, lock, descriptor_limit } = *setup;
     log::init(verbosity);
     if foreground {
         log::to_stderr_queue()?
@@ -73,6 +80,11 @@ async fn run() -> io::Result<()> {
         log::to_syslog()
     }
     process::set_descriptor_limit(descriptor_limit)?;
+    let Some(lock) = wait_for_predecessor(&channel, &lock, &mut assignment).await else {
+        let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
+        log::flush();
+        return Ok(());
+    };
 
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);
     let role = assignment.role;
@@ -91,11 +103,59 @@ async fn run() -> io::Result<()> {
         };
         let actions = worker.handle(clock::now(), input);
         ended = hands.carry_out(&worker, actions);
+        log::retry();
     }
     // The last words shall be heard, but a daemon that is stuck cannot hold up the end.
     let _ = tokio::time::timeout(FAREWELL_TIME, hands.daemon.say_all()).await;
+    if let Lock::Held(lock) = lock
+        && let Err(error) = lock.remove()
+    {
+        ::log::warn!("{error}");
+    }
     log::flush();
     Ok(())
+}
+
+/// What keeps other workers of the resource from acting on this node.
+enum Lock {
+    Held(Pidfile),
+    /// The file cannot be had (a read-only or full disk, say): better without than not at all.
+    None,
+}
+
+/// A worker whose daemon was killed stops its resource before it ends. Its successor waits for that, and says so; `None` when it is told
+/// to end meanwhile.
+async fn wait_for_predecessor(channel: &Channel, path: &Path, assignment: &mut Assignment) -> Option<Lock> {
+    let mut told = None;
+    loop {
+        match Pidfile::acquire(path) {
+            Ok(lock) => return Some(Lock::Held(lock)),
+            Err(PidfileError::Held { pid, .. }) => {
+                if told.is_none_or(|at| clock::now().since(at) >= TELL_AGAIN) {
+                    told = Some(clock::now());
+                    let pid = pid.map_or_else(|| "?".to_string(), |pid| pid.to_string());
+                    ::log::warn!(
+                        target: &assignment.resource.name,
+                        "an earlier worker (pid {pid}) has not ended and the resource MAY STILL RUN on this node: waiting for it"
+                    );
+                }
+            }
+            Err(error) => {
+                ::log::warn!(target: &assignment.resource.name, "going on without a lock against a second worker: {error}");
+                return Some(Lock::None);
+            }
+        }
+        match tokio::time::timeout(LOCK_RETRY, channel.receive::<ToWorker>()).await {
+            Err(_) => {}
+            Ok(Ok(Some((ToWorker::Order(Order::Reconfigure(settings)), _)))) => assignment.resource = *settings,
+            Ok(Ok(Some((ToWorker::Serve { link, .. }, _)))) => {
+                // Closed unserved; the primary comes again.
+                let _ = channel.try_send(&FromWorker::PrimaryGone(link));
+            }
+            Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
+            Ok(Ok(None | Some((ToWorker::Order(Order::End { .. }) | ToWorker::Setup(_), _))) | Err(_)) => return None,
+        }
+    }
 }
 
 /// Standard input is the channel to the daemon; scripts get `/dev/null` in its place.
@@ -174,7 +234,7 @@ impl Hands {
                 Input::PrimaryConnected { link, from }
             }
             Some((ToWorker::Setup(_), _)) => {
-                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string() })
+                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string(), hurry: false })
             }
             None => Input::DaemonGone,
         }
