@@ -20,6 +20,7 @@ mod support;
 #[cfg(test)]
 mod figures {
     use std::fs;
+    use std::hash::{BuildHasher, RandomState};
     use std::time::Duration;
 
     use crate::support::lab::{Lab, Plan};
@@ -58,6 +59,8 @@ mod figures {
     fn cluster() -> Lab {
         let lab = Plan::new(&["a", "b", "w"]).hosts().expect("figures need hosts of their own");
         lab.run_standard();
+        // Faults do not wait for a heartbeat: any moment between two must be as likely as any other.
+        pause(Duration::from_millis(RandomState::new().hash_one(now_ns()) % 1000));
         lab
     }
 
