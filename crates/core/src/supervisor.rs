@@ -339,9 +339,8 @@ impl Supervisor {
         if self.worker() != Some(id) {
             return;
         }
-        if let Some((link, _)) = &self.served {
-            self.on_primary_gone(*link);
-        }
+        // The worker hung up, not the primary: that one may well go on.
+        self.served = None;
         self.report = None;
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
