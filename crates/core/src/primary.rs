@@ -19,7 +19,7 @@ pub(crate) struct Primary {
     since: Instant,
     next_heartbeat: Instant,
     remotes: Vec<Remote>,
-    /// When a remote was connected or somebody polled, last.
+    /// When a remote answered or somebody polled, last.
     last_contact: Instant,
     /// The last `status` found that the resource does not run; it is to be started as soon as that is allowed.
     wants_start: bool,
@@ -51,7 +51,6 @@ enum Link {
 struct Session {
     id: LinkId,
     seq: u64,
-    last_answer: Instant,
     /// Since when a heartbeat has been waiting for its answer.
     waits_since: Option<Instant>,
     answers: u32,
@@ -117,15 +116,20 @@ impl Primary {
         self.last_contact = now;
     }
 
+    /// Whether nobody has heard this node for too long. After this process was frozen, what it believes of its connections is old: it is
+    /// asked before news are heard that have waited since then.
+    pub(crate) fn isolation(&self, now: Instant, base: &Base) -> Option<GiveUp> {
+        let silence = now.since(self.last_contact);
+        (self.expects_contact(base) && silence >= silence_limit(base)).then_some(GiveUp::Isolated(silence))
+    }
+
     /// What depends on the time alone; says when the role is to be given up.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
-        self.note_contact(now, base);
-        if let Some(give_up) = self.outranked.take() {
+        if let Some(give_up) = self.outranked.take().or_else(|| self.isolation(now, base)) {
             return Some(give_up);
         }
-        let silence = now.since(self.last_contact);
-        if self.expects_contact(base) && silence >= silence_limit(base) {
-            return Some(GiveUp::Isolated(silence));
+        if !self.expects_contact(base) {
+            self.last_contact = now;
         }
         self.drop_silent(now, base);
         if now >= self.next_heartbeat {
@@ -172,14 +176,8 @@ impl Primary {
         let Some(remote) = self.remotes.iter_mut().find(|remote| remote.is(link)) else { return };
         match event {
             LinkEvent::Up => {
-                let mut session = Session {
-                    id: link,
-                    seq: 0,
-                    last_answer: now,
-                    waits_since: None,
-                    answers: 0,
-                    state: State::Unknown,
-                };
+                self.last_contact = now;
+                let mut session = Session { id: link, seq: 0, waits_since: None, answers: 0, state: State::Unknown };
                 session.send_heartbeat(now, base);
                 remote.link = Link::Up(session);
                 remote.tried = true;
@@ -189,7 +187,9 @@ impl Primary {
                 base.call(now, Hook::Connect, "connected to a secondary");
             }
             LinkEvent::Answer { seq, state } => {
-                remote.on_answer(now, base, seq, state);
+                if remote.on_answer(now, base, seq, state) {
+                    self.last_contact = now;
+                }
                 self.stop_if_remote_runs(now, base);
             }
             LinkEvent::Refused { message, priority } => {
@@ -229,14 +229,6 @@ impl Primary {
     /// Whether silence means something: with nobody to talk to it does not.
     fn expects_contact(&self, base: &Base) -> bool {
         !self.remotes.is_empty() || !base.resource.friends.is_empty()
-    }
-
-    /// A connection counts while its answers are recent: after this process was frozen, what it believes of its connections is old.
-    fn note_contact(&mut self, now: Instant, base: &Base) {
-        let recent = base.resource.timeout.min(silence_limit(base));
-        if self.remotes.iter().filter_map(Remote::session).any(|session| now.since(session.last_answer) < recent) {
-            self.last_contact = now;
-        }
     }
 
     fn drop_silent(&mut self, now: Instant, base: &mut Base) {
@@ -339,8 +331,9 @@ impl Session {
 }
 
 impl Remote {
-    fn on_answer(&mut self, now: Instant, base: &mut Base, seq: u64, state: Result<State, i16>) {
-        let Link::Up(session) = &mut self.link else { return };
+    /// Takes an answer; says whether it is one.
+    fn on_answer(&mut self, now: Instant, base: &mut Base, seq: u64, state: Result<State, i16>) -> bool {
+        let Link::Up(session) = &mut self.link else { return false };
         match state {
             Ok(_) if seq > session.seq => {
                 let id = session.id;
@@ -351,8 +344,8 @@ impl Remote {
             Ok(state) => {
                 session.state = state;
                 session.answers = session.answers.saturating_add(1);
-                session.last_answer = now;
                 session.waits_since = None;
+                return true;
             }
             Err(number) => {
                 let id = session.id;
@@ -360,6 +353,7 @@ impl Remote {
                 base.act(Action::Disconnect(id));
             }
         }
+        false
     }
 
     /// The connection, or the attempt to make it, has come to nothing.
@@ -391,9 +385,12 @@ impl Remote {
     }
 }
 
+/// Answers come once in a heartbeat: with less than two heartbeats of silence, a late one would be taken for isolation.
+const LEAST_SILENT_HEARTBEATS: u32 = 2;
+
 /// How long a primary goes on when nobody hears it (hastmon 0.3: complaint_count × heartbeat_interval).
 fn silence_limit(base: &Base) -> Duration {
-    base.heartbeat() * base.resource.complaint_count.max(1)
+    base.heartbeat() * base.resource.complaint_count.max(LEAST_SILENT_HEARTBEATS)
 }
 
 /// Something is under way whose end will tell more.

@@ -258,6 +258,7 @@ impl Worker {
 
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        self.look_at_the_clock(now);
         match input {
             Input::Timer => {}
             Input::Order(order) => self.obey(now, order),
@@ -361,12 +362,25 @@ impl Worker {
                 Duty::Init => None,
             };
             if let Some(give_up) = verdict {
-                self.base.event(Event::GivingUp(give_up.clone()));
-                let reason = give_up.to_string();
-                self.end(now, Farewell::GaveUp(give_up), reason, EndMode::Orderly);
+                self.give_up(now, give_up);
             }
         }
         self.continue_ending(now);
+    }
+
+    /// News that have waited while this process was frozen must not hide how long that was.
+    fn look_at_the_clock(&mut self, now: Instant) {
+        if let (Duty::Primary(primary), None) = (&self.duty, &self.base.ending)
+            && let Some(give_up) = primary.isolation(now, &self.base)
+        {
+            self.give_up(now, give_up);
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, why: GiveUp) {
+        self.base.event(Event::GivingUp(why.clone()));
+        let reason = why.to_string();
+        self.end(now, Farewell::GaveUp(why), reason, EndMode::Orderly);
     }
 
     /// Begins to end. A second call may only make it more urgent.
