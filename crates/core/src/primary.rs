@@ -265,7 +265,8 @@ impl Primary {
         if !matches!(base.state, State::Run | State::Starting | State::Failed) || base.is_calling(Hook::Stop) {
             return;
         }
-        if let Some((remote, state)) = self.running_remote() {
+        // One that is stopping may have found no more than a script that gives no answer: no reason to stop what runs well here.
+        if let Some((remote, state)) = self.remote_that_is(&[State::Run, State::Starting]) {
             base.event(Event::RemoteRunsToo { remote: remote.clone(), state });
             self.wants_start = false;
             self.just_started = false;
@@ -301,7 +302,7 @@ impl Primary {
     }
 
     fn why_not_start(&self, now: Instant, base: &Base) -> Option<String> {
-        if let Some((remote, state)) = self.running_remote() {
+        if let Some((remote, state)) = self.remote_that_is(&[State::Run, State::Starting, State::Stopping]) {
             return Some(format!("{remote} reports {state}"));
         }
         let patience = base.resource.timeout * 2;
@@ -314,10 +315,10 @@ impl Primary {
             .then(|| format!("waiting to hear from {} that it does not run there", open.address))
     }
 
-    fn running_remote(&self) -> Option<(String, State)> {
-        let runs = |state| matches!(state, State::Run | State::Starting | State::Stopping);
+    fn remote_that_is(&self, states: &[State]) -> Option<(String, State)> {
         self.remotes.iter().find_map(|remote| {
-            remote.session().filter(|session| runs(session.state)).map(|s| (remote.address.to_string(), s.state))
+            let session = remote.session().filter(|session| states.contains(&session.state))?;
+            Some((remote.address.to_string(), session.state))
         })
     }
 }
