@@ -370,9 +370,15 @@ impl Worker {
 
     /// News that have waited while this process was frozen must not hide how long that was.
     fn look_at_the_clock(&mut self, now: Instant) {
-        if let (Duty::Primary(primary), None) = (&self.duty, &self.base.ending)
-            && let Some(give_up) = primary.isolation(now, &self.base)
-        {
+        if self.base.ending.is_some() {
+            return;
+        }
+        let verdict = match &mut self.duty {
+            Duty::Primary(primary) => primary.isolation(now, &self.base),
+            Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+            Duty::Secondary(_) | Duty::Init => None,
+        };
+        if let Some(give_up) = verdict {
             self.give_up(now, give_up);
         }
     }
