@@ -238,8 +238,14 @@ impl Worker {
             reported: None,
             out: Vec::new(),
         };
-        if let Some(old) = changed_from {
-            base.call(now, Hook::Role { old, new: role }, "the role has changed");
+        let tell_script = |base: &mut Base| {
+            if let Some(old) = changed_from {
+                base.call(now, Hook::Role { old, new: role }, "the role has changed");
+            }
+        };
+        // A secondary looks first whether the resource runs: a primary may be waiting to hear that.
+        if role != Role::Secondary {
+            tell_script(&mut base);
         }
         let duty = match role {
             Role::Init => Duty::Init,
@@ -252,6 +258,9 @@ impl Worker {
             worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
         }
         worker.tick(now);
+        if role == Role::Secondary {
+            tell_script(&mut worker.base);
+        }
         let actions = worker.finish_turn(now);
         (worker, actions)
     }
