@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 
 use crate::config::Address;
 use crate::event::{Event, GiveUp};
-use crate::hooks::{Finished, Hook};
+use crate::hooks::{Finished, Hook, KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
 use crate::types::State;
+use crate::wire::session::Refusal;
 use crate::worker::{Action, Base, LinkEvent, LinkId, RemoteReport, answer_of};
 
 #[derive(Debug)]
@@ -36,6 +37,8 @@ struct Remote {
     link: Link,
     /// The result of the first attempt to connect need not be waited for, or is known.
     tried: bool,
+    /// Since when it says that it is busy: alive, and perhaps not yet done with stopping.
+    busy_since: Option<Instant>,
     /// Why there is no connection, as told to the administrator.
     told: Option<String>,
 }
@@ -67,7 +70,7 @@ impl Session {
 
 impl Remote {
     const fn new(address: Address) -> Self {
-        Self { address, link: Link::Down, tried: false, told: None }
+        Self { address, link: Link::Down, tried: false, busy_since: None, told: None }
     }
 
     fn is(&self, link: LinkId) -> bool {
@@ -83,6 +86,12 @@ impl Remote {
             Link::Up(session) => Some(session),
             Link::Down | Link::Connecting(_) => None,
         }
+    }
+
+    /// A node that is changing its role says so, and needs at most the time of a `stop`. One that is busy for longer has another trouble.
+    fn is_busy(&self, now: Instant, base: &Base) -> bool {
+        let patience = base.resource.stop_timeout + TERM_GRACE + KILL_GRACE + base.resource.timeout;
+        self.busy_since.is_some_and(|since| now.since(since) < patience)
     }
 }
 
@@ -181,6 +190,7 @@ impl Primary {
                 session.send_heartbeat(now, base);
                 remote.link = Link::Up(session);
                 remote.tried = true;
+                remote.busy_since = None;
                 remote.told = None;
                 let name = remote.address.to_string();
                 base.event(Event::Connected { remote: name });
@@ -197,7 +207,9 @@ impl Primary {
                 if let Some(theirs) = priority.filter(|theirs| *theirs < ours) {
                     self.outranked = Some(GiveUp::Outranked { remote: remote.address.to_string(), theirs, ours });
                 }
+                let busy_since = remote.busy_since.unwrap_or(now);
                 remote.lose(now, base, format!("refused: {message}"));
+                remote.busy_since = (message == Refusal::Busy.to_string()).then_some(busy_since);
             }
             LinkEvent::Failed(why) => remote.lose(now, base, why),
         }
@@ -305,6 +317,9 @@ impl Primary {
         if let Some((remote, state)) = self.remote_that_is(&[State::Run, State::Starting, State::Stopping]) {
             return Some(format!("{remote} reports {state}"));
         }
+        if let Some(remote) = self.remotes.iter().find(|remote| remote.is_busy(now, base)) {
+            return Some(format!("{} is alive and may be stopping it", remote.address));
+        }
         let patience = base.resource.timeout * 2;
         let open = self.remotes.iter().find(|remote| match &remote.link {
             Link::Up(session) => !session.is_settled(),
@@ -362,6 +377,7 @@ impl Remote {
         let was_up = self.session().is_some();
         self.link = Link::Down;
         self.tried = true;
+        self.busy_since = None;
         let remote = self.address.to_string();
         if was_up {
             base.event(Event::Disconnected { remote, why });

@@ -273,8 +273,10 @@ impl Supervisor {
             let reason = RoleReason::Yields { to: remote.to_string(), theirs: priority, ours };
             self.set_role(cx, self.previous, reason);
         }
-        let until = cx.now + self.settings.timeout;
         let waits = !self.is_settled();
+        // A caller that waits must hear something before its own patience (its `timeout`) ends: silence would look like death.
+        let timeout = self.settings.timeout;
+        let until = cx.now + if waits { timeout * 3 / 4 } else { timeout };
         if !waits && self.role != Role::Secondary {
             cx.refuse(conn, Refusal::ActsAs(self.role));
         } else if self.half_open.len() >= MAX_HALF_OPEN {
@@ -408,7 +410,10 @@ impl Supervisor {
         }
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
-            cx.out.push(Action::Close(half.conn));
+            match half.stage {
+                Handshake::Token(_) => cx.out.push(Action::Close(half.conn)),
+                Handshake::Waits { .. } => cx.refuse(half.conn, Refusal::Busy),
+            }
         }
     }
 
