@@ -4,8 +4,9 @@ use alloc::collections::VecDeque;
 
 use crate::time::{Duration, Instant};
 
-/// Complaints that are remembered: far above any sensible `complaint_count`, far below what would hurt when a peer floods.
-pub const MAX_REMEMBERED: usize = 4096;
+/// Complaints that are remembered: more than any `complaint_count` ([`MAX_COMPLAINT_COUNT`](crate::config::MAX_COMPLAINT_COUNT)), far
+/// below what would hurt when a peer floods.
+pub const MAX_REMEMBERED: usize = 16_384;
 
 /// The times of the latest complaints.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,11 @@ impl Complaints {
     pub fn within(&self, now: Instant, interval: Duration) -> u32 {
         let recent = self.times.iter().rev().take_while(|time| now.since(**time) <= interval).count();
         u32::try_from(recent).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets those before `time`.
+    pub fn forget_before(&mut self, time: Instant) {
+        self.times.retain(|heard| *heard >= time);
     }
 
     /// Forgets all.
@@ -52,6 +58,16 @@ mod tests {
         assert_eq!(complaints.within(at(200), Duration::from_secs(60)), 0);
         complaints.clear();
         assert_eq!(complaints.within(at(61), Duration::from_secs(60)), 0);
+    }
+
+    #[test]
+    fn what_was_heard_before_a_time_is_forgotten() {
+        let mut complaints = Complaints::default();
+        for time in [1, 2, 3] {
+            complaints.add(at(time));
+        }
+        complaints.forget_before(at(2));
+        assert_eq!(complaints.within(at(3), Duration::from_secs(60)), 2);
     }
 
     #[test]

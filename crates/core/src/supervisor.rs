@@ -330,10 +330,18 @@ impl Supervisor {
     }
 
     /// News from the worker: the connection from the primary is gone.
-    pub(crate) fn on_primary_gone(&mut self, link: LinkId) {
+    pub(crate) fn on_primary_gone(&mut self, now: Instant, link: LinkId) {
         if let Some((_, remote)) = self.served.take_if(|(served, _)| *served == link) {
             self.lost = Some(remote);
+            self.forget_early_complaints(now);
         }
+    }
+
+    /// Complaints about a primary that was connected say that it did not run the resource (yet), not that it is dead: a slow start must not
+    /// count as one. Only those of the last heartbeat may already be about its death, which a silent connection shows late.
+    fn forget_early_complaints(&mut self, now: Instant) {
+        let heartbeat = self.settings.heartbeat_interval;
+        self.complaints.forget_before(now - (heartbeat + heartbeat / 8));
     }
 
     /// The worker's process has ended, or could not be started.
@@ -342,7 +350,9 @@ impl Supervisor {
             return;
         }
         // The worker hung up, not the primary: that one may well go on.
-        self.served = None;
+        if self.served.take().is_some() {
+            self.forget_early_complaints(cx.now);
+        }
         self.report = None;
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
