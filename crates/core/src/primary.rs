@@ -121,6 +121,32 @@ impl Primary {
         [Some(self.next_heartbeat), silence, answer].into_iter().flatten().min().unwrap_or(self.next_heartbeat)
     }
 
+    pub(crate) const fn next_heartbeat(&self) -> Instant {
+        self.next_heartbeat
+    }
+
+    /// While the resource is being stopped at the end of this role: the secondaries that are connected shall not take over before that.
+    pub(crate) fn keep_company(&mut self, now: Instant, base: &mut Base) {
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
+            for remote in &mut self.remotes {
+                if let Link::Up(session) = &mut remote.link {
+                    session.send_heartbeat(now, base);
+                }
+            }
+        }
+    }
+
+    /// No connection that is made from now on would be of use: on the contrary, a new primary would yield to it.
+    pub(crate) fn stop_connecting(&mut self, base: &mut Base) {
+        for remote in &mut self.remotes {
+            if let Link::Connecting(link) = remote.link {
+                remote.link = Link::Down;
+                base.act(Action::Disconnect(link));
+            }
+        }
+    }
+
     pub(crate) fn on_polled(&mut self, now: Instant) {
         self.last_contact = now;
     }
