@@ -13,7 +13,7 @@ use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
-use crate::types::Role;
+use crate::types::{Role, State};
 use crate::wire::session::{Answer, Refusal};
 use crate::worker::{Assignment, Farewell, LinkId, Order, Report};
 
@@ -43,8 +43,10 @@ pub struct Supervisor {
     settings: Resource,
     role: Role,
     previous: Role,
-    /// The role that the script has been told of.
+    /// The role that the script has been told of, by the worker that was started last.
     told: Role,
+    /// The role that it knew before.
+    told_before: Role,
     worker: Process,
     report: Option<Report>,
     complaints: Complaints,
@@ -54,6 +56,10 @@ pub struct Supervisor {
     lost: Option<Address>,
     half_open: Vec<HalfOpen>,
     hold_off_until: Option<Instant>,
+    /// The worker of a primary died, and nobody has found since that what it ran is stopped.
+    unattended: bool,
+    /// The worker that ends now was started only to stop that.
+    cleaning: bool,
     leaving: bool,
 }
 
@@ -112,6 +118,7 @@ impl Supervisor {
             role: Role::Init,
             previous: Role::Init,
             told: Role::Init,
+            told_before: Role::Init,
             worker: Process::None,
             report: None,
             complaints: Complaints::default(),
@@ -119,6 +126,8 @@ impl Supervisor {
             lost: None,
             half_open: Vec::new(),
             hold_off_until: None,
+            unattended: false,
+            cleaning: false,
             leaving: false,
         }
     }
@@ -188,7 +197,7 @@ impl Supervisor {
         self.refuse_all(cx);
         match self.worker {
             Process::Running(_) => self.end_worker(cx, reason, true),
-            Process::Pausing(_) => self.worker = Process::None,
+            Process::Pausing(_) => self.stay_without_worker(cx),
             Process::None | Process::Ending { .. } => {}
         }
     }
@@ -325,6 +334,7 @@ impl Supervisor {
     /// News from the worker: what `status` shall say.
     pub(crate) fn on_report(&mut self, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
+            self.unattended &= report.state != State::Stopped;
             self.report = Some(report);
         }
     }
@@ -354,9 +364,11 @@ impl Supervisor {
             self.forget_early_complaints(cx.now);
         }
         self.report = None;
+        self.note_end(cx, &exit);
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
         if self.leaving {
+            self.stay_without_worker(cx);
             return;
         }
         if ended_as_told {
@@ -390,6 +402,35 @@ impl Supervisor {
                 self.set_role(cx, back, RoleReason::WorkerFailed);
             }
         }
+    }
+
+    /// What a worker leaves behind.
+    fn note_end(&mut self, cx: &mut Context<'_>, exit: &WorkerExit) {
+        let in_order = matches!(exit, WorkerExit::Farewell(_));
+        let not_started = matches!(exit, WorkerExit::NotStarted(_));
+        if core::mem::take(&mut self.cleaning) {
+            if !in_order {
+                self.event(cx, Event::MayStillRun);
+            }
+        } else if not_started {
+            self.told = self.told_before;
+        } else if self.told == Role::Primary {
+            self.unattended = !in_order;
+        }
+    }
+
+    /// No worker shall run, but what one has left behind must be stopped.
+    fn stay_without_worker(&mut self, cx: &mut Context<'_>) {
+        self.worker = Process::None;
+        if self.unattended {
+            self.clean_up(cx);
+        }
+    }
+
+    fn clean_up(&mut self, cx: &mut Context<'_>) {
+        (self.unattended, self.cleaning) = (false, true);
+        self.run_worker(cx, Role::Primary, None, None);
+        self.end_worker(cx, "its worker died before the resource was stopped", false);
     }
 
     fn on_gave_up(&mut self, cx: &mut Context<'_>, why: GiveUp) {
@@ -433,16 +474,24 @@ impl Supervisor {
     }
 
     fn start_worker(&mut self, cx: &mut Context<'_>) {
+        if self.unattended && !matches!(self.role, Role::Primary | Role::Secondary) {
+            self.clean_up(cx);
+            return;
+        }
         if self.role == Role::Init && self.told == Role::Init {
             self.worker = Process::None;
             return;
         }
-        let id = WorkerId(cx.new_id());
         let changed_from = (self.told != self.role).then_some(self.told);
-        self.told = self.role;
-        self.worker = Process::Running(id);
+        self.told_before = core::mem::replace(&mut self.told, self.role);
         let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
-        let assignment = Assignment { resource: self.settings.clone(), role: self.role, changed_from, replaces };
+        self.run_worker(cx, self.role, changed_from, replaces);
+    }
+
+    fn run_worker(&mut self, cx: &mut Context<'_>, role: Role, changed_from: Option<Role>, replaces: Option<Address>) {
+        let id = WorkerId(cx.new_id());
+        self.worker = Process::Running(id);
+        let assignment = Assignment { resource: self.settings.clone(), role, changed_from, replaces };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 
