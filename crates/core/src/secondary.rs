@@ -1,5 +1,5 @@
 //! The secondary: makes sure that the resource does not run here, and tells a primary that asks.
-//! Whether it takes over is decided in the main daemon ([`crate::resource`]), which hears the complaints.
+//! Whether it takes over is decided in the main daemon ([`crate::supervisor`]), which hears the complaints.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,5 +1,5 @@
 //! The main daemon's side of one resource: its role, the life of its worker, the handshakes of primaries, the complaints,
-//! and with them the decision to take over ([`Supervisor::on_complaint`]).
+//! and with them the decision to take over (`Supervisor::on_complaint`).
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};

@@ -1,7 +1,8 @@
 //! One worker: the role of one resource on this node, with the queue of its hooks.
 //!
 //! This page is the vocabulary between the worker's decisions and its process: [`Input`]s with the time go in, [`Action`]s come
-//! out. What the roles decide stands in `primary.rs`, `secondary.rs` and `watchdog.rs`; this file keeps what they share: state, hooks, the report, and how a worker ends.
+//! out. What the roles decide stands in `primary.rs`, `secondary.rs` and `watchdog.rs`; this file keeps what they share: state,
+//! hooks, the report, and how a worker ends.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
