@@ -173,7 +173,9 @@ impl Daemon {
                 self.on_message(&mut turn, conn, caller, &message, unix_now_s, random);
             }
             Input::WorkerStarted(id, pid) => {
-                self.pids.insert(id, pid);
+                if self.of_worker(&mut turn, id).is_some() {
+                    self.pids.insert(id, pid);
+                }
             }
             Input::Report(id, report) => {
                 if let Some((supervisor, _)) = self.of_worker(&mut turn, id) {
@@ -281,21 +283,30 @@ impl Daemon {
     }
 
     fn reload(&mut self, turn: &mut Turn<'_>, mut config: Config) {
-        let mut wanted = core::mem::take(&mut config.resources);
+        let wanted = core::mem::take(&mut config.resources).into_iter().enumerate();
+        let mut wanted: BTreeMap<String, _> =
+            wanted.map(|(place, settings)| (settings.name.clone(), (place, settings))).collect();
         self.config = config;
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
+        let mut places = BTreeMap::new();
         for supervisor in &mut self.resources {
-            match wanted.iter().position(|settings| settings.name == supervisor.settings().name) {
-                Some(at) => supervisor.reconfigure(&mut cx, wanted.remove(at)),
+            match wanted.remove(&supervisor.settings().name) {
+                Some((place, settings)) => {
+                    places.insert(settings.name.clone(), place);
+                    supervisor.reconfigure(&mut cx, settings);
+                }
                 None => supervisor.leave(&mut cx, "the resource has left the configuration"),
             }
         }
-        for settings in wanted {
+        for (name, (place, settings)) in wanted {
             let role = settings.role_on_start;
             let mut supervisor = Supervisor::new(settings);
             supervisor.set_role(&mut cx, role, RoleReason::Start);
             self.resources.push(supervisor);
+            places.insert(name, place);
         }
+        // As in the configuration; those that leave come last.
+        self.resources.sort_by_key(|supervisor| places.get(&supervisor.settings().name).copied().unwrap_or(usize::MAX));
     }
 
     fn on_message(

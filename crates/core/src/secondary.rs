@@ -1,5 +1,5 @@
 //! The secondary: makes sure that the resource does not run here, and tells a primary that asks.
-//! Whether it takes over is decided in the main daemon ([`crate::resource`]), which hears the complaints.
+//! Whether it takes over is decided in the main daemon ([`crate::supervisor`]), which hears the complaints.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -102,6 +102,11 @@ impl Secondary {
         }
         base.set_state(state);
         self.left_by_stop = Some(found);
+    }
+
+    /// A shorter heartbeat counts from now on, not after the longer one.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &Base) {
+        self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
     }
 
     pub(crate) fn on_connected(&mut self, now: Instant, base: &mut Base, link: LinkId, from: String) {
