@@ -104,6 +104,11 @@ impl Secondary {
         self.left_by_stop = Some(found);
     }
 
+    /// A shorter heartbeat counts from now on, not after the longer one.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &Base) {
+        self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
+    }
+
     pub(crate) fn on_connected(&mut self, now: Instant, base: &mut Base, link: LinkId, from: String) {
         if let Some(old) = self.served.take() {
             Self::lost(now, base, old, "a newer connection takes its place".to_string());

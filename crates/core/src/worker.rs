@@ -334,8 +334,9 @@ impl Worker {
                 self.base.resource = *resource;
                 match duty {
                     Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
-                    Duty::Watchdog(watchdog) => watchdog.reconfigure(&self.base),
-                    Duty::Secondary(_) | Duty::Init => {}
+                    Duty::Secondary(secondary) => secondary.reconfigure(now, &self.base),
+                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &self.base),
+                    Duty::Init => {}
                 }
             }
             (Order::Polled | Order::Complaint, _) => {}
