@@ -24,8 +24,11 @@ use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
 use crate::os::process;
 
-/// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints.
+/// Orders that may wait for a worker that is stuck.
 const MAX_ORDERS: usize = 64;
+/// So many of these places are kept for what only the administrator causes (a change of role, a new configuration): peers, who cause the
+/// rest as often as they like, cannot keep a stuck worker from hearing that it shall end.
+const KEPT_ORDERS: usize = 16;
 
 /// Workers that begin at once. More would only take the processor from each other, and from those that run.
 const STARTS_AT_ONCE: usize = 8;
@@ -104,7 +107,15 @@ impl Workers {
     }
 
     pub(super) fn order(&self, id: WorkerId, order: Order) {
-        self.tell(id, ToWorker::Order(order), Vec::new());
+        let kept = match order {
+            Order::Polled | Order::Complaint => KEPT_ORDERS,
+            Order::End { .. } | Order::Reconfigure(_) => 0,
+        };
+        let told = self.tell(id, ToWorker::Order(order), Vec::new(), kept);
+        let is_there = || self.running.get(&id).is_some_and(|handle| !handle.orders.is_closed());
+        if !told && kept == 0 && is_there() {
+            log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
+        }
     }
 
     /// Gives a worker the connections of a primary; says whether it could be told.
@@ -116,7 +127,7 @@ impl Workers {
         connections: [OwnedFd; 2],
         resuid: u64,
     ) -> bool {
-        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into())
+        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into(), KEPT_ORDERS)
     }
 
     pub(super) fn kill(&self, id: WorkerId) {
@@ -132,16 +143,10 @@ impl Workers {
         }
     }
 
-    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) -> bool {
-        let Some(handle) = self.running.get(&id) else { return false };
-        match handle.orders.try_send((message, descriptors)) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
-                false
-            }
-        }
+    /// Puts a message in line for a worker, if that leaves `kept` places; says whether it did.
+    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>, kept: usize) -> bool {
+        let running = self.running.get(&id).filter(|handle| handle.orders.capacity() > kept);
+        running.is_some_and(|handle| handle.orders.try_send((message, descriptors)).is_ok())
     }
 }
 
