@@ -29,6 +29,11 @@ impl Complaints {
         u32::try_from(recent).unwrap_or(u32::MAX)
     }
 
+    /// Forgets those before `time`.
+    pub fn forget_before(&mut self, time: Instant) {
+        self.times.retain(|heard| *heard >= time);
+    }
+
     /// Forgets all.
     pub fn clear(&mut self) {
         self.times.clear();
@@ -53,6 +58,16 @@ mod tests {
         assert_eq!(complaints.within(at(200), Duration::from_secs(60)), 0);
         complaints.clear();
         assert_eq!(complaints.within(at(61), Duration::from_secs(60)), 0);
+    }
+
+    #[test]
+    fn what_was_heard_before_a_time_is_forgotten() {
+        let mut complaints = Complaints::default();
+        for time in [1, 2, 3] {
+            complaints.add(at(time));
+        }
+        complaints.forget_before(at(2));
+        assert_eq!(complaints.within(at(3), Duration::from_secs(60)), 2);
     }
 
     #[test]

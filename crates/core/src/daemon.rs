@@ -198,7 +198,7 @@ impl Daemon {
             }
             Input::PrimaryGone(id, link) => {
                 if let Some((supervisor, _)) = self.of_worker(&mut turn, id) {
-                    supervisor.on_primary_gone(link);
+                    supervisor.on_primary_gone(now, link);
                 }
             }
             Input::WorkerExited(id, exit) => {

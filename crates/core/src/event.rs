@@ -7,7 +7,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hooks::{Finished, Hook};
+use crate::hooks::{Finished, Hook, Outcome};
 use crate::time::Duration;
 use crate::types::{Role, State};
 
@@ -279,6 +279,8 @@ impl Event {
         match self {
             Self::Repeated { last, .. } => last.level(),
             Self::MayStillRun | Self::ReloadFailed { .. } => Level::Error,
+            // Done on purpose.
+            Self::HookFailed(Finished { outcome: Outcome::CutShort, .. }) => Level::Info,
             Self::GivingUp(_)
             | Self::HookFailed(_)
             | Self::HookSlow { .. }
@@ -330,7 +332,7 @@ impl fmt::Display for Event {
                 write!(f, "no primary runs the resource: complaining to the secondaries (complaint {count})")
             }
             Self::ComplaintHeard { from, count, threshold, stays } => {
-                write!(f, "complaint from {from}: {count} by now, more than {threshold} count")?;
+                write!(f, "complaint {count} from {from}; a takeover needs more than {threshold}")?;
                 stays.map_or(Ok(()), |why| write!(f, "; staying secondary: {why}"))
             }
             Self::StrangerRefused { address } => write!(f, "refused {address}: it is in no friends and no remote"),

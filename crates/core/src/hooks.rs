@@ -5,6 +5,7 @@
 
 use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -21,8 +22,10 @@ pub const KILL_GRACE: Duration = Duration::from_secs(2);
 pub const REPORT_AFTER: Duration = Duration::from_secs(30);
 /// Hooks that may wait: more means that hooks take longer than the events that cause them, and old news help nobody.
 pub const MAX_WAITING: usize = 64;
-/// Processes that KILL did not end. With so many left over, no further one is started until one goes: each holds memory.
+/// Processes that KILL did not end. With so many left over, calls fail at once until one goes: each holds memory.
 pub const MAX_LEFT_OVER: usize = 4;
+/// A `stop` is tried even then: it is what keeps the resource from running twice. But not for ever.
+pub const MAX_LEFT_OVER_FOR_STOP: usize = 8;
 
 /// An event that the exec script is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,10 +355,16 @@ impl HookQueue {
     }
 
     fn run_next(&mut self, now: Instant, out: &mut Vec<HookAction>) {
-        if self.running.is_some() || self.left_over.len() > MAX_LEFT_OVER {
-            return;
-        }
-        if let Some(call) = self.waiting.pop_front() {
+        while self.running.is_none()
+            && let Some(call) = self.waiting.pop_front()
+        {
+            let limit = if call.hook == Hook::Stop { MAX_LEFT_OVER_FOR_STOP } else { MAX_LEFT_OVER };
+            let left_over = self.left_over.len();
+            if left_over >= limit {
+                let why = format!("{left_over} earlier calls hang in the kernel");
+                out.push(finished(&call, Outcome::Ended(Exit::NotStarted(why)), Duration::ZERO));
+                continue;
+            }
             out.push(HookAction::Run(call.clone()));
             let limit = self.limits.of_hook(call.hook);
             self.running = Some(Running { call, since: now, limit, stage: Stage::Free, reported_slow: false });
@@ -366,3 +375,6 @@ impl HookQueue {
 fn finished(call: &Call, outcome: Outcome, took: Duration) -> HookAction {
     HookAction::Finished(Finished { hook: call.hook, outcome, took })
 }
+
+#[cfg(test)]
+mod tests;

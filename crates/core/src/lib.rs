@@ -13,6 +13,8 @@ mod primary;
 pub mod rate_limit;
 mod secondary;
 pub mod supervisor;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod types;
 mod watchdog;

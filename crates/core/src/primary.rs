@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 
 use crate::config::Address;
 use crate::event::{Event, GiveUp};
-use crate::hooks::{Finished, Hook};
+use crate::hooks::{Finished, Hook, KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
 use crate::types::State;
+use crate::wire::session::Refusal;
 use crate::worker::{Action, Base, LinkEvent, LinkId, RemoteReport, answer_of};
 
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(crate) struct Primary {
     since: Instant,
     next_heartbeat: Instant,
     remotes: Vec<Remote>,
-    /// When a remote was connected or somebody polled, last.
+    /// When a remote answered or somebody polled, last.
     last_contact: Instant,
     /// The last `status` found that the resource does not run; it is to be started as soon as that is allowed.
     wants_start: bool,
@@ -36,6 +37,8 @@ struct Remote {
     link: Link,
     /// The result of the first attempt to connect need not be waited for, or is known.
     tried: bool,
+    /// Since when it says that it is busy: alive, and perhaps not yet done with stopping.
+    busy_since: Option<Instant>,
     /// Why there is no connection, as told to the administrator.
     told: Option<String>,
 }
@@ -51,7 +54,6 @@ enum Link {
 struct Session {
     id: LinkId,
     seq: u64,
-    last_answer: Instant,
     /// Since when a heartbeat has been waiting for its answer.
     waits_since: Option<Instant>,
     answers: u32,
@@ -68,7 +70,7 @@ impl Session {
 
 impl Remote {
     const fn new(address: Address) -> Self {
-        Self { address, link: Link::Down, tried: false, told: None }
+        Self { address, link: Link::Down, tried: false, busy_since: None, told: None }
     }
 
     fn is(&self, link: LinkId) -> bool {
@@ -84,6 +86,12 @@ impl Remote {
             Link::Up(session) => Some(session),
             Link::Down | Link::Connecting(_) => None,
         }
+    }
+
+    /// A node that is changing its role says so, and needs at most the time of a `stop`. One that is busy for longer has another trouble.
+    fn is_busy(&self, now: Instant, base: &Base) -> bool {
+        let patience = base.resource.stop_timeout + TERM_GRACE + KILL_GRACE + base.resource.timeout;
+        self.busy_since.is_some_and(|since| now.since(since) < patience)
     }
 }
 
@@ -113,19 +121,50 @@ impl Primary {
         [Some(self.next_heartbeat), silence, answer].into_iter().flatten().min().unwrap_or(self.next_heartbeat)
     }
 
+    pub(crate) const fn next_heartbeat(&self) -> Instant {
+        self.next_heartbeat
+    }
+
+    /// While the resource is being stopped at the end of this role: the secondaries that are connected shall not take over before that.
+    pub(crate) fn keep_company(&mut self, now: Instant, base: &mut Base) {
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
+            for remote in &mut self.remotes {
+                if let Link::Up(session) = &mut remote.link {
+                    session.send_heartbeat(now, base);
+                }
+            }
+        }
+    }
+
+    /// No connection that is made from now on would be of use: on the contrary, a new primary would yield to it.
+    pub(crate) fn stop_connecting(&mut self, base: &mut Base) {
+        for remote in &mut self.remotes {
+            if let Link::Connecting(link) = remote.link {
+                remote.link = Link::Down;
+                base.act(Action::Disconnect(link));
+            }
+        }
+    }
+
     pub(crate) fn on_polled(&mut self, now: Instant) {
         self.last_contact = now;
     }
 
+    /// Whether nobody has heard this node for too long. After this process was frozen, what it believes of its connections is old: it is
+    /// asked before news are heard that have waited since then.
+    pub(crate) fn isolation(&self, now: Instant, base: &Base) -> Option<GiveUp> {
+        let silence = now.since(self.last_contact);
+        (self.expects_contact(base) && silence >= silence_limit(base)).then_some(GiveUp::Isolated(silence))
+    }
+
     /// What depends on the time alone; says when the role is to be given up.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
-        self.note_contact(now, base);
-        if let Some(give_up) = self.outranked.take() {
-            return Some(give_up);
+        if !self.expects_contact(base) || self.is_beginning(now, base) {
+            self.last_contact = now;
         }
-        let silence = now.since(self.last_contact);
-        if self.expects_contact(base) && silence >= silence_limit(base) {
-            return Some(GiveUp::Isolated(silence));
+        if let Some(give_up) = self.outranked.take().or_else(|| self.isolation(now, base)) {
+            return Some(give_up);
         }
         self.drop_silent(now, base);
         if now >= self.next_heartbeat {
@@ -172,24 +211,21 @@ impl Primary {
         let Some(remote) = self.remotes.iter_mut().find(|remote| remote.is(link)) else { return };
         match event {
             LinkEvent::Up => {
-                let mut session = Session {
-                    id: link,
-                    seq: 0,
-                    last_answer: now,
-                    waits_since: None,
-                    answers: 0,
-                    state: State::Unknown,
-                };
+                self.last_contact = now;
+                let mut session = Session { id: link, seq: 0, waits_since: None, answers: 0, state: State::Unknown };
                 session.send_heartbeat(now, base);
                 remote.link = Link::Up(session);
                 remote.tried = true;
+                remote.busy_since = None;
                 remote.told = None;
                 let name = remote.address.to_string();
                 base.event(Event::Connected { remote: name });
                 base.call(now, Hook::Connect, "connected to a secondary");
             }
             LinkEvent::Answer { seq, state } => {
-                remote.on_answer(now, base, seq, state);
+                if remote.on_answer(now, base, seq, state) {
+                    self.last_contact = now;
+                }
                 self.stop_if_remote_runs(now, base);
             }
             LinkEvent::Refused { message, priority } => {
@@ -197,7 +233,9 @@ impl Primary {
                 if let Some(theirs) = priority.filter(|theirs| *theirs < ours) {
                     self.outranked = Some(GiveUp::Outranked { remote: remote.address.to_string(), theirs, ours });
                 }
+                let busy_since = remote.busy_since.unwrap_or(now);
                 remote.lose(now, base, format!("refused: {message}"));
+                remote.busy_since = (message == Refusal::Busy.to_string()).then_some(busy_since);
             }
             LinkEvent::Failed(why) => remote.lose(now, base, why),
         }
@@ -231,16 +269,9 @@ impl Primary {
         !self.remotes.is_empty() || !base.resource.friends.is_empty()
     }
 
-    /// A connection counts while its answers are recent: after this process was frozen, what it believes of its connections is old.
     /// Silence begins when everybody had a chance to answer.
-    fn note_contact(&mut self, now: Instant, base: &Base) {
-        let recent = base.resource.timeout.min(silence_limit(base));
-        let begins = now.since(self.since) < base.resource.timeout && self.remotes.iter().any(|remote| !remote.tried);
-        if begins
-            || self.remotes.iter().filter_map(Remote::session).any(|session| now.since(session.last_answer) < recent)
-        {
-            self.last_contact = now;
-        }
+    fn is_beginning(&self, now: Instant, base: &Base) -> bool {
+        now.since(self.since) < base.resource.timeout && self.remotes.iter().any(|remote| !remote.tried)
     }
 
     fn drop_silent(&mut self, now: Instant, base: &mut Base) {
@@ -277,7 +308,8 @@ impl Primary {
         if !matches!(base.state, State::Run | State::Starting | State::Failed) || base.is_calling(Hook::Stop) {
             return;
         }
-        if let Some((remote, state)) = self.running_remote() {
+        // One that is stopping may have found no more than a script that gives no answer: no reason to stop what runs well here.
+        if let Some((remote, state)) = self.remote_that_is(&[State::Run, State::Starting]) {
             base.event(Event::RemoteRunsToo { remote: remote.clone(), state });
             self.wants_start = false;
             self.just_started = false;
@@ -313,8 +345,11 @@ impl Primary {
     }
 
     fn why_not_start(&self, now: Instant, base: &Base) -> Option<String> {
-        if let Some((remote, state)) = self.running_remote() {
+        if let Some((remote, state)) = self.remote_that_is(&[State::Run, State::Starting, State::Stopping]) {
             return Some(format!("{remote} reports {state}"));
+        }
+        if let Some(remote) = self.remotes.iter().find(|remote| remote.is_busy(now, base)) {
+            return Some(format!("{} is alive and may be stopping it", remote.address));
         }
         let patience = base.resource.timeout * 2;
         let open = self.remotes.iter().find(|remote| match &remote.link {
@@ -326,10 +361,10 @@ impl Primary {
             .then(|| format!("waiting to hear from {} that it does not run there", open.address))
     }
 
-    fn running_remote(&self) -> Option<(String, State)> {
-        let runs = |state| matches!(state, State::Run | State::Starting | State::Stopping);
+    fn remote_that_is(&self, states: &[State]) -> Option<(String, State)> {
         self.remotes.iter().find_map(|remote| {
-            remote.session().filter(|session| runs(session.state)).map(|s| (remote.address.to_string(), s.state))
+            let session = remote.session().filter(|session| states.contains(&session.state))?;
+            Some((remote.address.to_string(), session.state))
         })
     }
 }
@@ -343,8 +378,9 @@ impl Session {
 }
 
 impl Remote {
-    fn on_answer(&mut self, now: Instant, base: &mut Base, seq: u64, state: Result<State, i16>) {
-        let Link::Up(session) = &mut self.link else { return };
+    /// Takes an answer; says whether it is one.
+    fn on_answer(&mut self, now: Instant, base: &mut Base, seq: u64, state: Result<State, i16>) -> bool {
+        let Link::Up(session) = &mut self.link else { return false };
         match state {
             Ok(_) if seq > session.seq => {
                 let id = session.id;
@@ -355,8 +391,8 @@ impl Remote {
             Ok(state) => {
                 session.state = state;
                 session.answers = session.answers.saturating_add(1);
-                session.last_answer = now;
                 session.waits_since = None;
+                return true;
             }
             Err(number) => {
                 let id = session.id;
@@ -364,6 +400,7 @@ impl Remote {
                 base.act(Action::Disconnect(id));
             }
         }
+        false
     }
 
     /// The connection, or the attempt to make it, has come to nothing.
@@ -371,6 +408,7 @@ impl Remote {
         let was_up = self.session().is_some();
         self.link = Link::Down;
         self.tried = true;
+        self.busy_since = None;
         let remote = self.address.to_string();
         if was_up {
             base.event(Event::Disconnected { remote, why });
@@ -395,9 +433,12 @@ impl Remote {
     }
 }
 
+/// Answers come once in a heartbeat: with less than two heartbeats of silence, a late one would be taken for isolation.
+const LEAST_SILENT_HEARTBEATS: u32 = 2;
+
 /// How long a primary goes on when nobody hears it (hastmon 0.3: complaint_count × heartbeat_interval).
 fn silence_limit(base: &Base) -> Duration {
-    base.heartbeat() * base.resource.complaint_count.max(1)
+    base.heartbeat() * base.resource.complaint_count.max(LEAST_SILENT_HEARTBEATS)
 }
 
 /// Something is under way whose end will tell more.

@@ -17,6 +17,8 @@ use crate::worker::{Action, Base, LinkId, RemoteReport, answer_of};
 pub(crate) struct Secondary {
     next_heartbeat: Instant,
     served: Option<Served>,
+    /// A `status` has ended: it is known what there is to know.
+    checked: bool,
     /// The `status` under way checks the work of a `stop`, which claimed success or not.
     confirms: Option<bool>,
     /// What `status` said after the last `stop`, when that was not "stopped".
@@ -32,7 +34,7 @@ struct Served {
 
 impl Secondary {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { next_heartbeat: now, served: None, confirms: None, left_by_stop: None }
+        Self { next_heartbeat: now, served: None, checked: false, confirms: None, left_by_stop: None }
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
@@ -68,6 +70,7 @@ impl Secondary {
             }
             Hook::Status => {
                 let found = answer_of(&finished.outcome);
+                self.checked = true;
                 match self.confirms.take() {
                     _ if found == State::Stopped => {
                         self.left_by_stop = None;
@@ -113,7 +116,9 @@ impl Secondary {
     pub(crate) fn on_heartbeat(&mut self, now: Instant, base: &mut Base, link: LinkId, seq: u64) {
         if let Some(served) = self.served.as_mut().filter(|served| served.link == link) {
             served.last_heard = now;
-            base.act(Action::AnswerHeartbeat { link, seq, state: base.state });
+            // A primary that waits for us must not start before that, however long `status` takes.
+            let state = if self.checked { base.state } else { State::Stopping };
+            base.act(Action::AnswerHeartbeat { link, seq, state });
         }
     }
 

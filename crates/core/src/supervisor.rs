@@ -13,7 +13,7 @@ use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
-use crate::types::Role;
+use crate::types::{Role, State};
 use crate::wire::session::{Answer, Refusal};
 use crate::worker::{Assignment, Farewell, LinkId, Order, Report};
 
@@ -51,8 +51,10 @@ pub struct Supervisor {
     settings: Resource,
     role: Role,
     previous: Role,
-    /// The role that the script has been told of.
+    /// The role that the script has been told of, by the worker that was started last.
     told: Role,
+    /// The role that it knew before.
+    told_before: Role,
     worker: Process,
     report: Option<Report>,
     complaints: Complaints,
@@ -62,6 +64,10 @@ pub struct Supervisor {
     lost: Option<Address>,
     half_open: Vec<HalfOpen>,
     hold_off_until: Option<Instant>,
+    /// The worker of a primary died, and nobody has found since that what it ran is stopped.
+    unattended: bool,
+    /// The worker that ends now was started only to stop that.
+    cleaning: bool,
     leaving: bool,
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
@@ -125,6 +131,7 @@ impl Supervisor {
             role: Role::Init,
             previous: Role::Init,
             told: Role::Init,
+            told_before: Role::Init,
             worker: Process::None,
             report: None,
             complaints: Complaints::default(),
@@ -132,6 +139,8 @@ impl Supervisor {
             lost: None,
             half_open: Vec::new(),
             hold_off_until: None,
+            unattended: false,
+            cleaning: false,
             leaving: false,
             heard: now,
             told_stuck: false,
@@ -204,7 +213,7 @@ impl Supervisor {
         self.refuse_all(cx);
         match self.worker {
             Process::Running(_) => self.end_worker(cx, reason, true),
-            Process::Pausing(_) => self.worker = Process::None,
+            Process::Pausing(_) => self.stay_without_worker(cx),
             Process::None | Process::Ending { .. } => {}
         }
     }
@@ -294,8 +303,10 @@ impl Supervisor {
             let reason = RoleReason::Yields { to: remote.to_string(), theirs: priority, ours };
             self.set_role(cx, self.previous, reason);
         }
-        let until = cx.now + self.settings.timeout;
         let waits = !self.is_settled();
+        // A caller that waits must hear something before its own patience (its `timeout`) ends: silence would look like death.
+        let timeout = self.settings.timeout;
+        let until = cx.now + if waits { timeout * 3 / 4 } else { timeout };
         if !waits && self.role != Role::Secondary {
             cx.refuse(conn, Refusal::ActsAs(self.role));
         } else if self.half_open.iter().filter(|half| half.remote == remote).count() >= MAX_HALF_OPEN {
@@ -344,6 +355,7 @@ impl Supervisor {
     /// News from the worker: what `status` shall say.
     pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
+            self.unattended &= report.state != State::Stopped;
             self.report = Some(report);
             self.heard = cx.now;
             if core::mem::take(&mut self.told_stuck) {
@@ -367,10 +379,18 @@ impl Supervisor {
     }
 
     /// News from the worker: the connection from the primary is gone.
-    pub(crate) fn on_primary_gone(&mut self, link: LinkId) {
+    pub(crate) fn on_primary_gone(&mut self, now: Instant, link: LinkId) {
         if let Some((_, remote)) = self.served.take_if(|(served, _)| *served == link) {
             self.lost = Some(remote);
+            self.forget_early_complaints(now);
         }
+    }
+
+    /// Complaints about a primary that was connected say that it did not run the resource (yet), not that it is dead: a slow start must not
+    /// count as one. Only those of the last heartbeat may already be about its death, which a silent connection shows late.
+    fn forget_early_complaints(&mut self, now: Instant) {
+        let heartbeat = self.settings.heartbeat_interval;
+        self.complaints.forget_before(now - (heartbeat + heartbeat / 8));
     }
 
     /// The worker's process has ended, or could not be started.
@@ -378,13 +398,16 @@ impl Supervisor {
         if self.worker() != Some(id) {
             return;
         }
-        if let Some((link, _)) = &self.served {
-            self.on_primary_gone(*link);
+        // The worker hung up, not the primary: that one may well go on.
+        if self.served.take().is_some() {
+            self.forget_early_complaints(cx.now);
         }
         self.report = None;
+        self.note_end(cx, &exit);
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
         if self.leaving {
+            self.stay_without_worker(cx);
             return;
         }
         if ended_as_told {
@@ -418,6 +441,35 @@ impl Supervisor {
                 self.set_role(cx, back, RoleReason::WorkerFailed);
             }
         }
+    }
+
+    /// What a worker leaves behind.
+    fn note_end(&mut self, cx: &mut Context<'_>, exit: &WorkerExit) {
+        let in_order = matches!(exit, WorkerExit::Farewell(_));
+        let not_started = matches!(exit, WorkerExit::NotStarted(_));
+        if core::mem::take(&mut self.cleaning) {
+            if !in_order {
+                self.event(cx, Event::MayStillRun);
+            }
+        } else if not_started {
+            self.told = self.told_before;
+        } else if self.told == Role::Primary {
+            self.unattended = !in_order;
+        }
+    }
+
+    /// No worker shall run, but what one has left behind must be stopped.
+    fn stay_without_worker(&mut self, cx: &mut Context<'_>) {
+        self.worker = Process::None;
+        if self.unattended {
+            self.clean_up(cx);
+        }
+    }
+
+    fn clean_up(&mut self, cx: &mut Context<'_>) {
+        (self.unattended, self.cleaning) = (false, true);
+        self.run_worker(cx, Role::Primary, None, None);
+        self.end_worker(cx, "its worker died before the resource was stopped", false);
     }
 
     fn on_gave_up(&mut self, cx: &mut Context<'_>, why: GiveUp) {
@@ -455,7 +507,10 @@ impl Supervisor {
         }
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
-            cx.out.push(Action::Close(half.conn));
+            match half.stage {
+                Handshake::Token(_) => cx.out.push(Action::Close(half.conn)),
+                Handshake::Waits { .. } => cx.refuse(half.conn, Refusal::Busy),
+            }
         }
     }
 
@@ -465,19 +520,27 @@ impl Supervisor {
     }
 
     fn start_worker(&mut self, cx: &mut Context<'_>) {
+        if self.unattended && !matches!(self.role, Role::Primary | Role::Secondary) {
+            self.clean_up(cx);
+            return;
+        }
         if self.role == Role::Init && self.told == Role::Init {
             self.worker = Process::None;
             return;
         }
-        let id = WorkerId(cx.new_id());
         let changed_from = (self.told != self.role).then_some(self.told);
-        self.told = self.role;
+        self.told_before = core::mem::replace(&mut self.told, self.role);
+        let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
+        self.run_worker(cx, self.role, changed_from, replaces);
+    }
+
+    fn run_worker(&mut self, cx: &mut Context<'_>, role: Role, changed_from: Option<Role>, replaces: Option<Address>) {
+        let id = WorkerId(cx.new_id());
+        self.worker = Process::Running(id);
         self.heard = cx.now;
         self.told_stuck = false;
         self.told_poll = None;
-        self.worker = Process::Running(id);
-        let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
-        let assignment = Assignment { resource: self.settings.clone(), role: self.role, changed_from, replaces };
+        let assignment = Assignment { resource: self.settings.clone(), role, changed_from, replaces };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 

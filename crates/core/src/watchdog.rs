@@ -25,6 +25,8 @@ pub(crate) struct Watchdog {
 struct Polled {
     address: Address,
     poll: Option<LinkId>,
+    /// That poll was sent in an earlier round.
+    overdue: bool,
     /// What it answered last; `None` when it did not.
     known: Option<(Role, State)>,
     /// It has answered since the last judgement.
@@ -34,7 +36,13 @@ struct Polled {
 
 impl Polled {
     const fn new(address: Address) -> Self {
-        Self { address, poll: None, known: None, fresh: false, told: None }
+        Self { address, poll: None, overdue: false, known: None, fresh: false, told: None }
+    }
+
+    fn ask(&mut self, base: &mut Base) {
+        let poll = base.new_link();
+        (self.poll, self.overdue) = (Some(poll), false);
+        base.act(Action::Poll(poll, self.address.clone()));
     }
 
     fn runs(&self) -> bool {
@@ -68,10 +76,9 @@ impl Watchdog {
         self.round_open = true;
         for remote in &mut self.remotes {
             remote.fresh = false;
-            if remote.poll.is_none() {
-                let poll = base.new_link();
-                remote.poll = Some(poll);
-                base.act(Action::Poll(poll, remote.address.clone()));
+            remote.overdue = remote.poll.is_some();
+            if !remote.overdue {
+                remote.ask(base);
             }
         }
         None
@@ -98,6 +105,10 @@ impl Watchdog {
                     remote.told = Some(why.clone());
                     let remote = alloc::string::ToString::to_string(&remote.address);
                     base.event(Event::Unreachable { remote, why });
+                }
+                // This silence has been counted in the round in which it was asked.
+                if remote.overdue {
+                    remote.ask(base);
                 }
             }
         }

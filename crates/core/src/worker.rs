@@ -261,6 +261,7 @@ impl Worker {
 
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        self.look_at_the_clock(now);
         match input {
             Input::Timer => {}
             Input::Order(order) => self.obey(now, order),
@@ -305,6 +306,7 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
+            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => Some(primary.next_heartbeat()),
             (Some(ending), _) => ending.goodbye_until,
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
@@ -356,39 +358,64 @@ impl Worker {
                 }
             }
         }
-        if self.base.ending.is_none() {
-            let verdict = match &mut self.duty {
-                Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
-                Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
-                Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
-                Duty::Init => None,
-            };
-            if let Some(give_up) = verdict {
-                self.base.event(Event::GivingUp(give_up.clone()));
-                let reason = give_up.to_string();
-                self.end(now, Farewell::GaveUp(give_up), reason, EndMode::Orderly);
+        match (&self.base.ending, &mut self.duty) {
+            (None, duty) => {
+                let verdict = match duty {
+                    Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
+                    Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
+                    Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+                    Duty::Init => None,
+                };
+                if let Some(give_up) = verdict {
+                    self.give_up(now, give_up);
+                }
             }
+            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => primary.keep_company(now, &mut self.base),
+            (Some(_), _) => {}
         }
         self.continue_ending(now);
     }
 
-    /// Begins to end. A second call may only make it more urgent.
-    fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
-        if let Some(ending) = &mut self.base.ending {
-            ending.mode = ending.mode.max(mode);
+    /// News that have waited while this process was frozen must not hide how long that was.
+    fn look_at_the_clock(&mut self, now: Instant) {
+        if self.base.ending.is_some() {
             return;
         }
+        let verdict = match &mut self.duty {
+            Duty::Primary(primary) => primary.isolation(now, &self.base),
+            Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+            Duty::Secondary(_) | Duty::Init => None,
+        };
+        if let Some(give_up) = verdict {
+            self.give_up(now, give_up);
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, why: GiveUp) {
+        self.base.event(Event::GivingUp(why.clone()));
+        let reason = why.to_string();
+        self.end(now, Farewell::GaveUp(why), reason, EndMode::Orderly);
+    }
+
+    /// Begins to end. A second call may only make it more urgent.
+    fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
+        let reason = reason.into();
         let must_stop = match &self.duty {
-            Duty::Primary(_) => true,
+            Duty::Primary(_) => self.base.ending.is_none(),
             // A secondary has nothing to stop that its successor would not find, unless there is no successor.
             Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
             Duty::Watchdog(_) | Duty::Init => false,
         };
-        let reason = reason.into();
-        self.base.ending =
-            Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), goodbye_until: None });
-        if must_stop {
+        let fresh = Ending { farewell, mode, reason: reason.clone(), stop: None, goodbye_until: None };
+        let ending = self.base.ending.get_or_insert(fresh);
+        ending.mode = ending.mode.max(mode);
+        if must_stop && ending.stop.is_none() {
+            ending.stop = Some(1);
+            ending.goodbye_until = None;
             self.base.stop_now(now, reason);
+        }
+        if let Duty::Primary(primary) = &mut self.duty {
+            primary.stop_connecting(&mut self.base);
         }
     }
 

@@ -50,7 +50,7 @@ What to type:
   ps ax | grep '[h]astmon: '     the workers: one process for each resource
 
 Exit codes:
-  0 done             64 wrong usage          66, 72 a file cannot be read
+  0 done             64 wrong usage          66 a file cannot be read
   69 unavailable     70 fault of hastmon     71 the system refused
   73 no pidfile      75 another one runs     78 faulty configuration
 
