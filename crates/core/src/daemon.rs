@@ -659,3 +659,6 @@ impl core::fmt::Display for Caller {
         }
     }
 }
+
+#[cfg(test)]
+mod hostile_tests;
