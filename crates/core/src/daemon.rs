@@ -352,6 +352,10 @@ impl Daemon {
             supervisor.set_role(&mut cx, role, RoleReason::Start);
             self.resources.push(supervisor);
         }
+        let names = self.names_to_resolve();
+        self.names.retain(|name, _| names.contains(name));
+        // Whoever changes the configuration wants to hear again what is wrong with it.
+        self.unknown.clear();
         changes
     }
 
@@ -560,7 +564,10 @@ impl Daemon {
     fn on_resolved(&mut self, turn: &mut Turn<'_>, name: String, found: Result<Vec<IpAddr>, String>) {
         match found {
             Ok(addresses) => {
-                self.unknown.remove(&name);
+                if self.unknown.remove(&name) {
+                    let (name, addresses) = (name.clone(), addresses.clone());
+                    turn.out.push(Action::Event(None, Event::NameKnown { name, addresses }));
+                }
                 self.names.insert(name, addresses);
             }
             // Once: it is looked up again and again.
@@ -572,7 +579,8 @@ impl Daemon {
                         addresses.any(|address| matches!(&address.host, Host::Name(used) if *used == name))
                     };
                     let resources = self.resources.iter().filter(uses).map(|s| s.settings().name.clone()).collect();
-                    turn.out.push(Action::Event(None, Event::NameUnknown { why, resources }));
+                    let was_known = self.names.contains_key(&name);
+                    turn.out.push(Action::Event(None, Event::NameUnknown { why, resources, was_known }));
                 }
             }
         }

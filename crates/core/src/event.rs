@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,15 @@ pub enum Event {
         why: String,
         /// The resources that use it.
         resources: Vec<String>,
+        /// It had addresses before, which go on being used.
+        was_known: bool,
+    },
+    /// A name that had no address has one (again).
+    NameKnown {
+        /// The name.
+        name: String,
+        /// What it stands for.
+        addresses: Vec<IpAddr>,
     },
     /// This process was not woken for so long that what it knows is out of date.
     WokeLate {
@@ -304,6 +314,7 @@ impl Event {
             | Self::StartWaits { .. }
             | Self::Connected { .. }
             | Self::WorkerBack
+            | Self::NameKnown { .. }
             | Self::Reloaded { .. }
             | Self::Reconfigured { .. } => Level::Info,
         }
@@ -338,9 +349,14 @@ impl fmt::Display for Event {
             Self::StrangerRefused { address } => write!(f, "refused {address}: it is in no friends and no remote"),
             Self::CallerRefused { caller, why } => write!(f, "refused {caller}: {why}"),
             Self::Repeated { last, others } => write!(f, "{last} (and {others} more like this)"),
-            Self::NameUnknown { why, resources } => {
+            Self::NameUnknown { why, resources, was_known } => {
                 let resources = if resources.is_empty() { "all".to_string() } else { resources.join(", ") };
-                write!(f, "{why} (needed for: {resources}; trying again)")
+                let meanwhile = if *was_known { ", going on with what it was" } else { "" };
+                write!(f, "{why} (needed for: {resources}; trying again{meanwhile})")
+            }
+            Self::NameKnown { name, addresses } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                write!(f, "{name} is now known as {}", addresses.join(", "))
             }
             Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
             Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),

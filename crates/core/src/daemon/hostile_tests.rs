@@ -1,5 +1,6 @@
 //! What callers can do to the daemon's decisions by asking often, or for what is not theirs.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -89,4 +90,27 @@ fn news_of_one_heartbeat_are_not_lost_when_polls_come_at_different_times() {
         bench.wait(ms(250));
     }
     assert_eq!(bench.orders().len(), 8);
+}
+
+#[test]
+fn a_name_without_an_address_is_told_once_with_its_resource_and_again_when_it_has_one() {
+    let mut bench = DaemonBench::new("remote db.example");
+    bench.set_role(Role::Secondary);
+    bench.take();
+    let mut resolved = |found: Result<&str, &str>| {
+        let found = found.map(|address| Vec::from([address.parse().unwrap()])).map_err(ToString::to_string);
+        bench.give(super::Input::Resolved("db.example".to_string(), found));
+        let caller = bench.handshake("192.0.2.7", 0);
+        let is_known = matches!(bench.answer_to(caller), Some(Answer::Token(_)));
+        let told = lines(&mut bench).into_iter().filter(|line| line.contains("db.example")).collect::<Vec<_>>();
+        (is_known, told)
+    };
+    let lost = "cannot find the address of db.example";
+    let first = format!("{lost} (needed for: r; trying again)");
+    assert_eq!(resolved(Err(lost)), (false, Vec::from([first])));
+    assert_eq!(resolved(Err(lost)), (false, Vec::new()));
+    assert_eq!(resolved(Ok("192.0.2.7")), (true, Vec::from(["db.example is now known as 192.0.2.7".to_string()])));
+    let again = format!("{lost} (needed for: r; trying again, going on with what it was)");
+    assert_eq!(resolved(Err(lost)), (true, Vec::from([again])));
+    assert_eq!(resolved(Ok("192.0.2.8")).0, false, "it has moved");
 }

@@ -24,11 +24,11 @@ use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
 use crate::os::process;
 
-/// Orders that may wait for a worker that is stuck.
+/// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
 const MAX_ORDERS: usize = 64;
-/// So many of these places are kept for what only the administrator causes (a change of role, a new configuration): peers, who cause the
-/// rest as often as they like, cannot keep a stuck worker from hearing that it shall end.
-const KEPT_ORDERS: usize = 16;
+/// but there is room for this many orders that it must not miss: its end, and settings as often as an administrator may change them. Peers
+/// cause the others as often as they like.
+const MAX_DUE_ORDERS: usize = 32;
 
 /// Workers that begin at once. More would only take the processor from each other, and from those that run.
 const STARTS_AT_ONCE: usize = 8;
@@ -91,7 +91,7 @@ impl Workers {
             lock: lock_path(&self.pidfile, &name),
             descriptor_limit: self.descriptor_limit,
         };
-        let (orders, unsent) = mpsc::channel(MAX_ORDERS);
+        let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
         // The first into an empty line: there is room.
         let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
         let kill = Rc::new(Notify::new());
@@ -107,15 +107,7 @@ impl Workers {
     }
 
     pub(super) fn order(&self, id: WorkerId, order: Order) {
-        let kept = match order {
-            Order::Polled | Order::Complaint => KEPT_ORDERS,
-            Order::End { .. } | Order::Reconfigure(_) => 0,
-        };
-        let told = self.tell(id, ToWorker::Order(order), Vec::new(), kept);
-        let is_there = || self.running.get(&id).is_some_and(|handle| !handle.orders.is_closed());
-        if !told && kept == 0 && is_there() {
-            log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
-        }
+        self.tell(id, ToWorker::Order(order), Vec::new());
     }
 
     /// Gives a worker the connections of a primary; says whether it could be told.
@@ -127,7 +119,7 @@ impl Workers {
         connections: [OwnedFd; 2],
         resuid: u64,
     ) -> bool {
-        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into(), KEPT_ORDERS)
+        self.tell(id, ToWorker::Serve { link, from: from.to_string(), resuid }, connections.into())
     }
 
     pub(super) fn kill(&self, id: WorkerId) {
@@ -143,10 +135,25 @@ impl Workers {
         }
     }
 
-    /// Puts a message in line for a worker, if that leaves `kept` places; says whether it did.
-    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>, kept: usize) -> bool {
-        let running = self.running.get(&id).filter(|handle| handle.orders.capacity() > kept);
-        running.is_some_and(|handle| handle.orders.try_send((message, descriptors)).is_ok())
+    /// Says whether it will be told. That a worker is stuck is the core's to say, once.
+    fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) -> bool {
+        let Some(handle) = self.running.get(&id) else { return false };
+        let is_due = !matches!(message, ToWorker::Order(Order::Polled | Order::Complaint) | ToWorker::Serve { .. });
+        if !is_due && handle.orders.capacity() <= MAX_DUE_ORDERS {
+            return false;
+        }
+        match handle.orders.try_send((message, descriptors)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                log::error!(
+                    "worker {} is stuck and would miss what it must know: killing it; another one takes its place",
+                    id.0
+                );
+                handle.kill.notify_one();
+                false
+            }
+        }
     }
 }
 
