@@ -19,12 +19,16 @@ use crate::worker::{Assignment, Farewell, LinkId, Order, Report};
 
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// Handshakes of one resource that may be half done: its remotes are few, and each needs one.
+/// Handshakes of one remote for one resource that may be half done: it needs one, and may have left some behind. Counted for each remote by
+/// itself, so that none can keep another out.
 pub const MAX_HALF_OPEN: usize = 8;
 /// A worker reports at every heartbeat. After so many without a word it is doubted,
 pub const SILENT_HEARTBEATS: u32 = 3;
 /// but not before this time: short heartbeats do not make machines faster.
 pub const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// A primary's worker is told of polls at most so often within a heartbeat: it counts silence in heartbeats, and whoever polls all the time
+/// shall not keep it busy.
+pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -68,6 +72,8 @@ pub struct Supervisor {
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
     told_stuck: bool,
+    /// When the worker was told of a poll last.
+    told_poll: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -138,6 +144,7 @@ impl Supervisor {
             leaving: false,
             heard: now,
             told_stuck: false,
+            told_poll: None,
         }
     }
 
@@ -267,8 +274,13 @@ impl Supervisor {
     }
 
     /// Somebody on the network asks for the state: the primary is not isolated.
-    pub(crate) fn on_polled(&self, cx: &mut Context<'_>) {
+    pub(crate) fn on_polled(&mut self, cx: &mut Context<'_>) {
+        let pause = self.settings.heartbeat_interval / POLLS_TOLD_PER_HEARTBEAT;
+        if self.told_poll.is_some_and(|at| cx.now.since(at) < pause) {
+            return;
+        }
         if let (Role::Primary, Process::Running(id)) = (self.role, &self.worker) {
+            self.told_poll = Some(cx.now);
             cx.out.push(Action::Order { id: *id, order: Order::Polled });
         }
     }
@@ -297,7 +309,7 @@ impl Supervisor {
         let until = cx.now + if waits { timeout * 3 / 4 } else { timeout };
         if !waits && self.role != Role::Secondary {
             cx.refuse(conn, Refusal::ActsAs(self.role));
-        } else if self.half_open.len() >= MAX_HALF_OPEN {
+        } else if self.half_open.iter().filter(|half| half.remote == remote).count() >= MAX_HALF_OPEN {
             cx.refuse(conn, Refusal::Busy);
         } else if waits {
             self.half_open.push(HalfOpen { conn, remote, until, stage: Handshake::Waits { priority, token } });
@@ -527,6 +539,7 @@ impl Supervisor {
         self.worker = Process::Running(id);
         self.heard = cx.now;
         self.told_stuck = false;
+        self.told_poll = None;
         let assignment = Assignment { resource: self.settings.clone(), role, changed_from, replaces };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }

@@ -15,6 +15,7 @@ use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
 use crate::primary::Primary;
+use crate::rate_limit::RateLimit;
 use crate::secondary::Secondary;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
@@ -237,6 +238,7 @@ impl Worker {
             next_link: 1,
             reported: None,
             report_due: now,
+            floods: RateLimit::default(),
             out: Vec::new(),
         };
         if let Some(old) = changed_from {
@@ -311,7 +313,7 @@ impl Worker {
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
             (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline()),
         };
-        [duty, self.base.hooks.next_deadline()].into_iter().flatten().min()
+        [duty, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
     }
 
     /// The settings in force.
@@ -459,7 +461,7 @@ impl Worker {
             // Before everything else: whoever acts on what follows may ask for the report.
             self.base.out.insert(0, Action::Report(report));
         }
-        core::mem::take(&mut self.base.out)
+        self.base.hold_back_floods(now)
     }
 
     fn report(&self, now: Instant) -> Report {
@@ -512,6 +514,7 @@ pub(crate) struct Base {
     reported: Option<Report>,
     /// The next report is due even if it says nothing new: it is the worker's sign of life.
     report_due: Instant,
+    floods: RateLimit,
     out: Vec<Action>,
 }
 
@@ -557,6 +560,17 @@ impl Base {
         let mut actions = Vec::new();
         self.hooks.push_urgent_stop(now, reason, &mut actions);
         self.carry_out(actions);
+    }
+
+    /// What is to be done at the end of a turn, without the events that peers cause too often.
+    fn hold_back_floods(&mut self, now: Instant) -> Vec<Action> {
+        let due = self.floods.take_due(now).into_iter().map(|(_, event)| Action::Event(event));
+        let mut told: Vec<Action> = due.collect();
+        told.extend(core::mem::take(&mut self.out).into_iter().filter_map(|action| match action {
+            Action::Event(event) => self.floods.admit(now, None, event).map(Action::Event),
+            other => Some(other),
+        }));
+        told
     }
 
     /// Ends a hook that nobody waits for any more.

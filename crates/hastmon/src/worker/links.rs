@@ -52,7 +52,7 @@ impl Drop for Open {
 
 impl Links {
     pub(super) fn new(news: News, source: Option<IpAddr>) -> Self {
-        let dialer = Dialer { source, resolver: Resolver::default() };
+        let dialer = Dialer { source, resolver: Resolver::new() };
         Self { news, dialer, open: HashMap::new(), complaints: Arc::new(Semaphore::new(MAX_COMPLAINTS)) }
     }
 
