@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::process::Stdio;
 use std::rc::Rc;
 
@@ -9,6 +10,7 @@ use hastmon_core::config::Resource;
 use hastmon_core::hooks::{Call, Exit, Hook};
 use hastmon_core::types::Role;
 use hastmon_core::worker::Input;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
@@ -47,6 +49,7 @@ impl Scripts {
             tokio::task::spawn_local(log_output(output, resource.name.clone(), call.hook));
             child
         });
+        let started = started.map_err(|error| why_not_started(&resource.exec, &error));
         let (news, running) = (self.news.clone(), Rc::clone(&self.running));
         tokio::task::spawn_local(async move {
             let exit = match started {
@@ -54,7 +57,7 @@ impl Scripts {
                     Ok(status) => exit_of(status),
                     Err(error) => Exit::NotStarted(format!("its end cannot be seen: {error}")),
                 },
-                Err(error) => Exit::NotStarted(error.to_string()),
+                Err(why) => Exit::NotStarted(why),
             };
             running.borrow_mut().remove(&id);
             // The loop that hears the news ends only with the process.
@@ -70,8 +73,8 @@ impl Scripts {
         }
     }
 
-    fn start(&self, resource: &Resource, call: &Call) -> std::io::Result<(Child, pipe::Receiver)> {
-        let (reader, writer) = std::io::pipe()?;
+    fn start(&self, resource: &Resource, call: &Call) -> io::Result<(Child, pipe::Receiver)> {
+        let (reader, writer) = io::pipe()?;
         let output = pipe::Receiver::from_owned_fd(reader.into())?;
         let child = Command::new(&resource.exec)
             .args(call.hook.arguments(&resource.name))
@@ -87,6 +90,21 @@ impl Scripts {
             .spawn()?;
         Ok((child, output))
     }
+}
+
+/// Which file, what the system says, and what to look at.
+fn why_not_started(exec: &str, error: &io::Error) -> String {
+    let hint = match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => "; does it exist, and the interpreter in its first line?",
+        Some(Errno::ACCESS) => "; is it executable (chmod +x), and its file system not mounted noexec?",
+        Some(Errno::NOEXEC) => "; a script needs a first line such as #!/bin/sh",
+        Some(Errno::AGAIN) => "; no more processes may be started (ulimit -u, pids.max)",
+        Some(Errno::NOMEM) => "; there is not enough memory for another process",
+        Some(Errno::MFILE | Errno::NFILE) => "; no more files may be opened (ulimit -n)",
+        Some(Errno::TXTBSY) => "; somebody is writing to it (replace it with mv, not with cp)",
+        _ => "",
+    };
+    format!("{exec}: {error}{hint}")
 }
 
 fn exit_of(status: std::process::ExitStatus) -> Exit {
