@@ -1,8 +1,10 @@
 //! The processes of hooks: started, signalled, reaped, and what they print put into the log. Knows no queue and no limit of time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::rc::Rc;
 
@@ -25,6 +27,9 @@ const MAX_LINES: u64 = 100;
 const MAX_LINE: usize = 1024;
 /// How much is read at once.
 const CHUNK: usize = 4096;
+/// Calls whose output is still read when they are over, because something that they have left running holds it open: one for each service
+/// that `start` has left, some for those of before. A script that leaves something behind at every call would take all descriptors.
+const MAX_OUTPUTS: usize = 16;
 
 /// The hooks that run now, one, and others that were left behind.
 #[derive(Debug)]
@@ -33,11 +38,14 @@ pub(super) struct Scripts {
     node: String,
     role: Role,
     running: Rc<RefCell<HashMap<u64, Pid>>>,
+    /// A copy of it goes with each output that is read.
+    outputs: Rc<()>,
+    told_outputs: Cell<bool>,
 }
 
 impl Scripts {
     pub(super) fn new(news: News, node: String, role: Role) -> Self {
-        Self { news, node, role, running: Rc::default() }
+        Self { news, node, role, running: Rc::default(), outputs: Rc::default(), told_outputs: Cell::default() }
     }
 
     /// Starts the script; its end becomes news.
@@ -46,7 +54,13 @@ impl Scripts {
         let started = self.start(resource, call).map(|(child, output)| {
             let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
             self.running.borrow_mut().extend(pid.map(|pid| (id, pid)));
-            tokio::task::spawn_local(log_output(output, resource.name.clone(), call.hook));
+            if let Some(output) = output {
+                let (resource, hook, open) = (resource.name.clone(), call.hook, Rc::clone(&self.outputs));
+                tokio::task::spawn_local(async move {
+                    log_output(output, resource, hook).await;
+                    drop(open);
+                });
+            }
             child
         });
         let started = started.map_err(|error| why_not_started(&resource.exec, &error));
@@ -73,9 +87,26 @@ impl Scripts {
         }
     }
 
-    fn start(&self, resource: &Resource, call: &Call) -> io::Result<(Child, pipe::Receiver)> {
-        let (reader, writer) = io::pipe()?;
-        let output = pipe::Receiver::from_owned_fd(reader.into())?;
+    /// What the call prints goes to a pipe; to nowhere when too much is read already.
+    fn output(&self, resource: &Resource) -> io::Result<(Option<pipe::Receiver>, OwnedFd)> {
+        let open = Rc::strong_count(&self.outputs) - 1;
+        if open < MAX_OUTPUTS {
+            self.told_outputs.set(false);
+            let (reader, writer) = io::pipe()?;
+            return Ok((Some(pipe::Receiver::from_owned_fd(reader.into())?), writer.into()));
+        }
+        if !self.told_outputs.replace(true) {
+            log::warn!(
+                target: &resource.name,
+                "{open} calls of the script have left processes behind that hold its output open: what it prints is not logged \
+                 until they close it (begin what stays with >/dev/null 2>&1)"
+            );
+        }
+        Ok((None, File::options().write(true).open("/dev/null")?.into()))
+    }
+
+    fn start(&self, resource: &Resource, call: &Call) -> io::Result<(Child, Option<pipe::Receiver>)> {
+        let (output, writer) = self.output(resource)?;
         let child = Command::new(&resource.exec)
             .args(call.hook.arguments(&resource.name))
             .env("HASTMON_RESOURCE", &resource.name)
