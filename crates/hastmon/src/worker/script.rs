@@ -7,13 +7,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::rc::Rc;
+use std::time::Duration;
 
 use hastmon_core::config::Resource;
 use hastmon_core::hooks::{Call, Exit, Hook};
 use hastmon_core::types::Role;
 use hastmon_core::worker::Input;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -30,6 +31,8 @@ const CHUNK: usize = 4096;
 /// Calls whose output is still read when they are over, because something that they have left running holds it open: one for each service
 /// that `start` has left, some for those of before. A script that leaves something behind at every call would take all descriptors.
 const MAX_OUTPUTS: usize = 16;
+/// How often is looked whether the processes of a call that was ended are gone.
+const GROUP_POLL: Duration = Duration::from_millis(20);
 
 /// The hooks that run now, one, and others that were left behind.
 #[derive(Debug)]
@@ -37,11 +40,14 @@ pub(super) struct Scripts {
     news: News,
     node: String,
     role: Role,
-    running: Rc<RefCell<HashMap<u64, Pid>>>,
+    running: Running,
     /// A copy of it goes with each output that is read.
     outputs: Rc<()>,
     told_outputs: Cell<bool>,
 }
+
+/// The process groups of calls, and the last signal that was sent to each.
+type Running = Rc<RefCell<HashMap<u64, (Pid, Option<Signal>)>>>;
 
 impl Scripts {
     pub(super) fn new(news: News, node: String, role: Role) -> Self {
@@ -53,7 +59,7 @@ impl Scripts {
         let id = call.id;
         let started = self.start(resource, call).map(|(child, output)| {
             let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-            self.running.borrow_mut().extend(pid.map(|pid| (id, pid)));
+            self.running.borrow_mut().extend(pid.map(|pid| (id, (pid, None))));
             if let Some(output) = output {
                 let (resource, hook, open) = (resource.name.clone(), call.hook, Rc::clone(&self.outputs));
                 tokio::task::spawn_local(async move {
@@ -73,6 +79,7 @@ impl Scripts {
                 },
                 Err(why) => Exit::NotStarted(why),
             };
+            rest_is_gone(&running, id).await;
             running.borrow_mut().remove(&id);
             // The loop that hears the news ends only with the process.
             let _ = news.send(Input::HookExited { id, exit }).await;
@@ -81,7 +88,8 @@ impl Scripts {
 
     /// Sends a signal to the process group of a call. One that has ended is left alone: its number may be another's by now.
     pub(super) fn signal(&self, id: u64, signal: Signal) {
-        if let Some(group) = self.running.borrow().get(&id) {
+        if let Some((group, last)) = self.running.borrow_mut().get_mut(&id) {
+            *last = Some(signal);
             // Fails only when the group is gone, which is what was wanted.
             let _ = kill_process_group(*group, signal);
         }
@@ -120,6 +128,19 @@ impl Scripts {
             .process_group(0)
             .spawn()?;
         Ok((child, output))
+    }
+}
+
+/// A call that was told to end is over when its whole group is: what its first process has left would go on beside the next call. It has
+/// the same time as that process had, until KILL is sent, which leaves nothing that could act.
+async fn rest_is_gone(running: &Running, id: u64) {
+    loop {
+        let told = running.borrow().get(&id).copied();
+        match told {
+            Some((group, Some(signal))) if signal != Signal::KILL && test_kill_process_group(group).is_ok() => {}
+            Some(_) | None => return,
+        }
+        tokio::time::sleep(GROUP_POLL).await;
     }
 }
 
