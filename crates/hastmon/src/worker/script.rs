@@ -20,6 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::News;
+use super::orphan::{MARK, Notebook};
 
 /// Lines of one call that go to the log. What a script prints beyond is read and counted, so that it need not wait, but nobody reads
 /// thousands of lines at night.
@@ -40,6 +41,7 @@ pub(super) struct Scripts {
     news: News,
     node: String,
     role: Role,
+    notebook: Option<Rc<Notebook>>,
     running: Running,
     /// A copy of it goes with each output that is read.
     outputs: Rc<()>,
@@ -50,8 +52,16 @@ pub(super) struct Scripts {
 type Running = Rc<RefCell<HashMap<u64, (Pid, Option<Signal>)>>>;
 
 impl Scripts {
-    pub(super) fn new(news: News, node: String, role: Role) -> Self {
-        Self { news, node, role, running: Rc::default(), outputs: Rc::default(), told_outputs: Cell::default() }
+    pub(super) fn new(news: News, node: String, role: Role, notebook: Option<Rc<Notebook>>) -> Self {
+        Self {
+            news,
+            node,
+            role,
+            notebook,
+            running: Rc::default(),
+            outputs: Rc::default(),
+            told_outputs: Cell::default(),
+        }
     }
 
     /// Starts the script; its end becomes news.
@@ -70,7 +80,7 @@ impl Scripts {
             child
         });
         let started = started.map_err(|error| why_not_started(&resource.exec, &error));
-        let (news, running) = (self.news.clone(), Rc::clone(&self.running));
+        let (news, running, notebook) = (self.news.clone(), Rc::clone(&self.running), self.notebook.clone());
         tokio::task::spawn_local(async move {
             let exit = match started {
                 Ok(mut child) => match child.wait().await {
@@ -81,6 +91,7 @@ impl Scripts {
             };
             rest_is_gone(&running, id).await;
             running.borrow_mut().remove(&id);
+            notebook.inspect(|notebook| notebook.end(id));
             // The loop that hears the news ends only with the process.
             let _ = news.send(Input::HookExited { id, exit }).await;
         });
@@ -115,6 +126,7 @@ impl Scripts {
 
     fn start(&self, resource: &Resource, call: &Call) -> io::Result<(Child, Option<pipe::Receiver>)> {
         let (output, writer) = self.output(resource)?;
+        let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
         let child = Command::new(&resource.exec)
             .args(call.hook.arguments(&resource.name))
             .env("HASTMON_RESOURCE", &resource.name)
@@ -122,6 +134,7 @@ impl Scripts {
             .env("HASTMON_NODE", &self.node)
             .env("HASTMON_EVENT", call.hook.name())
             .env("HASTMON_REASON", &*call.reason)
+            .env(MARK, mark.unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer)
