@@ -21,7 +21,9 @@ use crate::types::{Role, State};
 use crate::watchdog::Watchdog;
 
 /// A worker that ends calls `stop` at most this often when it fails: after that somebody must look.
-const LAST_STOP_TRIES: u32 = 3;
+pub(crate) const LAST_STOP_TRIES: u32 = 3;
+/// Between these calls it waits so long: what is short for a moment (processes, memory) may be there again.
+pub(crate) const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Names one attempt to connect, and the connection that comes of it; never used twice within a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -303,7 +305,7 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
-            (Some(ending), _) => ending.goodbye_until,
+            (Some(ending), _) => ending.stop_again_at.or(ending.goodbye_until),
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
@@ -383,8 +385,14 @@ impl Worker {
             Duty::Watchdog(_) | Duty::Init => false,
         };
         let reason = reason.into();
-        self.base.ending =
-            Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), goodbye_until: None });
+        self.base.ending = Some(Ending {
+            farewell,
+            mode,
+            reason: reason.clone(),
+            stop: must_stop.then_some(1),
+            stop_again_at: None,
+            goodbye_until: None,
+        });
         if must_stop {
             self.base.stop_now(now, reason);
         }
@@ -393,6 +401,11 @@ impl Worker {
     /// What is left to do at the end, as soon as the resource is stopped.
     fn continue_ending(&mut self, now: Instant) {
         let Some(ending) = &mut self.base.ending else { return };
+        if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
+            let reason = ending.reason.clone();
+            self.base.stop_now(now, reason);
+            return;
+        }
         if ending.stop.is_some() {
             return;
         }
@@ -464,6 +477,8 @@ struct Ending {
     reason: Reason,
     /// The `stop` that is under way, counted from 1; `None` when there is nothing (more) to stop.
     stop: Option<u32>,
+    /// When `stop` is tried again.
+    stop_again_at: Option<Instant>,
     /// Set when connections are closed and the script has been asked to take note: how long it may take at most.
     goodbye_until: Option<Instant>,
 }
@@ -579,7 +594,7 @@ impl Base {
 
     /// A `stop` that fails is checked with `status` and tried again, but not for ever: this worker has to end.
     fn on_finished_while_ending(&mut self, now: Instant, finished: &Finished) {
-        let Some(Ending { stop: Some(tries), reason, .. }) = &mut self.ending else { return };
+        let Some(Ending { stop: Some(tries), stop_again_at, .. }) = &mut self.ending else { return };
         let stopped = match finished.hook {
             Hook::Stop if !finished.outcome.is_success() => {
                 self.call(now, Hook::Status, "stop has failed");
@@ -591,8 +606,7 @@ impl Base {
         };
         if !stopped && *tries < LAST_STOP_TRIES {
             *tries += 1;
-            let reason = reason.clone();
-            self.stop_now(now, reason);
+            *stop_again_at = Some(now + LAST_STOP_PAUSE);
             return;
         }
         if let Some(ending) = &mut self.ending {
