@@ -159,6 +159,11 @@ impl Outcome {
     pub const fn is_success(&self) -> bool {
         matches!(self, Self::Ended(Exit::Code(0)))
     }
+
+    /// The script was not even asked: that says nothing of the resource.
+    pub const fn is_unasked(&self) -> bool {
+        matches!(self, Self::Ended(Exit::NotStarted(_)))
+    }
 }
 
 impl fmt::Display for Outcome {

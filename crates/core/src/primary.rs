@@ -24,6 +24,8 @@ pub(crate) struct Primary {
     last_contact: Instant,
     /// The last `status` found that the resource does not run; it is to be started as soon as that is allowed.
     wants_start: bool,
+    /// What the script said last, of a `start` or a `status`, means that the resource runs.
+    believed_running: bool,
     /// `start` has ended and the `status` that follows it at once has not: that one counts no attempt.
     just_started: bool,
     /// What the start waits for, as told to the administrator.
@@ -108,6 +110,7 @@ impl Primary {
             remotes,
             last_contact: now,
             wants_start: false,
+            believed_running: false,
             just_started: false,
             told_wait: None,
             outranked: None,
@@ -178,16 +181,19 @@ impl Primary {
         match finished.hook {
             Hook::Start => {
                 self.just_started = true;
+                self.believed_running = finished.outcome.is_success();
                 base.call(now, Hook::Status, "start has ended");
             }
             Hook::Stop => {
                 let stopped = finished.outcome.is_success();
+                self.believed_running = false;
                 base.set_state(if stopped { State::Stopped } else { State::Failed });
                 if !stopped {
                     base.event(Event::MayStillRun);
                 }
                 base.call(now, Hook::Status, "stop has ended");
             }
+            Hook::Status if finished.outcome.is_unasked() && self.believed_running => self.leave_alone(base),
             Hook::Status => self.on_status(base, answer_of(&finished.outcome)),
             Hook::Connect | Hook::Disconnect | Hook::Complain | Hook::Role { .. } => {}
         }
@@ -195,6 +201,7 @@ impl Primary {
 
     fn on_status(&mut self, base: &mut Base, answer: State) {
         let just_started = core::mem::take(&mut self.just_started);
+        self.believed_running = answer == State::Run;
         if answer == State::Run {
             base.attempts = 0;
             base.set_state(State::Run);
@@ -205,6 +212,17 @@ impl Primary {
             }
         }
         self.wants_start = answer != State::Run && !just_started;
+    }
+
+    /// Whatever keeps the script from being started (the machine is out of processes, the file is gone) is no news of the resource. To
+    /// count attempts would end in giving up without being able to stop: another node would start what still runs here.
+    fn leave_alone(&mut self, base: &mut Base) {
+        self.just_started = false;
+        self.wants_start = false;
+        if base.state != State::Unknown {
+            base.event(Event::LeftAlone);
+            base.set_state(State::Unknown);
+        }
     }
 
     pub(crate) fn on_link(&mut self, now: Instant, base: &mut Base, link: LinkId, event: LinkEvent) {

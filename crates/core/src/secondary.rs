@@ -23,6 +23,8 @@ pub(crate) struct Secondary {
     confirms: Option<bool>,
     /// What `status` said after the last `stop`, when that was not "stopped".
     left_by_stop: Option<State>,
+    /// The last `status` that could be asked said "stopped".
+    seen_stopped: bool,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,14 @@ struct Served {
 
 impl Secondary {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { next_heartbeat: now, served: None, checked: false, confirms: None, left_by_stop: None }
+        Self {
+            next_heartbeat: now,
+            served: None,
+            checked: false,
+            confirms: None,
+            left_by_stop: None,
+            seen_stopped: false,
+        }
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
@@ -68,9 +77,12 @@ impl Secondary {
                 self.confirms = Some(finished.outcome.is_success());
                 base.call(now, Hook::Status, "stop has ended");
             }
+            // Nobody has started it since, and a `stop` could not be started either.
+            Hook::Status if finished.outcome.is_unasked() && self.seen_stopped => base.set_state(State::Unknown),
             Hook::Status => {
                 let found = answer_of(&finished.outcome);
                 self.checked = true;
+                self.seen_stopped = found == State::Stopped;
                 match self.confirms.take() {
                     _ if found == State::Stopped => {
                         self.left_by_stop = None;

@@ -112,6 +112,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         let control = ControlSocket::bind(&config.control)?;
         let listener = listen(&config).await?;
         let signals = Signals::new()?;
+        process::default_signals_for_children();
         match readiness {
             Some(readiness) => readiness.ready().map_err(StartError::Background)?,
             None => log::to_stderr_queue()?,
