@@ -439,6 +439,9 @@ impl Daemon {
         role: Role,
         who: &str,
     ) -> Result<Role, ErrorCode> {
+        if self.stopping {
+            return Err(ErrorCode::Invalid);
+        }
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
         let settings = supervisor.settings();
         let may = match proof.caller {

@@ -310,6 +310,10 @@ impl Event {
             | Self::WorkerDied { .. }
             | Self::WorkerStuck { .. }
             | Self::WorkerNotStarted { .. } => Level::Warning,
+            Self::RoleChanged {
+                reason: RoleReason::GaveUp(_) | RoleReason::Yields { .. } | RoleReason::WorkerFailed,
+                ..
+            } => Level::Warning,
             Self::RoleChanged { .. }
             | Self::StateChanged { .. }
             | Self::Starting { .. }
@@ -387,7 +391,9 @@ impl fmt::Display for StaysSecondary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected => f.write_str("a primary is connected"),
-            Self::HoldsOff(left) => write!(f, "its own starts failed, holding off for another {left:.0?}"),
+            Self::HoldsOff(left) => {
+                write!(f, "its starts failed, or it has yielded; holding off for another {left:.0?}")
+            }
             Self::Changing => f.write_str("the change to this role is not finished"),
         }
     }

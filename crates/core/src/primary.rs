@@ -39,6 +39,8 @@ struct Remote {
     link: Link,
     /// The result of the first attempt to connect need not be waited for, or is known.
     tried: bool,
+    /// Its failure is the reason for this role.
+    replaced: bool,
     /// Since when it says that it is busy: alive, and perhaps not yet done with stopping.
     busy_since: Option<Instant>,
     /// Why there is no connection, as told to the administrator.
@@ -72,7 +74,7 @@ impl Session {
 
 impl Remote {
     const fn new(address: Address) -> Self {
-        Self { address, link: Link::Down, tried: false, busy_since: None, told: None }
+        Self { address, link: Link::Down, tried: false, replaced: false, busy_since: None, told: None }
     }
 
     fn is(&self, link: LinkId) -> bool {
@@ -102,7 +104,8 @@ impl Primary {
     pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>) -> Self {
         let mut remotes: Vec<Remote> = base.resource.remotes.iter().cloned().map(Remote::new).collect();
         for remote in &mut remotes {
-            remote.tried = replaces == Some(&remote.address);
+            remote.replaced = replaces == Some(&remote.address);
+            remote.tried = remote.replaced;
         }
         Self {
             since: now,
@@ -235,6 +238,7 @@ impl Primary {
                 remote.link = Link::Up(session);
                 remote.tried = true;
                 remote.busy_since = None;
+                remote.replaced = false;
                 remote.told = None;
                 let name = remote.address.to_string();
                 base.event(Event::Connected { remote: name });
@@ -256,6 +260,12 @@ impl Primary {
                 remote.busy_since = (message == Refusal::Busy.to_string()).then_some(busy_since);
             }
             LinkEvent::Failed(why) => remote.lose(now, base, why),
+            // An original answers only when its `stop` is done. The one that this node replaces is silent because it hangs.
+            LinkEvent::Silent(why) => {
+                let busy_since = remote.busy_since.unwrap_or(now);
+                remote.lose(now, base, why);
+                remote.busy_since = (!remote.replaced).then_some(busy_since);
+            }
         }
     }
 

@@ -107,9 +107,13 @@ impl Secondary {
 
     /// A script that knows no "stopped" is believed when its `stop` succeeds; one that says "runs" is believed, too.
     fn after_stop(&mut self, base: &mut Base, stop_succeeded: bool, found: State) {
-        let may_run = !stop_succeeded || found == State::Run;
-        let state = if may_run { State::Failed } else { State::Unknown };
-        if may_run && base.state != State::Failed {
+        let state = match found {
+            // A primary that hears this does not start it a second time.
+            State::Run => State::Run,
+            _ if stop_succeeded => State::Unknown,
+            _ => State::Failed,
+        };
+        if state != State::Unknown && self.left_by_stop != Some(found) {
             base.event(Event::MayStillRun);
         }
         base.set_state(state);

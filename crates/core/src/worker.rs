@@ -130,6 +130,8 @@ pub enum LinkEvent {
     },
     /// It could not be made, or is gone.
     Failed(String),
+    /// The remote takes connections, but did not answer the handshake in time.
+    Silent(String),
 }
 
 /// What a worker's process shall do.

@@ -232,9 +232,19 @@ impl Daemon {
 
     /// The next message of the daemon; `None` when it is gone. Sends what is unsent meanwhile.
     async fn talk(&mut self) -> Option<(ToWorker, Vec<OwnedFd>)> {
+        if self.channel.is_none() {
+            // That has been told already.
+            return std::future::pending().await;
+        }
         self.say_all().await;
-        let Some(channel) = &self.channel else { return std::future::pending().await };
-        let heard = channel.receive().await.ok().flatten();
+        let heard = match &self.channel {
+            Some(channel) => channel.receive().await,
+            None => Ok(None),
+        };
+        let heard = heard.unwrap_or_else(|error| {
+            ::log::error!("the daemon cannot be understood: {error}");
+            None
+        });
         if heard.is_none() {
             self.channel = None;
         }
