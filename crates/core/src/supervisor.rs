@@ -428,8 +428,10 @@ impl Supervisor {
             return;
         }
         if ended_as_told {
-            // What was heard while the role changed speaks of the change.
-            self.complaints.clear();
+            if self.role == Role::Secondary {
+                // What was heard while the role changed speaks of the change.
+                self.complaints.clear();
+            }
             self.start_worker(cx);
             self.answer_waiting(cx);
             return;
