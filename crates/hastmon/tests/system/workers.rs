@@ -163,6 +163,23 @@ fn nothing_is_left_when_a_daemon_was_killed() {
 }
 
 #[test]
+fn workers_that_have_something_to_say_to_a_daemon_that_is_gone_end_all_the_same() {
+    let names = ["one", "two", "three", "four", "five", "six"].map(str::to_owned);
+    let lab = Plan::new(&["a", "b"]).resources(names).loopback();
+    lab.run_standard();
+    wait_for("all run", || lab.running("a") == 6);
+    for node in ["b", "a"] {
+        let workers = process::children(lab.pid(node));
+        // Stopped for longer than a heartbeat, they find both when they go on: work to report, and nobody to report it to.
+        workers.iter().for_each(|worker| process::signal(*worker, Signal::STOP));
+        lab.kill(node);
+        pause(Duration::from_millis(1500));
+        workers.iter().for_each(|worker| process::signal(*worker, Signal::CONT));
+        wait_for("the workers have gone, and what they ran", || lab.everything(node).is_empty());
+    }
+}
+
+#[test]
 fn a_daemon_and_its_worker_killed_at_once_leave_a_house_that_the_next_one_puts_in_order() {
     let lab = Plan::new(&["a", "b"]).loopback();
     lab.run_standard();
