@@ -74,7 +74,9 @@ pub enum Input {
     WorkerExited(WorkerId, WorkerExit),
     /// A name of the configuration stands for these addresses, or why it stands for none.
     Resolved(String, Result<Vec<IpAddr>, String>),
-    /// Somebody was sent away unheard.
+    /// Somebody has connected whom [`Daemon::knows`] does not know, and was sent away.
+    Stranger(IpAddr),
+    /// Somebody who is known was sent away unheard.
     Refused(IpAddr, String),
     /// A new configuration, already checked; for a caller that waits to hear what came of it, if any.
     Reload(Box<Config>, Option<ConnId>),
@@ -155,7 +157,7 @@ pub struct Daemon {
     /// Names that stand for nothing, as told to the administrator.
     unknown: BTreeSet<String>,
     next_id: u64,
-    refusals: RateLimit,
+    floods: RateLimit,
     stopping: bool,
 }
 
@@ -169,7 +171,7 @@ impl Daemon {
             names: BTreeMap::new(),
             unknown: BTreeSet::new(),
             next_id: 0,
-            refusals: RateLimit::default(),
+            floods: RateLimit::default(),
             stopping: false,
         };
         let mut out = Vec::new();
@@ -187,7 +189,9 @@ impl Daemon {
                 self.on_message(&mut turn, conn, caller, &message, unix_now_s, random);
             }
             Input::WorkerStarted(id, pid) => {
-                self.pids.insert(id, pid);
+                if self.of_worker(&mut turn, id).is_some() {
+                    self.pids.insert(id, pid);
+                }
             }
             Input::Report(id, report) => {
                 if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
@@ -206,7 +210,10 @@ impl Daemon {
                 }
             }
             Input::Resolved(name, found) => self.on_resolved(&mut turn, name, found),
-            Input::Refused(address, why) => self.refused(&mut turn, &address, why),
+            Input::Stranger(address) => {
+                turn.out.push(Action::Event(None, Event::StrangerRefused { address: address.to_string() }));
+            }
+            Input::Refused(address, why) => turn.refused(&address, why),
             Input::Reload(_, caller) if self.stopping => {
                 turn.reply_to_reload(caller, &ReloadReply::Refused("hastmon is stopping".to_string()));
             }
@@ -229,12 +236,25 @@ impl Daemon {
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
         }
-        out
+        self.hold_back_floods(now, out)
+    }
+
+    fn hold_back_floods(&mut self, now: Instant, actions: Vec<Action>) -> Vec<Action> {
+        let due = self.floods.take_due(now).into_iter().map(|(resource, event)| Action::Event(resource, event));
+        let mut told: Vec<Action> = due.collect();
+        told.extend(actions.into_iter().filter_map(|action| match action {
+            Action::Event(resource, event) => {
+                let event = self.floods.admit(now, resource.as_deref(), event)?;
+                Some(Action::Event(resource, event))
+            }
+            other => Some(other),
+        }));
+        told
     }
 
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.resources.iter().filter_map(Supervisor::next_deadline).min()
+        self.resources.iter().filter_map(Supervisor::next_deadline).chain(self.floods.next_deadline()).min()
     }
 
     /// The configuration in force (without its resources, which [`resources`](Self::resources) tells).
@@ -307,33 +327,41 @@ impl Daemon {
     /// Puts a configuration into force; what it leaves as it was is not touched.
     fn apply(&mut self, turn: &mut Turn<'_>, mut config: Config) -> Changes {
         let mut changes = Changes::default();
-        let mut wanted = core::mem::take(&mut config.resources);
+        let wanted = core::mem::take(&mut config.resources).into_iter().enumerate();
+        let mut wanted: BTreeMap<String, _> =
+            wanted.map(|(place, settings)| (settings.name.clone(), (place, settings))).collect();
         self.config = config;
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
+        let mut places = BTreeMap::new();
         for supervisor in &mut self.resources {
-            match wanted.iter().position(|settings| settings.name == supervisor.settings().name) {
-                Some(at) => {
-                    let settings = wanted.remove(at);
-                    if *supervisor.settings() == settings {
-                        changes.unchanged += 1;
-                    } else {
-                        changes.changed.push(settings.name.clone());
-                    }
-                    supervisor.reconfigure(&mut cx, settings);
-                }
-                None => {
-                    changes.removed.push(supervisor.settings().name.clone());
-                    supervisor.leave(&mut cx, "the resource has left the configuration");
-                }
+            let name = supervisor.settings().name.clone();
+            let Some((place, settings)) = wanted.remove(&name) else {
+                supervisor.leave(&mut cx, "the resource has left the configuration");
+                changes.removed.push(name);
+                continue;
+            };
+            if *supervisor.settings() == settings {
+                changes.unchanged += 1;
+            } else {
+                changes.changed.push(name.clone());
             }
+            supervisor.reconfigure(&mut cx, settings);
+            places.insert(name, place);
         }
-        for settings in wanted {
+        for (name, (place, settings)) in wanted {
             let role = settings.role_on_start;
-            changes.added.push(settings.name.clone());
             let mut supervisor = Supervisor::new(turn.now, settings);
             supervisor.set_role(&mut cx, role, RoleReason::Start);
             self.resources.push(supervisor);
+            changes.added.push(name.clone());
+            places.insert(name, place);
         }
+        // As in the configuration; those that leave come last.
+        self.resources.sort_by_key(|supervisor| places.get(&supervisor.settings().name).copied().unwrap_or(usize::MAX));
+        let names = self.names_to_resolve();
+        self.names.retain(|name, _| names.contains(name));
+        // Whoever changes the configuration wants to hear again what is wrong with it.
+        self.unknown.clear();
         changes
     }
 
@@ -351,7 +379,7 @@ impl Daemon {
         let request = match Request::decode(message) {
             Ok(request) => request,
             Err(error) => {
-                self.refused(turn, &caller, error.to_string());
+                turn.refused(&caller, error.to_string());
                 return match error.answer() {
                     Some(code) => turn.reply(conn, RoleReply::Failed(code.to_wire()).encode()),
                     None => turn.close(conn),
@@ -363,7 +391,7 @@ impl Daemon {
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
             Request::Reload if caller == Caller::ControlSocket => turn.out.push(Action::LoadConfig(conn)),
             Request::Reload => {
-                self.refused(turn, &caller, "reload: only hastmonctl on this node may ask for it".to_string());
+                turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
             Request::Complaint { resource } => {
@@ -374,13 +402,13 @@ impl Daemon {
                 Ok((at, remote)) => self.on(turn, at, |supervisor, cx| {
                     supervisor.on_handshake(cx, conn, remote, priority, random);
                 }),
-                Err(refusal) => self.refuse(turn, conn, caller, &resource, refusal),
+                Err(refusal) => turn.refuse_handshake(conn, caller, &resource, refusal),
             },
             Request::HandshakeToken { resource, token, resuid } => match self.may_shake_hands(&proof, &resource) {
                 Ok((at, remote)) => self.on(turn, at, |supervisor, cx| {
                     supervisor.on_token(cx, conn, &remote, &token, resuid);
                 }),
-                Err(refusal) => self.refuse(turn, conn, caller, &resource, refusal),
+                Err(refusal) => turn.refuse_handshake(conn, caller, &resource, refusal),
             },
         }
     }
@@ -395,7 +423,7 @@ impl Daemon {
             };
             if outcome == Err(ErrorCode::Authentication) {
                 let why = alloc::format!("set role {role} for {name}: not signed with a configured key");
-                self.refused(turn, &proof.caller, why);
+                turn.refused(&proof.caller, why);
             }
             entries.push(Entry { resource: name, outcome: outcome.map_err(ErrorCode::to_wire) });
         }
@@ -411,6 +439,9 @@ impl Daemon {
         role: Role,
         who: &str,
     ) -> Result<Role, ErrorCode> {
+        if self.stopping {
+            return Err(ErrorCode::Invalid);
+        }
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
         let settings = supervisor.settings();
         let may = match proof.caller {
@@ -454,12 +485,11 @@ impl Daemon {
         }
         match unproven {
             Some((resource, why)) if entries.is_empty() => {
-                self.refused(turn, &proof.caller, alloc::format!("status of {resource}: {why}"));
+                turn.refused(&proof.caller, alloc::format!("status of {resource}: {why}"));
                 turn.reply(conn, StatusReply::Failed(ErrorCode::Authentication.to_wire()).encode());
             }
             None if entries.is_empty() && proof.caller != Caller::ControlSocket => {
-                self.refused(
-                    turn,
+                turn.refused(
                     &proof.caller,
                     alloc::format!("status of {}: no such resource, or not its friend", names.join(" ")),
                 );
@@ -480,7 +510,7 @@ impl Daemon {
             Ok(at) => {
                 self.on(turn, at, |supervisor, cx| supervisor.on_complaint(cx, peer.ip().to_canonical().to_string()))
             }
-            Err(why) => self.refused(turn, &proof.caller, alloc::format!("complaint about {name}: {why}")),
+            Err(why) => turn.refused(&proof.caller, alloc::format!("complaint about {name}: {why}")),
         }
     }
 
@@ -543,7 +573,10 @@ impl Daemon {
     fn on_resolved(&mut self, turn: &mut Turn<'_>, name: String, found: Result<Vec<IpAddr>, String>) {
         match found {
             Ok(addresses) => {
-                self.unknown.remove(&name);
+                if self.unknown.remove(&name) {
+                    let (name, addresses) = (name.clone(), addresses.clone());
+                    turn.out.push(Action::Event(None, Event::NameKnown { name, addresses }));
+                }
                 self.names.insert(name, addresses);
             }
             // Once: it is looked up again and again.
@@ -555,20 +588,10 @@ impl Daemon {
                         addresses.any(|address| matches!(&address.host, Host::Name(used) if *used == name))
                     };
                     let resources = self.resources.iter().filter(uses).map(|s| s.settings().name.clone()).collect();
-                    turn.out.push(Action::Event(None, Event::NameUnknown { why, resources }));
+                    let was_known = self.names.contains_key(&name);
+                    turn.out.push(Action::Event(None, Event::NameUnknown { why, resources, was_known }));
                 }
             }
-        }
-    }
-
-    fn refuse(&mut self, turn: &mut Turn<'_>, conn: ConnId, caller: Caller, resource: &str, refusal: Refusal) {
-        self.refused(turn, &caller, alloc::format!("handshake for {resource}: {refusal}"));
-        turn.reply(conn, Answer::from(refusal).encode());
-    }
-
-    fn refused(&mut self, turn: &mut Turn<'_>, caller: &impl ToString, why: String) {
-        if let Some(left_out) = self.refusals.admit(turn.now) {
-            turn.out.push(Action::Event(None, Event::CallerRefused { caller: caller.to_string(), why, left_out }));
         }
     }
 }
@@ -580,6 +603,15 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    fn refused(&mut self, caller: &impl ToString, why: String) {
+        self.out.push(Action::Event(None, Event::CallerRefused { caller: caller.to_string(), why }));
+    }
+
+    fn refuse_handshake(&mut self, conn: ConnId, caller: Caller, resource: &str, refusal: Refusal) {
+        self.refused(&caller, alloc::format!("handshake for {resource}: {refusal}"));
+        self.reply(conn, Answer::from(refusal).encode());
+    }
+
     fn reply(&mut self, conn: ConnId, message: List) {
         self.out.push(Action::Reply { conn, message, keep: false });
     }
@@ -644,3 +676,6 @@ impl core::fmt::Display for Caller {
         }
     }
 }
+
+#[cfg(test)]
+mod hostile_tests;

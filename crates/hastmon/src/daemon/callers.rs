@@ -122,7 +122,7 @@ impl Callers {
             Accepted::Network(stream, peer) => {
                 let address = peer.ip().to_canonical();
                 if !daemon.knows(address) {
-                    return Some(Input::Refused(address, "it is in no friends and no remote".to_string()));
+                    return Some(Input::Stranger(address));
                 }
                 (Stream::Network(stream), Some(address), PER_ADDRESS + PER_RESOURCE * daemon.resources().len())
             }

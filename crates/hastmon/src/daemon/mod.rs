@@ -6,7 +6,6 @@ mod control_socket;
 mod workers;
 
 use std::io;
-use std::net::IpAddr;
 use std::process::ExitCode;
 
 use hastmon_core::config::{Config, Host};
@@ -26,15 +25,11 @@ use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::{clock, log, process, sysexits, title};
-use crate::resolver::{FRESH_FOR, Resolver};
+use crate::resolver::{LOOK_EVERY, MAX_BLOCKING, Resolver};
 use crate::worker::sleep_until;
 
 /// News from the tasks of this process that wait in line; a task that finds the line full waits, and its peer with it.
 const MAX_NEWS: usize = 256;
-/// Look-ups of names and reading of the configuration that may hang at once, each in a thread of its own.
-const MAX_BLOCKING: usize = 4;
-/// What the system's log has not taken is offered again at this interval, while nothing else happens.
-const LOG_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What the tasks of the daemon tell its loop.
 #[derive(Debug)]
@@ -110,6 +105,8 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let source = Source::new(&args.common)?;
     let config = source.load()?;
     let limit = process::raise_descriptor_limit()?;
+    // Before the directory changes.
+    let pidfile_path = std::path::absolute(&args.pidfile)?;
     let pidfile = Pidfile::acquire(&args.pidfile)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
@@ -117,14 +114,15 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         let control = ControlSocket::bind(&config.control)?;
         let listener = listen(&config).await?;
         let signals = Signals::new()?;
+        process::default_signals_for_children();
         match readiness {
             Some(readiness) => readiness.ready().map_err(StartError::Background)?,
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
-        let workers = Workers::new(news.clone(), args, limit.inherited);
+        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited);
         let callers = Callers::new(news.clone(), listener, control);
-        let resolver = Resolver::default();
+        let resolver = Resolver::new();
         let shell = Shell { source, callers, workers, resolver, news };
         shell.run(config, signals, inbox).await;
         Ok(())
@@ -249,17 +247,18 @@ impl Shell {
         Ok(())
     }
 
-    /// Starts a look-up for each name; says when to do so again.
+    /// Starts a look-up for each name that is due; says when to do so again. What the system's log has not taken is offered again, too.
     fn look_up_names(&self, daemon: &Daemon) -> Instant {
         log::retry();
         for name in daemon.names_to_resolve() {
             let (resolver, news) = (self.resolver.clone(), self.news.clone());
             tokio::task::spawn_local(async move {
-                let found: Result<Vec<IpAddr>, String> = resolver.lookup(&name).await;
-                let _ = news.send(News::Input(Input::Resolved(name, found))).await;
+                if let Some(found) = resolver.refresh(&name).await {
+                    let _ = news.send(News::Input(Input::Resolved(name, found))).await;
+                }
             });
         }
-        clock::now() + LOG_RETRY.max(FRESH_FOR)
+        clock::now() + LOOK_EVERY
     }
 
     /// Tells the core what came of an action, in the next turn.
