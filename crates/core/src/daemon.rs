@@ -24,6 +24,10 @@ use crate::wire::session::{Answer, Refusal};
 use crate::wire::signature::Signature;
 use crate::worker::{Assignment, LinkId, Order, RemoteReport, Report};
 
+/// Resources that one request on the network may be about. The status of one takes more than 300 bytes, so no more would fit into a
+/// message; and nobody shall keep the daemon busy with answers that cannot be sent.
+pub const MAX_ASKED: usize = 200;
+
 /// Names a connection that somebody made to this daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
@@ -416,7 +420,8 @@ impl Daemon {
     fn on_set_role(&mut self, turn: &mut Turn<'_>, conn: ConnId, proof: &Proof, role: Role, names: &[String]) {
         let asked_by = proof.caller.to_string();
         let mut entries = Vec::new();
-        for (name, found) in self.select(names) {
+        let Some(selected) = self.select(turn, conn, proof, names) else { return };
+        for (name, found) in selected {
             let outcome = match found {
                 None => Err(ErrorCode::NoEntry),
                 Some(at) => self.set_role(turn, at, proof, role, &asked_by),
@@ -462,7 +467,8 @@ impl Daemon {
     fn on_status(&mut self, turn: &mut Turn<'_>, conn: ConnId, proof: &Proof, names: &[String]) {
         let mut entries = Vec::new();
         let mut unproven = None;
-        for (resource, found) in self.select(names) {
+        let Some(selected) = self.select(turn, conn, proof, names) else { return };
+        for (resource, found) in selected {
             let Some((at, supervisor)) = found.and_then(|at| Some((at, self.resources.get(at)?))) else {
                 if proof.caller == Caller::ControlSocket {
                     entries.push(Entry { resource, outcome: Err(ErrorCode::NoEntry.to_wire()) });
@@ -531,13 +537,29 @@ impl Daemon {
         [&settings.remotes, &settings.friends, &self.config.friends].iter().any(|list| self.is_one_of(address, list))
     }
 
-    /// The resources that a request names, with their places.
-    fn select(&self, names: &[String]) -> Vec<(String, Option<usize>)> {
-        if names.iter().any(|name| name == ALL_RESOURCES) {
+    /// The resources that a request names, each once, with their places; `None` when they are too many, which the caller is told.
+    fn select(
+        &self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        proof: &Proof,
+        names: &[String],
+    ) -> Option<Vec<(String, Option<usize>)>> {
+        let mut seen = BTreeSet::new();
+        let selected: Vec<_> = if names.iter().any(|name| name == ALL_RESOURCES) {
             let all = self.resources.iter().enumerate();
-            return all.map(|(at, supervisor)| (supervisor.settings().name.clone(), Some(at))).collect();
+            all.map(|(at, supervisor)| (supervisor.settings().name.clone(), Some(at))).collect()
+        } else {
+            let names = names.iter().filter(|name| seen.insert(*name));
+            names.map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
+        };
+        if proof.caller == Caller::ControlSocket || selected.len() <= MAX_ASKED {
+            return Some(selected);
         }
-        names.iter().map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
+        let why = alloc::format!("it asks for {} resources at once; {MAX_ASKED} are allowed", selected.len());
+        turn.refused(&proof.caller, why);
+        turn.reply(conn, RoleReply::Failed(ErrorCode::Invalid.to_wire()).encode());
+        None
     }
 
     fn status_of(&self, now: Instant, supervisor: &Supervisor) -> ResourceStatus {

@@ -33,7 +33,7 @@ pub(crate) enum NetError {
     #[error(transparent)]
     TooLarge(#[from] frame::TooLarge),
     /// The message makes no sense.
-    #[error("malformed message: {0}")]
+    #[error(transparent)]
     Malformed(#[from] hastmon_core::wire::nv::DecodeError),
     /// The message is not the one that is due.
     #[error(transparent)]

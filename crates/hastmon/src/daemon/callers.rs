@@ -27,10 +27,13 @@ const TALK_TIME: Duration = Duration::from_secs(5);
 const PER_ADDRESS: usize = 32;
 /// Connections of one address at once for each resource: both of a handshake, a poll and a complaint.
 const PER_RESOURCE: usize = 4;
-/// Connections of all addresses at once, besides [`ALL_PER_RESOURCE`]: well below the descriptors that a daemon has.
+/// Connections of all addresses at once, besides [`ALL_PER_RESOURCE`]: more than a cluster needs.
 const ALL_ADDRESSES: usize = 256;
 /// Connections of all addresses at once for each resource: both of a handshake, some watchdogs.
 const ALL_PER_RESOURCE: usize = 8;
+/// Whatever the numbers above come to, this part of the process's descriptors is not for callers on the network: workers need them, and
+/// the administrator at the control socket.
+const KEPT_PART: u64 = 2;
 /// Connections to the control socket at once.
 const MAX_CONTROL: usize = 64;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
@@ -88,13 +91,23 @@ pub(super) struct Callers {
     heard: Rc<RefCell<HashMap<ConnId, (Stream, Slot)>>>,
     /// By address; `None` is the control socket.
     counts: Rc<RefCell<HashMap<Option<IpAddr>, usize>>>,
+    /// As many connections on the network as the descriptors allow.
+    most: usize,
     listener: AbortHandle,
     control: AbortHandle,
 }
 
 impl Callers {
-    pub(super) fn new(news: mpsc::Sender<News>, listener: TcpListener, control: ControlSocket) -> Self {
+    /// `descriptors`: how many this process may have; `None`: any number.
+    pub(super) fn new(
+        news: mpsc::Sender<News>,
+        listener: TcpListener,
+        control: ControlSocket,
+        descriptors: Option<u64>,
+    ) -> Self {
+        let most = descriptors.and_then(|all| usize::try_from(all / KEPT_PART).ok()).unwrap_or(usize::MAX);
         Self {
+            most,
             next: 0,
             open: HashMap::new(),
             heard: Rc::default(),
@@ -127,7 +140,7 @@ impl Callers {
                 (Stream::Network(stream), Some(address), PER_ADDRESS + PER_RESOURCE * daemon.resources().len())
             }
         };
-        let all = ALL_ADDRESSES + ALL_PER_RESOURCE * daemon.resources().len();
+        let all = self.most.min(ALL_ADDRESSES + ALL_PER_RESOURCE * daemon.resources().len());
         let Some(slot) = self.slot(key, limit, all) else {
             return key.map(|address| {
                 Input::Refused(address, format!("more than {limit} connections of it, or {all} of all"))
@@ -149,12 +162,12 @@ impl Callers {
     fn slot(&self, key: Option<IpAddr>, limit: usize, all: usize) -> Option<Slot> {
         let mut counts = self.counts.borrow_mut();
         let total: usize = counts.iter().filter(|(key, _)| key.is_some()).map(|(_, count)| count).sum();
-        let count = counts.entry(key).or_insert(0);
+        let count = counts.get(&key).copied().unwrap_or(0);
         // The control socket has its own limit: the administrator gets in when the network is full.
-        if *count >= limit || (key.is_some() && total >= all) {
+        if count >= limit || (key.is_some() && total >= all) {
             return None;
         }
-        *count += 1;
+        counts.insert(key, count + 1);
         Some(Slot { counts: Rc::clone(&self.counts), key })
     }
 
@@ -186,9 +199,14 @@ impl Callers {
             }
             return;
         }
+        let news = self.news.clone();
         tokio::task::spawn_local(async move {
             // A caller that does not take its answer has itself to blame.
-            let _ = tokio::time::timeout(TALK_TIME, stream.send(&message)).await;
+            let sent = tokio::time::timeout(TALK_TIME, stream.send(&message)).await;
+            if let (Ok(Err(NetError::TooLarge(error))), Some(address)) = (sent, slot.key) {
+                let why = format!("its answer would be {error}: it has to ask for less at once");
+                let _ = news.send(News::Input(Input::Refused(address, why))).await;
+            }
             drop(slot);
         });
     }

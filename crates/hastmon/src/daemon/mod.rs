@@ -121,7 +121,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
         let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited);
-        let callers = Callers::new(news.clone(), listener, control);
+        let callers = Callers::new(news.clone(), listener, control, limit.now);
         let resolver = Resolver::new();
         let shell = Shell { source, callers, workers, resolver, news };
         shell.run(config, signals, inbox).await;

@@ -14,6 +14,8 @@ mod harness;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod known_faults;
