@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::config::Address;
+use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Finished, Hook};
 use crate::time::{Duration, Instant};
@@ -107,10 +107,32 @@ impl Primary {
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
-        let silence = self.expects_contact(base).then(|| self.last_contact + silence_limit(base));
+        let touch = self.next_touch(base);
+        if expects_contact(&base.resource) {
+            touch.min(self.last_contact + silence_limit(&base.resource))
+        } else {
+            touch
+        }
+    }
+
+    /// When [`stay_in_touch`](Self::stay_in_touch) wants to be called next.
+    pub(crate) fn next_touch(&self, base: &Base) -> Instant {
         let answers = self.remotes.iter().filter_map(Remote::session).filter_map(|session| session.waits_since);
         let answer = answers.min().map(|since| since + base.resource.timeout);
-        [Some(self.next_heartbeat), silence, answer].into_iter().flatten().min().unwrap_or(self.next_heartbeat)
+        answer.map_or(self.next_heartbeat, |answer| answer.min(self.next_heartbeat))
+    }
+
+    /// While the resource is stopped at the end: a secondary that hears nothing might take over before that is done.
+    pub(crate) fn stay_in_touch(&mut self, now: Instant, base: &mut Base) {
+        self.drop_silent(now, base);
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
+            for remote in &mut self.remotes {
+                if let Link::Up(session) = &mut remote.link {
+                    session.send_heartbeat(now, base);
+                }
+            }
+        }
     }
 
     pub(crate) fn on_polled(&mut self, now: Instant) {
@@ -124,7 +146,7 @@ impl Primary {
             return Some(give_up);
         }
         let silence = now.since(self.last_contact);
-        if self.expects_contact(base) && silence >= silence_limit(base) {
+        if expects_contact(&base.resource) && silence >= silence_limit(&base.resource) {
             return Some(GiveUp::Isolated(silence));
         }
         self.drop_silent(now, base);
@@ -226,15 +248,10 @@ impl Primary {
         self.remotes.iter().map(|remote| RemoteReport::Connected(remote.session().is_some())).collect()
     }
 
-    /// Whether silence means something: with nobody to talk to it does not.
-    fn expects_contact(&self, base: &Base) -> bool {
-        !self.remotes.is_empty() || !base.resource.friends.is_empty()
-    }
-
     /// A connection counts while its answers are recent: after this process was frozen, what it believes of its connections is old.
     /// Silence begins when everybody had a chance to answer.
     fn note_contact(&mut self, now: Instant, base: &Base) {
-        let recent = base.resource.timeout.min(silence_limit(base));
+        let recent = base.resource.timeout.min(silence_limit(&base.resource));
         let begins = now.since(self.since) < base.resource.timeout && self.remotes.iter().any(|remote| !remote.tried);
         if begins
             || self.remotes.iter().filter_map(Remote::session).any(|session| now.since(session.last_answer) < recent)
@@ -395,9 +412,14 @@ impl Remote {
     }
 }
 
+/// Whether silence means something: with nobody to talk to it does not.
+fn expects_contact(resource: &Resource) -> bool {
+    !resource.remotes.is_empty() || !resource.friends.is_empty()
+}
+
 /// How long a primary goes on when nobody hears it (hastmon 0.3: complaint_count × heartbeat_interval).
-fn silence_limit(base: &Base) -> Duration {
-    base.heartbeat() * base.resource.complaint_count.max(1)
+fn silence_limit(resource: &Resource) -> Duration {
+    resource.heartbeat_interval * resource.complaint_count.max(1)
 }
 
 /// Something is under way whose end will tell more.

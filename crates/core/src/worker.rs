@@ -303,6 +303,7 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
+            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => Some(primary.next_touch(&self.base)),
             (Some(ending), _) => ending.goodbye_until,
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
@@ -354,7 +355,11 @@ impl Worker {
                 }
             }
         }
-        if self.base.ending.is_none() {
+        if let Some(ending) = &self.base.ending {
+            if let (Some(_), Duty::Primary(primary)) = (ending.stop, &mut self.duty) {
+                primary.stay_in_touch(now, &mut self.base);
+            }
+        } else {
             let verdict = match &mut self.duty {
                 Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
                 Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
