@@ -225,8 +225,11 @@ impl Primary {
         }
     }
 
-    /// New settings: connections to remotes that stay are kept.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+    /// New settings: connections to remotes that stay are kept. What was no silence by the settings before is none by the new ones.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
+        if !expects_contact(before) || silence_limit(&base.resource) < silence_limit(before) {
+            self.last_contact = now;
+        }
         let mut old = core::mem::take(&mut self.remotes);
         for address in base.resource.remotes.clone() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
@@ -234,6 +237,11 @@ impl Primary {
         }
         for mut remote in old {
             remote.close(now, base, true);
+        }
+        // What is under way would go by the old limit.
+        if base.resource.timeout != before.timeout {
+            let attempts = self.remotes.iter_mut().filter(|remote| matches!(remote.link, Link::Connecting(_)));
+            attempts.for_each(|remote| remote.close(now, base, false));
         }
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
     }

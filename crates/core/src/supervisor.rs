@@ -217,6 +217,8 @@ impl Supervisor {
         let restart = settings.exec != self.settings.exec && self.role != Role::Init;
         self.event(cx, Event::Reconfigured { restart });
         self.settings = settings;
+        // It was silent by the settings before.
+        self.heard = cx.now;
         if let Process::Running(id) = self.worker {
             if restart {
                 self.end_worker(cx, "the configuration has a new exec", false);

@@ -330,11 +330,14 @@ impl Worker {
             }
             (Order::Reconfigure(resource), duty) => {
                 self.base.hooks.set_limits(Limits::of(&resource));
-                self.base.resource = *resource;
+                let old = core::mem::replace(&mut self.base.resource, *resource);
+                // By a shorter heartbeat it may be due already.
+                self.base.report_due = now;
                 match duty {
-                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
-                    Duty::Watchdog(watchdog) => watchdog.reconfigure(&self.base),
-                    Duty::Secondary(_) | Duty::Init => {}
+                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
+                    Duty::Secondary(secondary) => secondary.reconfigure(now, &mut self.base),
+                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &mut self.base, &old),
+                    Duty::Init => {}
                 }
             }
             (Order::Polled | Order::Complaint, _) => {}
