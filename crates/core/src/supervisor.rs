@@ -13,7 +13,7 @@ use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
-use crate::types::Role;
+use crate::types::{Role, State};
 use crate::wire::session::{Answer, Refusal};
 use crate::worker::{Assignment, Farewell, LinkId, Order, Report};
 
@@ -25,6 +25,8 @@ pub const MAX_HALF_OPEN: usize = 8;
 pub const SILENT_HEARTBEATS: u32 = 3;
 /// but not before this time: short heartbeats do not make machines faster.
 pub const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// At the end of the daemon, workers that are started to stop what a killed worker has left: after so many, somebody must look.
+pub const MAX_LAST_WORKERS: u32 = 3;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -59,6 +61,12 @@ pub struct Supervisor {
     half_open: Vec<HalfOpen>,
     hold_off_until: Option<Instant>,
     leaving: bool,
+    /// The script of the worker that was started last.
+    exec: String,
+    /// That worker died, and what it had in hand may still run: the script that can stop it.
+    left_running: Option<String>,
+    /// Workers that were started for that since the resource is to leave.
+    last_workers: u32,
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
     told_stuck: bool,
@@ -127,6 +135,9 @@ impl Supervisor {
             half_open: Vec::new(),
             hold_off_until: None,
             leaving: false,
+            exec: String::new(),
+            left_running: None,
+            last_workers: 0,
             heard: now,
             told_stuck: false,
         }
@@ -191,14 +202,20 @@ impl Supervisor {
         }
     }
 
+    /// The daemon stops, or the resource has left the configuration.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// Ends what runs and starts nothing more: the daemon stops, or the resource has left the configuration.
     pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str) {
         self.leaving = true;
+        self.last_workers = 0;
         self.refuse_all(cx);
         match self.worker {
-            Process::Running(_) => self.end_worker(cx, reason, true),
-            Process::Pausing(_) => self.worker = Process::None,
-            Process::None | Process::Ending { .. } => {}
+            Process::Running(id) | Process::Ending { id, .. } => self.end_last_worker(cx, id, reason),
+            Process::Pausing(_) => self.start_worker(cx),
+            Process::None => {}
         }
     }
 
@@ -221,7 +238,8 @@ impl Supervisor {
         self.heard = cx.now;
         if let Process::Running(id) = self.worker {
             if restart {
-                self.end_worker(cx, "the configuration has a new exec", false);
+                // With the new script its successor would not find what the old one has started.
+                self.end_last_worker(cx, id, "the configuration has a new exec");
             } else {
                 cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings.clone())) });
             }
@@ -275,7 +293,7 @@ impl Supervisor {
         priority: i32,
         token: [u8; 16],
     ) {
-        if self.role == Role::Primary && self.is_settled() {
+        if self.role == Role::Primary && self.is_settled() && !self.leaving {
             let ours = self.settings.priority;
             if priority > ours {
                 cx.refuse(conn, Refusal::HigherPriority(ours));
@@ -286,7 +304,9 @@ impl Supervisor {
         }
         let until = cx.now + self.settings.timeout;
         let waits = !self.is_settled();
-        if !waits && self.role != Role::Secondary {
+        if self.leaving {
+            cx.refuse(conn, Refusal::Busy);
+        } else if !waits && self.role != Role::Secondary {
             cx.refuse(conn, Refusal::ActsAs(self.role));
         } else if self.half_open.len() >= MAX_HALF_OPEN {
             cx.refuse(conn, Refusal::Busy);
@@ -371,9 +391,14 @@ impl Supervisor {
         if let Some((link, _)) = &self.served {
             self.on_primary_gone(*link);
         }
+        self.note_what_is_left(&exit);
         self.report = None;
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
+        if ended_as_told && self.left_running.is_some() {
+            self.restart_worker(cx, "died before its resource was stopped".to_string());
+            return;
+        }
         if self.leaving {
             return;
         }
@@ -454,7 +479,34 @@ impl Supervisor {
         !matches!(self.worker, Process::Ending { .. })
     }
 
+    /// A worker that says farewell has stopped what it had to; one that dies may have left it running.
+    fn note_what_is_left(&mut self, exit: &WorkerExit) {
+        let is_stopped = self.report.as_ref().is_some_and(|report| report.state == State::Stopped);
+        let had_it_in_hand = match self.told {
+            Role::Primary => true,
+            Role::Secondary => !is_stopped,
+            Role::Init | Role::Watchdog => false,
+        };
+        match exit {
+            WorkerExit::Farewell(_) => self.left_running = None,
+            WorkerExit::NotStarted(_) => {}
+            WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
+                self.left_running = Some(self.exec.clone())
+            }
+            WorkerExit::Code(_) | WorkerExit::Signal(_) => {}
+        }
+    }
+
     fn start_worker(&mut self, cx: &mut Context<'_>) {
+        let is_found = matches!(self.role, Role::Primary | Role::Secondary) && !self.leaving;
+        if let Some(exec) = self.left_running.clone().filter(|exec| !is_found || *exec != self.settings.exec) {
+            self.start_last_worker(cx, exec);
+            return;
+        }
+        if self.leaving {
+            self.worker = Process::None;
+            return;
+        }
         if self.role == Role::Init && self.told == Role::Init {
             self.worker = Process::None;
             return;
@@ -465,9 +517,27 @@ impl Supervisor {
         self.heard = cx.now;
         self.told_stuck = false;
         self.worker = Process::Running(id);
+        self.exec.clone_from(&self.settings.exec);
         let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
         let assignment = Assignment { resource: self.settings.clone(), role: self.role, changed_from, replaces };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
+    }
+
+    /// What a killed worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to
+    /// leave stops it, and does nothing else.
+    fn start_last_worker(&mut self, cx: &mut Context<'_>, exec: String) {
+        if self.leaving && self.last_workers >= MAX_LAST_WORKERS {
+            self.event(cx, Event::MayStillRun);
+            self.worker = Process::None;
+            return;
+        }
+        self.last_workers += 1;
+        self.exec.clone_from(&exec);
+        let id = WorkerId(cx.new_id());
+        let resource = Resource { exec, ..self.settings.clone() };
+        let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None };
+        cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
+        self.end_last_worker(cx, id, "the worker that had it in hand has died");
     }
 
     fn restart_worker(&mut self, cx: &mut Context<'_>, how: String) {
@@ -480,6 +550,16 @@ impl Supervisor {
             self.worker = Process::Ending { id, kill_at: Some(cx.now + end_budget(&self.settings)) };
             cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string(), hurry } });
         }
+    }
+
+    /// Ends a worker that nobody follows who would stop what it leaves running.
+    fn end_last_worker(&mut self, cx: &mut Context<'_>, id: WorkerId, reason: &str) {
+        let kill_at = match self.worker {
+            Process::Ending { kill_at, .. } => kill_at,
+            _ => Some(cx.now + end_budget(&self.settings)),
+        };
+        self.worker = Process::Ending { id, kill_at };
+        cx.out.push(Action::Order { id, order: Order::Leave { reason: reason.to_string() } });
     }
 
     /// Tokens of a secondary are worth nothing in another role.

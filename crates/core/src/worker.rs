@@ -50,6 +50,11 @@ pub enum Order {
         /// Somebody waits for the end: hooks that only tell the script of something get a heartbeat, not their whole time.
         hurry: bool,
     },
+    /// End, and nobody follows who would find what runs here: the same, in a hurry, and a secondary stops what it is not sure of.
+    Leave {
+        /// Why, for the environment of `stop`.
+        reason: String,
+    },
     /// A watchdog has polled this node for the resource.
     Polled,
     /// A complaint has been heard: tell the script.
@@ -324,6 +329,7 @@ impl Worker {
                 let mode = if hurry { EndMode::Hurried } else { EndMode::Orderly };
                 self.end(now, Farewell::AsOrdered, reason, mode);
             }
+            (Order::Leave { reason }, _) => self.end(now, Farewell::AsOrdered, reason, EndMode::Leaving),
             (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
             (Order::Complaint, Duty::Secondary(_)) => {
                 self.base.call(now, Hook::Complain, "a watchdog has complained");
@@ -380,20 +386,22 @@ impl Worker {
 
     /// Begins to end. A second call may only make it more urgent.
     fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
-        if let Some(ending) = &mut self.base.ending {
-            ending.mode = ending.mode.max(mode);
-            return;
-        }
+        let reason = reason.into();
+        let begins = self.base.ending.is_none();
+        let ending = self.base.ending.get_or_insert(Ending { farewell, mode, reason, stop: None, goodbye_until: None });
+        let is_more_urgent = mode > ending.mode;
+        ending.mode = ending.mode.max(mode);
         let must_stop = match &self.duty {
-            Duty::Primary(_) => true,
-            // A secondary has nothing to stop that its successor would not find, unless there is no successor.
-            Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
+            Duty::Primary(_) => begins,
+            // What a secondary has to stop its successor would find, too, if there is one.
+            Duty::Secondary(_) => {
+                (begins || is_more_urgent) && mode >= EndMode::Leaving && self.base.state != State::Stopped
+            }
             Duty::Watchdog(_) | Duty::Init => false,
         };
-        let reason = reason.into();
-        self.base.ending =
-            Some(Ending { farewell, mode, reason: reason.clone(), stop: must_stop.then_some(1), goodbye_until: None });
-        if must_stop {
+        if must_stop && ending.stop.is_none() {
+            ending.stop = Some(1);
+            let reason = ending.reason.clone();
             self.base.stop_now(now, reason);
         }
     }
@@ -406,7 +414,7 @@ impl Worker {
         }
         let patience = match ending.mode {
             EndMode::Orderly => None,
-            EndMode::Hurried => Some(self.base.resource.heartbeat_interval),
+            EndMode::Hurried | EndMode::Leaving => Some(self.base.resource.heartbeat_interval),
             EndMode::Orphaned => Some(Duration::ZERO),
         };
         if ending.goodbye_until.is_none() {
@@ -461,6 +469,8 @@ enum EndMode {
     Orderly,
     /// The same, but a script that is slow to take note is not waited for.
     Hurried,
+    /// The same, and nobody follows who would find what still runs.
+    Leaving,
     /// The main daemon is gone: only the resource matters.
     Orphaned,
 }

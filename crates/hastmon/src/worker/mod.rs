@@ -153,7 +153,10 @@ async fn wait_for_predecessor(channel: &Channel, path: &Path, assignment: &mut A
                 let _ = channel.try_send(&FromWorker::PrimaryGone(link));
             }
             Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
-            Ok(Ok(None | Some((ToWorker::Order(Order::End { .. }) | ToWorker::Setup(_), _))) | Err(_)) => return None,
+            Ok(
+                Ok(None | Some((ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Setup(_), _)))
+                | Err(_),
+            ) => return None,
         }
     }
 }
