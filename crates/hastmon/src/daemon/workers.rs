@@ -26,6 +26,8 @@ use crate::os::process;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints.
 const MAX_ORDERS: usize = 64;
+/// but there is room for this many orders that it must not miss: its end, and settings as often as an administrator may change them.
+const MAX_DUE_ORDERS: usize = 32;
 
 /// Workers that begin at once. More would only take the processor from each other, and from those that run.
 const STARTS_AT_ONCE: usize = 8;
@@ -88,7 +90,7 @@ impl Workers {
             lock: lock_path(&self.pidfile, &name),
             descriptor_limit: self.descriptor_limit,
         };
-        let (orders, unsent) = mpsc::channel(MAX_ORDERS);
+        let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
         // The first into an empty line: there is room.
         let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
         let kill = Rc::new(Notify::new());
@@ -134,11 +136,20 @@ impl Workers {
 
     fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) -> bool {
         let Some(handle) = self.running.get(&id) else { return false };
+        let is_due = !matches!(message, ToWorker::Order(Order::Polled | Order::Complaint) | ToWorker::Serve { .. });
+        if !is_due && handle.orders.capacity() <= MAX_DUE_ORDERS {
+            log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
+            return false;
+        }
         match handle.orders.try_send((message, descriptors)) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
-                log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
+                log::error!(
+                    "worker {} is stuck and would miss what it must know: killing it; another one takes its place",
+                    id.0
+                );
+                handle.kill.notify_one();
                 false
             }
         }
