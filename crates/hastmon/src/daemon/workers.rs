@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hastmon_core::config::{Address, Config, Host};
+use hastmon_core::config::Address;
 use hastmon_core::daemon::{Daemon, Input, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::worker::{Assignment, LinkId, Order};
@@ -24,7 +24,7 @@ use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
 use crate::os::process;
 
-/// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints.
+/// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
 const MAX_ORDERS: usize = 64;
 /// but there is room for this many orders that it must not miss: its end, and settings as often as an administrator may change them.
 const MAX_DUE_ORDERS: usize = 32;
@@ -69,13 +69,13 @@ impl Workers {
         }
     }
 
-    /// What workers that start from now on are told of this node.
-    pub(super) fn set_config(&mut self, config: &Config) {
-        self.node.clone_from(&config.node);
-        self.source = match &config.listen.host {
-            Host::Ip(ip) if !ip.is_unspecified() => Some(*ip),
-            Host::Ip(_) | Host::Name(_) => None,
-        };
+    /// What workers know of this node: its name, and where their connections leave from.
+    pub(super) fn set_node(&mut self, node: &str, source: Option<IpAddr>) {
+        node.clone_into(&mut self.node);
+        if self.source != source {
+            self.source = source;
+            self.running.keys().for_each(|id| _ = self.tell(*id, ToWorker::Source(source), Vec::new()));
+        }
     }
 
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
