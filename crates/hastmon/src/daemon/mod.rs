@@ -199,6 +199,7 @@ impl Shell {
     /// Reads the configuration off the loop: the file may be on a file system that hangs.
     fn reload(&self, caller: Option<ConnId>) {
         ::log::info!("reading the configuration again");
+        self.resolver.expire();
         let (source, news) = (self.source.clone(), self.news.clone());
         tokio::task::spawn_local(async move {
             if let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await {
