@@ -2,6 +2,7 @@
 
 mod callers;
 mod names;
+mod slow;
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
