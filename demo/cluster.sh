@@ -177,9 +177,10 @@ for node in a b w; do
     esac
 done
 for node in a b w; do wait_until is_ready $node; done
-control b role secondary all && control a role primary all && control w role watchdog all || fail 'no roles'
+control b role secondary all && control a role primary all || fail 'a and b have not taken their roles'
 show_until answers a
 show_until is_connected a
+control w role watchdog all || fail 'w has not taken its role'
 show_until sees_it_run
 show
 say
@@ -188,9 +189,12 @@ control a status
 say 'Now node a dies: kill -9 for its daemon and for the service.'
 orphan=$(control a status | sed -n 's/^  workerpid: //p')
 started=$(now)
-kill -KILL "$daemon_of_a" "$(cat "$dir/a.service")" || fail 'node a is gone already'
+# In braces: some shells tell of a process that was killed.
+{
+    kill -KILL "$daemon_of_a" "$(cat "$dir/a.service")"
+    wait "$daemon_of_a"
+} 2>/dev/null
 rm -f "$dir/a.service"
-wait "$daemon_of_a" 2>/dev/null
 daemon_of_a=''
 show_until has_role b primary
 decided=$(since "$started")

@@ -193,7 +193,9 @@ impl Daemon {
                 self.on_message(&mut turn, conn, caller, &message, unix_now_s, random);
             }
             Input::WorkerStarted(id, pid) => {
-                self.pids.insert(id, pid);
+                if self.of_worker(&mut turn, id).is_some() {
+                    self.pids.insert(id, pid);
+                }
             }
             Input::Report(id, report) => {
                 if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
@@ -329,33 +331,37 @@ impl Daemon {
     /// Puts a configuration into force; what it leaves as it was is not touched.
     fn apply(&mut self, turn: &mut Turn<'_>, mut config: Config) -> Changes {
         let mut changes = Changes::default();
-        let mut wanted = core::mem::take(&mut config.resources);
+        let wanted = core::mem::take(&mut config.resources).into_iter().enumerate();
+        let mut wanted: BTreeMap<String, _> =
+            wanted.map(|(place, settings)| (settings.name.clone(), (place, settings))).collect();
         self.config = config;
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
+        let mut places = BTreeMap::new();
         for supervisor in &mut self.resources {
-            match wanted.iter().position(|settings| settings.name == supervisor.settings().name) {
-                Some(at) => {
-                    let settings = wanted.remove(at);
-                    if *supervisor.settings() == settings {
-                        changes.unchanged += 1;
-                    } else {
-                        changes.changed.push(settings.name.clone());
-                    }
-                    supervisor.reconfigure(&mut cx, settings);
-                }
-                None => {
-                    changes.removed.push(supervisor.settings().name.clone());
-                    supervisor.leave(&mut cx, "the resource has left the configuration");
-                }
+            let name = supervisor.settings().name.clone();
+            let Some((place, settings)) = wanted.remove(&name) else {
+                supervisor.leave(&mut cx, "the resource has left the configuration");
+                changes.removed.push(name);
+                continue;
+            };
+            if *supervisor.settings() == settings {
+                changes.unchanged += 1;
+            } else {
+                changes.changed.push(name.clone());
             }
+            supervisor.reconfigure(&mut cx, settings);
+            places.insert(name, place);
         }
-        for settings in wanted {
+        for (name, (place, settings)) in wanted {
             let role = settings.role_on_start;
-            changes.added.push(settings.name.clone());
             let mut supervisor = Supervisor::new(turn.now, settings);
             supervisor.set_role(&mut cx, role, RoleReason::Start);
             self.resources.push(supervisor);
+            changes.added.push(name.clone());
+            places.insert(name, place);
         }
+        // As in the configuration; those that leave come last.
+        self.resources.sort_by_key(|supervisor| places.get(&supervisor.settings().name).copied().unwrap_or(usize::MAX));
         let names = self.names_to_resolve();
         self.names.retain(|name, _| names.contains(name));
         // Whoever changes the configuration wants to hear again what is wrong with it.
@@ -438,6 +444,9 @@ impl Daemon {
         role: Role,
         who: &str,
     ) -> Result<Role, ErrorCode> {
+        if self.stopping {
+            return Err(ErrorCode::Invalid);
+        }
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
         let settings = supervisor.settings();
         let may = match proof.caller {

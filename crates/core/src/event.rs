@@ -65,6 +65,8 @@ pub enum Event {
     },
     /// The resource may still run here: `stop` did not do its work.
     MayStillRun,
+    /// The script cannot be started any more, so a resource that ran is neither checked nor stopped nor given up.
+    LeftAlone,
     /// The primary gives up its role.
     GivingUp(GiveUp),
     /// A hook did not do what was asked.
@@ -288,7 +290,7 @@ impl Event {
     pub const fn level(&self) -> Level {
         match self {
             Self::Repeated { last, .. } => last.level(),
-            Self::MayStillRun | Self::ReloadFailed { .. } => Level::Error,
+            Self::MayStillRun | Self::LeftAlone | Self::ReloadFailed { .. } => Level::Error,
             // Done on purpose.
             Self::HookFailed(Finished { outcome: Outcome::CutShort, .. }) => Level::Info,
             Self::GivingUp(_)
@@ -308,6 +310,10 @@ impl Event {
             | Self::WorkerDied { .. }
             | Self::WorkerStuck { .. }
             | Self::WorkerNotStarted { .. } => Level::Warning,
+            Self::RoleChanged {
+                reason: RoleReason::GaveUp(_) | RoleReason::Yields { .. } | RoleReason::WorkerFailed,
+                ..
+            } => Level::Warning,
             Self::RoleChanged { .. }
             | Self::StateChanged { .. }
             | Self::Starting { .. }
@@ -332,6 +338,10 @@ impl fmt::Display for Event {
                 write!(f, "{remote} reports {state}: stopping the resource here, so that it does not run twice")
             }
             Self::MayStillRun => f.write_str("stop did not work: the resource MAY STILL RUN on this node"),
+            Self::LeftAlone => f.write_str(
+                "the script cannot be asked: the resource ran when it last answered and is left as it is, neither started again nor \
+                 given up, until it answers",
+            ),
             Self::GivingUp(why) => write!(f, "giving up the role primary: {why}"),
             Self::HookFailed(Finished { hook, outcome, took }) => write!(f, "{hook}: {outcome} (after {took:.1?})"),
             Self::HookSlow { hook, running_for } => write!(f, "{hook} has been running for {running_for:?}"),
@@ -381,7 +391,9 @@ impl fmt::Display for StaysSecondary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected => f.write_str("a primary is connected"),
-            Self::HoldsOff(left) => write!(f, "its own starts failed, holding off for another {left:.0?}"),
+            Self::HoldsOff(left) => {
+                write!(f, "its starts failed, or it has yielded; holding off for another {left:.0?}")
+            }
             Self::Changing => f.write_str("the change to this role is not finished"),
         }
     }

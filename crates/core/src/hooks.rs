@@ -159,6 +159,11 @@ impl Outcome {
     pub const fn is_success(&self) -> bool {
         matches!(self, Self::Ended(Exit::Code(0)))
     }
+
+    /// The script was not even asked: that says nothing of the resource.
+    pub const fn is_unasked(&self) -> bool {
+        matches!(self, Self::Ended(Exit::NotStarted(_)))
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -261,6 +266,10 @@ impl HookQueue {
     /// Asks for a call. It runs after those before it; a `stop` runs before all that wait, and instead of waiting `status`
     /// and `start` calls; it ends a running `status` at once.
     pub fn push(&mut self, now: Instant, hook: Hook, reason: impl Into<Reason>, out: &mut Vec<HookAction>) {
+        // One more complaint tells the script nothing that the one which waits does not.
+        if hook == Hook::Complain && self.waiting.iter().any(|call| call.hook == Hook::Complain) {
+            return;
+        }
         if hook.is_notice() && self.waiting.len() >= MAX_WAITING {
             out.push(HookAction::Dropped(hook));
             return;

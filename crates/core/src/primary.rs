@@ -24,6 +24,8 @@ pub(crate) struct Primary {
     last_contact: Instant,
     /// The last `status` found that the resource does not run; it is to be started as soon as that is allowed.
     wants_start: bool,
+    /// What the script said last, of a `start` or a `status`, means that the resource runs.
+    believed_running: bool,
     /// `start` has ended and the `status` that follows it at once has not: that one counts no attempt.
     just_started: bool,
     /// What the start waits for, as told to the administrator.
@@ -37,6 +39,8 @@ struct Remote {
     link: Link,
     /// The result of the first attempt to connect need not be waited for, or is known.
     tried: bool,
+    /// Its failure is the reason for this role.
+    replaced: bool,
     /// Since when it says that it is busy: alive, and perhaps not yet done with stopping.
     busy_since: Option<Instant>,
     /// Why there is no connection, as told to the administrator.
@@ -70,7 +74,7 @@ impl Session {
 
 impl Remote {
     const fn new(address: Address) -> Self {
-        Self { address, link: Link::Down, tried: false, busy_since: None, told: None }
+        Self { address, link: Link::Down, tried: false, replaced: false, busy_since: None, told: None }
     }
 
     fn is(&self, link: LinkId) -> bool {
@@ -100,7 +104,8 @@ impl Primary {
     pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>) -> Self {
         let mut remotes: Vec<Remote> = base.resource.remotes.iter().cloned().map(Remote::new).collect();
         for remote in &mut remotes {
-            remote.tried = replaces == Some(&remote.address);
+            remote.replaced = replaces == Some(&remote.address);
+            remote.tried = remote.replaced;
         }
         Self {
             since: now,
@@ -108,6 +113,7 @@ impl Primary {
             remotes,
             last_contact: now,
             wants_start: false,
+            believed_running: false,
             just_started: false,
             told_wait: None,
             outranked: None,
@@ -178,16 +184,19 @@ impl Primary {
         match finished.hook {
             Hook::Start => {
                 self.just_started = true;
+                self.believed_running = finished.outcome.is_success();
                 base.call(now, Hook::Status, "start has ended");
             }
             Hook::Stop => {
                 let stopped = finished.outcome.is_success();
+                self.believed_running = false;
                 base.set_state(if stopped { State::Stopped } else { State::Failed });
                 if !stopped {
                     base.event(Event::MayStillRun);
                 }
                 base.call(now, Hook::Status, "stop has ended");
             }
+            Hook::Status if finished.outcome.is_unasked() && self.believed_running => self.leave_alone(base),
             Hook::Status => self.on_status(base, answer_of(&finished.outcome)),
             Hook::Connect | Hook::Disconnect | Hook::Complain | Hook::Role { .. } => {}
         }
@@ -195,6 +204,7 @@ impl Primary {
 
     fn on_status(&mut self, base: &mut Base, answer: State) {
         let just_started = core::mem::take(&mut self.just_started);
+        self.believed_running = answer == State::Run;
         if answer == State::Run {
             base.attempts = 0;
             base.set_state(State::Run);
@@ -207,6 +217,17 @@ impl Primary {
         self.wants_start = answer != State::Run && !just_started;
     }
 
+    /// Whatever keeps the script from being started (the machine is out of processes, the file is gone) is no news of the resource. To
+    /// count attempts would end in giving up without being able to stop: another node would start what still runs here.
+    fn leave_alone(&mut self, base: &mut Base) {
+        self.just_started = false;
+        self.wants_start = false;
+        if base.state != State::Unknown {
+            base.event(Event::LeftAlone);
+            base.set_state(State::Unknown);
+        }
+    }
+
     pub(crate) fn on_link(&mut self, now: Instant, base: &mut Base, link: LinkId, event: LinkEvent) {
         let Some(remote) = self.remotes.iter_mut().find(|remote| remote.is(link)) else { return };
         match event {
@@ -217,6 +238,7 @@ impl Primary {
                 remote.link = Link::Up(session);
                 remote.tried = true;
                 remote.busy_since = None;
+                remote.replaced = false;
                 remote.told = None;
                 let name = remote.address.to_string();
                 base.event(Event::Connected { remote: name });
@@ -238,6 +260,12 @@ impl Primary {
                 remote.busy_since = (message == Refusal::Busy.to_string()).then_some(busy_since);
             }
             LinkEvent::Failed(why) => remote.lose(now, base, why),
+            // An original answers only when its `stop` is done. The one that this node replaces is silent because it hangs.
+            LinkEvent::Silent(why) => {
+                let busy_since = remote.busy_since.unwrap_or(now);
+                remote.lose(now, base, why);
+                remote.busy_since = (!remote.replaced).then_some(busy_since);
+            }
         }
     }
 

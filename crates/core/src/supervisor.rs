@@ -1,5 +1,5 @@
 //! The main daemon's side of one resource: its role, the life of its worker, the handshakes of primaries, the complaints,
-//! and with them the decision to take over ([`Supervisor::on_complaint`]).
+//! and with them the decision to take over (`Supervisor::on_complaint`).
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -15,7 +15,7 @@ use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
 use crate::wire::session::{Answer, Refusal};
-use crate::worker::{Assignment, Farewell, LinkId, Order, Report};
+use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, LinkId, Order, Report};
 
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ pub const MIN_SILENCE: Duration = Duration::from_secs(2);
 /// A primary's worker is told of polls at most so often within a heartbeat: it counts silence in heartbeats, and whoever polls all the time
 /// shall not keep it busy.
 pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
+/// Two nodes that have yielded to each other choose among so many heartbeats when to stand again.
+const YIELD_BEATS: u32 = 8;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -191,6 +193,10 @@ impl Supervisor {
         }
         self.event(cx, Event::RoleChanged { old: self.role, new: role, reason: reason.clone() });
         self.previous = core::mem::replace(&mut self.role, role);
+        if role == Role::Secondary {
+            // They were about another primary, or about this node.
+            self.complaints.clear();
+        }
         match reason {
             RoleReason::Takeover { .. } => {}
             RoleReason::Operator(_) => (self.lost, self.hold_off_until) = (None, None),
@@ -237,7 +243,7 @@ impl Supervisor {
             if restart {
                 self.end_worker(cx, "the configuration has a new exec", false);
             } else {
-                cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings.clone())) });
+                cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings_for_worker())) });
             }
         }
     }
@@ -302,6 +308,9 @@ impl Supervisor {
             }
             let reason = RoleReason::Yields { to: remote.to_string(), theirs: priority, ours };
             self.set_role(cx, self.previous, reason);
+            if priority == ours {
+                self.step_aside(cx.now, token);
+            }
         }
         let waits = !self.is_settled();
         // A caller that waits must hear something before its own patience (its `timeout`) ends: silence would look like death.
@@ -317,6 +326,14 @@ impl Supervisor {
             self.half_open.push(HalfOpen { conn, remote, until, stage: Handshake::Token(token) });
             cx.out.push(Action::Reply { conn, message: Answer::Token(token).encode(), keep: true });
         }
+    }
+
+    /// Two secondaries of one priority that take over at the same complaint yield to each other, and would do so again at every following
+    /// takeover. Each holds off for another while, so that one of them is first. (`random`: its bytes are the token's, not used as such here.)
+    fn step_aside(&mut self, now: Instant, random: [u8; 16]) {
+        let [dice, ..] = random;
+        let beats = self.settings.complaint_count.saturating_add(1).saturating_add(u32::from(dice) % YIELD_BEATS);
+        self.hold_off_until = Some(now + self.settings.heartbeat_interval * beats);
     }
 
     /// A primary makes the second step of its handshake, on its second connection.
@@ -411,6 +428,10 @@ impl Supervisor {
             return;
         }
         if ended_as_told {
+            if self.role == Role::Secondary {
+                // What was heard while the role changed speaks of the change.
+                self.complaints.clear();
+            }
             self.start_worker(cx);
             self.answer_waiting(cx);
             return;
@@ -514,6 +535,14 @@ impl Supervisor {
         }
     }
 
+    /// A worker needs to know whether there are friends, not who they are: its assignment has to fit into one packet.
+    fn settings_for_worker(&self) -> Resource {
+        let mut settings = self.settings.clone();
+        settings.friends.truncate(1);
+        settings.nodes.clear();
+        settings
+    }
+
     /// No change of role is under way.
     const fn is_settled(&self) -> bool {
         !matches!(self.worker, Process::Ending { .. })
@@ -540,7 +569,7 @@ impl Supervisor {
         self.heard = cx.now;
         self.told_stuck = false;
         self.told_poll = None;
-        let assignment = Assignment { resource: self.settings.clone(), role, changed_from, replaces };
+        let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 
@@ -587,5 +616,6 @@ impl Supervisor {
 /// How long a worker may take to end: `stop` and the check of its work as often as it tries, then what the script is told.
 fn end_budget(settings: &Resource) -> Duration {
     let grace = TERM_GRACE + KILL_GRACE;
-    (settings.stop_timeout + settings.status_timeout + grace * 2) * 3 + (settings.hook_timeout + grace) * 2
+    let stop = settings.stop_timeout + settings.status_timeout + grace * 2 + LAST_STOP_PAUSE;
+    stop * LAST_STOP_TRIES + (settings.hook_timeout + grace) * 2
 }

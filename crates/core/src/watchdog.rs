@@ -134,7 +134,8 @@ impl Watchdog {
         }
     }
 
-    pub(crate) fn reconfigure(&mut self, base: &Base) {
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &Base) {
+        self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
         let mut old = core::mem::take(&mut self.remotes);
         for address in base.resource.remotes.clone() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));

@@ -1,8 +1,8 @@
 //! One worker: the role of one resource on this node, with the queue of its hooks.
 //!
 //! This page is the vocabulary between the worker's decisions and its process: [`Input`]s with the time go in, [`Action`]s come
-//! out. What the roles decide stands in [`primary`](crate::primary), [`secondary`](crate::secondary) and
-//! [`watchdog`](crate::watchdog); this file keeps what they share: state, hooks, the report, and how a worker ends.
+//! out. What the roles decide stands in `primary.rs`, `secondary.rs` and `watchdog.rs`; this file keeps what they share: state,
+//! hooks, the report, and how a worker ends.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -22,7 +22,9 @@ use crate::types::{Role, State};
 use crate::watchdog::Watchdog;
 
 /// A worker that ends calls `stop` at most this often when it fails: after that somebody must look.
-const LAST_STOP_TRIES: u32 = 3;
+pub(crate) const LAST_STOP_TRIES: u32 = 3;
+/// Between these calls it waits so long: what is short for a moment (processes, memory) may be there again.
+pub(crate) const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Names one attempt to connect, and the connection that comes of it; never used twice within a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,6 +130,8 @@ pub enum LinkEvent {
     },
     /// It could not be made, or is gone.
     Failed(String),
+    /// The remote takes connections, but did not answer the handshake in time.
+    Silent(String),
 }
 
 /// What a worker's process shall do.
@@ -306,8 +310,10 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
-            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => Some(primary.next_heartbeat()),
-            (Some(ending), _) => ending.goodbye_until,
+            (Some(Ending { stop: Some(_), stop_again_at, .. }), Duty::Primary(primary)) => {
+                Some(stop_again_at.map_or(primary.next_heartbeat(), |again| again.min(primary.next_heartbeat())))
+            }
+            (Some(ending), _) => ending.stop_again_at.or(ending.goodbye_until),
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
@@ -336,8 +342,9 @@ impl Worker {
                 self.base.resource = *resource;
                 match duty {
                     Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
-                    Duty::Watchdog(watchdog) => watchdog.reconfigure(&self.base),
-                    Duty::Secondary(_) | Duty::Init => {}
+                    Duty::Secondary(secondary) => secondary.reconfigure(now, &self.base),
+                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &self.base),
+                    Duty::Init => {}
                 }
             }
             (Order::Polled | Order::Complaint, _) => {}
@@ -406,7 +413,8 @@ impl Worker {
             Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
             Duty::Watchdog(_) | Duty::Init => false,
         };
-        let fresh = Ending { farewell, mode, reason: reason.clone(), stop: None, goodbye_until: None };
+        let fresh =
+            Ending { farewell, mode, reason: reason.clone(), stop: None, stop_again_at: None, goodbye_until: None };
         let ending = self.base.ending.get_or_insert(fresh);
         ending.mode = ending.mode.max(mode);
         if must_stop && ending.stop.is_none() {
@@ -422,6 +430,11 @@ impl Worker {
     /// What is left to do at the end, as soon as the resource is stopped.
     fn continue_ending(&mut self, now: Instant) {
         let Some(ending) = &mut self.base.ending else { return };
+        if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
+            let reason = ending.reason.clone();
+            self.base.stop_now(now, reason);
+            return;
+        }
         if ending.stop.is_some() {
             return;
         }
@@ -493,6 +506,8 @@ struct Ending {
     reason: Reason,
     /// The `stop` that is under way, counted from 1; `None` when there is nothing (more) to stop.
     stop: Option<u32>,
+    /// When `stop` is tried again.
+    stop_again_at: Option<Instant>,
     /// Set when connections are closed and the script has been asked to take note: how long it may take at most.
     goodbye_until: Option<Instant>,
 }
@@ -620,7 +635,7 @@ impl Base {
 
     /// A `stop` that fails is checked with `status` and tried again, but not for ever: this worker has to end.
     fn on_finished_while_ending(&mut self, now: Instant, finished: &Finished) {
-        let Some(Ending { stop: Some(tries), reason, .. }) = &mut self.ending else { return };
+        let Some(Ending { stop: Some(tries), stop_again_at, .. }) = &mut self.ending else { return };
         let stopped = match finished.hook {
             Hook::Stop if !finished.outcome.is_success() => {
                 self.call(now, Hook::Status, "stop has failed");
@@ -632,8 +647,7 @@ impl Base {
         };
         if !stopped && *tries < LAST_STOP_TRIES {
             *tries += 1;
-            let reason = reason.clone();
-            self.stop_now(now, reason);
+            *stop_again_at = Some(now + LAST_STOP_PAUSE);
             return;
         }
         if let Some(ending) = &mut self.ending {

@@ -105,6 +105,8 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let source = Source::new(&args.common)?;
     let config = source.load()?;
     let limit = process::raise_descriptor_limit()?;
+    // Before the directory changes.
+    let pidfile_path = std::path::absolute(&args.pidfile)?;
     let pidfile = Pidfile::acquire(&args.pidfile)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
@@ -112,12 +114,13 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         let control = ControlSocket::bind(&config.control)?;
         let listener = listen(&config).await?;
         let signals = Signals::new()?;
+        process::default_signals_for_children();
         match readiness {
             Some(readiness) => readiness.ready().map_err(StartError::Background)?,
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
-        let workers = Workers::new(news.clone(), args, limit.inherited);
+        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited);
         let callers = Callers::new(news.clone(), listener, control, limit.now);
         let resolver = Resolver::new();
         let shell = Shell { source, callers, workers, resolver, news };

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -51,12 +52,18 @@ pub(super) struct Workers {
 
 #[derive(Debug)]
 struct Handle {
+    title: String,
     orders: mpsc::Sender<(ToWorker, Vec<OwnedFd>)>,
     kill: Rc<Notify>,
 }
 
 impl Workers {
-    pub(super) fn new(news: mpsc::Sender<News>, args: &DaemonArgs, descriptor_limit: Option<u64>) -> Self {
+    pub(super) fn new(
+        news: mpsc::Sender<News>,
+        args: &DaemonArgs,
+        pidfile: PathBuf,
+        descriptor_limit: Option<u64>,
+    ) -> Self {
         Self {
             news,
             running: HashMap::new(),
@@ -65,7 +72,7 @@ impl Workers {
             source: None,
             foreground: args.foreground,
             verbosity: args.common.debug,
-            pidfile: std::path::absolute(&args.pidfile).unwrap_or_else(|_| args.pidfile.clone()),
+            pidfile,
             descriptor_limit,
         }
     }
@@ -95,7 +102,7 @@ impl Workers {
         // The first into an empty line: there is room.
         let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
         let kill = Rc::new(Notify::new());
-        self.running.insert(id, Handle { orders, kill: Rc::clone(&kill) });
+        self.running.insert(id, Handle { title: title.clone(), orders, kill: Rc::clone(&kill) });
         let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
         tokio::task::spawn_local(async move {
             let exit = match life(id, &title, unsent, &kill, &news, starts).await {
@@ -124,7 +131,7 @@ impl Workers {
 
     pub(super) fn kill(&self, id: WorkerId) {
         if let Some(handle) = self.running.get(&id) {
-            log::error!("worker {} does not end within its time: killing it", id.0);
+            log::error!("worker \"{}\" does not end within its time: killing it", handle.title);
             handle.kill.notify_one();
         }
     }
@@ -147,8 +154,8 @@ impl Workers {
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 log::error!(
-                    "worker {} is stuck and would miss what it must know: killing it; another one takes its place",
-                    id.0
+                    "worker \"{}\" is stuck and would miss what it must know: killing it; another one takes its place",
+                    handle.title
                 );
                 handle.kill.notify_one();
                 false
@@ -156,6 +163,9 @@ impl Workers {
         }
     }
 }
+
+/// Bytes of the name of a resource in the name of a lock, when each is written as its code.
+const MAX_LOCK_NAME: usize = 200;
 
 /// Beside the pidfile, named after it and the resource; what cannot stand in a file's name is written as its code.
 fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
@@ -166,6 +176,13 @@ fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte).to_string()),
             _ => name.push(format!("%{byte:02x}")),
         }
+    }
+    // With what a pidfile adds it stays below the 255 bytes of a file's name; a name that is cut is told from others by its hash.
+    if resource.len() * 3 > MAX_LOCK_NAME {
+        let mut hasher = DefaultHasher::new();
+        resource.hash(&mut hasher);
+        name = pidfile.as_os_str().to_os_string();
+        name.push(format!(".{:016x}", hasher.finish()));
     }
     name.into()
 }
@@ -198,11 +215,11 @@ async fn life(
     tell(news, Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
     let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));
     // The next one may start as soon as this one has said something.
-    let first = tokio::time::timeout(START_TIME, hear(id, &mut child, &channel, kill)).await;
+    let first = tokio::time::timeout(START_TIME, hear(title, &mut child, &channel, kill)).await;
     drop(turn);
     let mut heard = match first {
         Ok(heard) => heard,
-        Err(_) => hear(id, &mut child, &channel, kill).await,
+        Err(_) => hear(title, &mut child, &channel, kill).await,
     };
     let mut farewell = None;
     while let Some(message) = heard {
@@ -211,10 +228,16 @@ async fn life(
             FromWorker::PrimaryGone(link) => tell(news, Input::PrimaryGone(id, link)).await,
             FromWorker::Farewell(last) => farewell = Some(last),
         }
-        heard = hear(id, &mut child, &channel, kill).await;
+        heard = hear(title, &mut child, &channel, kill).await;
     }
     sender.abort();
-    let status = child.wait().await;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            // Fails only when it has ended already.
+            () = kill.notified() => { let _ = child.start_kill(); }
+        }
+    };
     Ok(match (farewell, status.map(|status| (status.code(), status.signal()))) {
         (Some(farewell), Ok((Some(0), _))) => WorkerExit::Farewell(farewell),
         (_, Ok((Some(code), _))) => WorkerExit::Code(code),
@@ -224,7 +247,7 @@ async fn life(
 }
 
 /// The next message of a worker; `None` when it is gone, or makes no sense and is ended. Kills it when asked to.
-async fn hear(id: WorkerId, child: &mut Child, channel: &Channel, kill: &Notify) -> Option<FromWorker> {
+async fn hear(title: &str, child: &mut Child, channel: &Channel, kill: &Notify) -> Option<FromWorker> {
     loop {
         let heard = tokio::select! {
             heard = channel.receive::<FromWorker>() => heard,
@@ -237,7 +260,7 @@ async fn hear(id: WorkerId, child: &mut Child, channel: &Channel, kill: &Notify)
         match heard {
             Ok(heard) => return heard.map(|(message, _)| message),
             Err(error) => {
-                log::error!("worker {} cannot be understood: {error}", id.0);
+                log::error!("worker \"{title}\" cannot be understood: {error}");
                 let _ = child.start_kill();
                 return None;
             }

@@ -1,6 +1,7 @@
 //! The connections of a worker, a task for each: a primary's to its secondaries, a secondary's from its primary, a watchdog's polls and
 //! complaints. Talks and tells; decides nothing but what the protocol leaves no choice about.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, TcpStream as StdTcpStream};
@@ -70,6 +71,7 @@ impl Links {
                     LinkEvent::Failed(hold(link, asks, answers, unsent, &news).await.to_string())
                 }
                 Ok(Shaken::Refused { message, priority }) => LinkEvent::Refused { message, priority },
+                Ok(Shaken::Silent(error)) => LinkEvent::Silent(error.to_string()),
                 Err(error) => LinkEvent::Failed(error.to_string()),
             };
             let _ = news.send(Input::Link(link, event)).await;
@@ -169,6 +171,8 @@ struct Caller {
 enum Shaken {
     /// The primary asks on the first connection and is answered on the second.
     Connected(TcpStream, TcpStream),
+    /// It takes the connection and does not answer in time.
+    Silent(NetError),
     Refused {
         message: String,
         priority: Option<i32>,
@@ -197,9 +201,11 @@ impl Caller {
 
     /// Both steps, on two connections.
     async fn shake_hands(&self, priority: i32) -> Result<Shaken, NetError> {
-        self.in_time(async {
+        let connected = Cell::new(false);
+        let shaken = self.in_time(async {
             let resource = self.resource.clone();
             let mut asks = self.ask(Request::Handshake { resource: resource.clone(), priority }).await?;
+            connected.set(true);
             let token = match receive_answer(&mut asks).await? {
                 Answer::Token(token) => token,
                 Answer::Refused { errmsg: message, priority } => return Ok(Shaken::Refused { message, priority }),
@@ -216,8 +222,11 @@ impl Caller {
                 Answer::Refused { errmsg: message, priority } => Ok(Shaken::Refused { message, priority }),
                 other => Err(unexpected(&other)),
             }
-        })
-        .await
+        });
+        match shaken.await {
+            Err(error @ NetError::Timeout(_)) if connected.get() => Ok(Shaken::Silent(error)),
+            shaken => shaken,
+        }
     }
 
     async fn poll(&self) -> Result<(Role, State), NetError> {

@@ -2,6 +2,7 @@
 //! does it. Decides nothing itself.
 
 mod links;
+mod orphan;
 mod script;
 
 use std::collections::VecDeque;
@@ -9,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::time::Instant;
@@ -18,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::links::Links;
+use self::orphan::Notebook;
 use self::script::Scripts;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
@@ -82,18 +85,22 @@ async fn run() -> io::Result<()> {
         log::to_syslog()
     }
     process::set_descriptor_limit(descriptor_limit)?;
-    let Some(lock) = wait_for_predecessor(&channel, &lock, &mut assignment).await else {
+    let Some(held) = wait_for_predecessor(&channel, &lock, &mut assignment).await else {
         let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
         log::flush();
         return Ok(());
     };
+    let notebook = open_notebook(&held, &lock, &assignment.resource.name).map(Rc::new);
+    if let Some(notebook) = &notebook {
+        notebook.end_orphan(&assignment.resource.name).await;
+    }
 
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);
     let role = assignment.role;
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
     let mut hands = Hands {
         links: Links::new(news.clone(), source),
-        scripts: Scripts::new(news, node, role),
+        scripts: Scripts::new(news, node, role, notebook.clone()),
         daemon: Daemon { channel: Some(channel), unsent: VecDeque::new() },
     };
     let mut ended = hands.carry_out(&worker, actions);
@@ -109,7 +116,8 @@ async fn run() -> io::Result<()> {
     }
     // The last words shall be heard, but a daemon that is stuck cannot hold up the end.
     let _ = tokio::time::timeout(FAREWELL_TIME, hands.daemon.say_all()).await;
-    if let Lock::Held(lock) = lock
+    notebook.inspect(|notebook| notebook.remove());
+    if let Lock::Held(lock) = held
         && let Err(error) = lock.remove()
     {
         ::log::warn!("{error}");
@@ -158,6 +166,20 @@ async fn wait_for_predecessor(channel: &Channel, path: &Path, assignment: &mut A
             Ok(Ok(None | Some((ToWorker::Order(Order::End { .. }) | ToWorker::Setup(_), _))) | Err(_)) => return None,
         }
     }
+}
+
+/// Without the lock the note would be another worker's.
+fn open_notebook(held: &Lock, path: &Path, resource: &str) -> Option<Notebook> {
+    let Lock::Held(_) = held else { return None };
+    Notebook::open(path)
+        .inspect_err(|error| {
+            ::log::warn!(
+                target: resource,
+                "cannot note beside {} which call of the script runs: {error}; if this worker is killed, that call is not ended",
+                path.display()
+            );
+        })
+        .ok()
 }
 
 /// Standard input is the channel to the daemon; scripts get `/dev/null` in its place.
@@ -210,9 +232,19 @@ impl Daemon {
 
     /// The next message of the daemon; `None` when it is gone. Sends what is unsent meanwhile.
     async fn talk(&mut self) -> Option<(ToWorker, Vec<OwnedFd>)> {
+        if self.channel.is_none() {
+            // That has been told already.
+            return std::future::pending().await;
+        }
         self.say_all().await;
-        let Some(channel) = &self.channel else { return std::future::pending().await };
-        let heard = channel.receive().await.ok().flatten();
+        let heard = match &self.channel {
+            Some(channel) => channel.receive().await,
+            None => Ok(None),
+        };
+        let heard = heard.unwrap_or_else(|error| {
+            ::log::error!("the daemon cannot be understood: {error}");
+            None
+        });
         if heard.is_none() {
             self.channel = None;
         }

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::support::lab::{self, Lab, Output, Plan, run};
 use crate::support::process;
-use crate::support::time::wait_for;
+use crate::support::time::{wait_for, wait_some};
 
 const USAGE: i32 = 64;
 const NO_INPUT: i32 = 66;
@@ -180,7 +180,8 @@ fn the_daemon_goes_to_the_background_when_it_is_ready_and_leaves_the_terminal() 
 fn errors_at_the_start_reach_the_terminal_from_the_background_too() {
     let lab = Plan::new(&["a"]).loopback();
     for arguments in [["-F"].as_slice(), &[]] {
-        let taken = TcpListener::bind(lab.listens("a")).unwrap();
+        // Another test's child may have a copy of the one before, between its fork and its exec.
+        let taken = wait_some("the address is free", || TcpListener::bind(lab.listens("a")).ok());
         let output = run(&mut lab.daemon_command("a", arguments));
         assert!(output.code != 0 && output.stderr.contains(&lab.ip("a").to_string()), "{output:?}");
         drop(taken);

@@ -1,7 +1,7 @@
 //! The laboratory itself: a test is worth what its tools are worth.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -216,7 +216,10 @@ fn a_host_that_loses_its_power_says_nothing_more() {
 
 #[test]
 fn a_span_in_which_nothing_may_change_is_watched() {
-    stays(Duration::from_millis(50), "one is one", || true);
-    let address = SocketAddrV4::new(Plan::new(&["a"]).loopback().ip("a"), PORT);
-    assert!(TcpListener::bind(address).is_ok());
+    let mut looks = 0;
+    stays(Duration::from_millis(50), "one is one", || {
+        looks += 1;
+        true
+    });
+    assert!(looks > 1, "{looks} looks");
 }

@@ -162,6 +162,44 @@ fn nothing_is_left_when_a_daemon_was_killed() {
     }
 }
 
+/// Kills a node's daemon while its workers are stopped, so that they find a heartbeat's worth of work and their daemon's end
+/// at once. The system itself makes them go on, and hangs up on them, as on all that is stopped when its parent dies.
+fn kill_behind_the_workers_backs(lab: &Lab, node: &str, meanwhile: impl FnOnce()) {
+    let workers = process::children(lab.pid(node));
+    workers.iter().for_each(|worker| process::signal(*worker, Signal::STOP));
+    meanwhile();
+    pause(Duration::from_millis(1200));
+    lab.kill(node);
+    workers.iter().for_each(|worker| process::signal(*worker, Signal::CONT));
+}
+
+const SIX: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
+
+#[test]
+fn workers_that_were_stopped_when_their_daemon_died_still_stop_what_they_run() {
+    let lab = Plan::new(&["a", "b"]).resources(SIX.map(str::to_owned)).loopback();
+    lab.run_standard();
+    wait_for("all run", || lab.running("a") == SIX.len());
+    for node in ["b", "a"] {
+        kill_behind_the_workers_backs(&lab, node, || {});
+        wait_for("the workers have gone, and what they ran", || lab.everything(node).is_empty());
+    }
+}
+
+#[test]
+fn workers_that_have_something_to_say_to_a_daemon_that_is_gone_end_all_the_same() {
+    let lab = Plan::new(&["a", "b"]).resources(SIX.map(str::to_owned)).loopback();
+    lab.run_standard();
+    wait_for("all run", || lab.running("a") == SIX.len());
+    // When they go on, most of them have an exit of `status` that changes the state, and a daemon that is gone: which of
+    // the two they see first must not matter.
+    lab.before("a", "status", "sleep 0.7");
+    let calls = lab.calls("a").len();
+    wait_for("status takes its time", || lab.calls("a").len() > calls + SIX.len());
+    kill_behind_the_workers_backs(&lab, "a", || SIX.iter().for_each(|name| lab.kill_service("a", name)));
+    wait_for("the workers have gone", || lab.everything("a").is_empty());
+}
+
 #[test]
 fn a_daemon_and_its_worker_killed_at_once_leave_a_house_that_the_next_one_puts_in_order() {
     let lab = Plan::new(&["a", "b"]).loopback();
