@@ -1,6 +1,7 @@
 //! A daemon among people who mean it no good: strangers, peers that are silent, slow or flood it, and readers of secrets.
 
 mod callers;
+mod control;
 mod names;
 mod slow;
 
