@@ -3,6 +3,7 @@
 mod callers;
 mod control;
 mod names;
+mod secrets;
 mod slow;
 
 use std::io::{ErrorKind, Read};
