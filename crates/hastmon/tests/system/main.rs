@@ -24,4 +24,6 @@ mod reload;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod shutdown;
+#[cfg(test)]
 mod workers;
