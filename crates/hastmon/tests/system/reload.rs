@@ -921,12 +921,14 @@ fn a_worker_that_is_stuck_meanwhile_gets_its_settings_when_it_is_back() {
     lab.wait_call("a", "start res", 3);
     let worker = lab.worker("a", "hastmon: res (primary)").unwrap();
     process::signal(worker, Signal::STOP);
-    // More polls than may wait for it.
-    for _ in 0..100 {
+    // More polls than may wait for it, in the daemon and in the kernel.
+    for _ in 0..800 {
         assert!(answers(lab.ip("w"), lab.listens("a")));
     }
     lab.write_config(&file(&lab, &lines("attempts 2")));
     reloaded(&lab, "a");
     process::signal(worker, Signal::CONT);
-    wait_for("a gives up by its new settings", || lab.res("a").role == "secondary");
+    wait_for("a gives up", || lab.res("a").role == "secondary");
+    let log = lab.log_text("a");
+    assert!(log.contains("giving up the role primary: the resource does not run after"), "by its new settings: {log}");
 }
