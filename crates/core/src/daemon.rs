@@ -617,8 +617,7 @@ impl Daemon {
         [&settings.remotes, &settings.friends, &self.config.friends].iter().any(|list| self.is_one_of(address, list))
     }
 
-    /// The resources that a request names, as often as it names them, with their places; `None` when they are too many, which the caller is
-    /// told.
+    /// The resources that a request names, with their places; `None` when they are too many, which the caller is told.
     fn select(
         &self,
         turn: &mut Turn<'_>,
@@ -630,7 +629,10 @@ impl Daemon {
             let all = self.resources.iter().enumerate();
             all.map(|(at, supervisor)| (supervisor.settings().name.clone(), Some(at))).collect()
         } else {
-            names.iter().map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
+            // hastmonctl is answered as often as it asks, as in hastmon 0.3; who is on the network asks once for each.
+            let mut seen = BTreeSet::new();
+            let names = names.iter().filter(|name| proof.caller == Caller::ControlSocket || seen.insert(*name));
+            names.map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
         };
         if proof.caller == Caller::ControlSocket || selected.len() <= MAX_ASKED {
             return Some(selected);
