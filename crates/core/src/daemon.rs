@@ -579,3 +579,6 @@ impl core::fmt::Display for Caller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,3 +154,6 @@ impl Secondary {
 fn silence_limit(base: &Base) -> Duration {
     base.heartbeat() * 2
 }
+
+#[cfg(test)]
+mod tests;

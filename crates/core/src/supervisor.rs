@@ -273,6 +273,10 @@ impl Supervisor {
         priority: i32,
         token: [u8; 16],
     ) {
+        if self.leaving {
+            cx.refuse(conn, Refusal::NotConfigured);
+            return;
+        }
         if self.role == Role::Primary && self.is_settled() {
             let ours = self.settings.priority;
             if priority > ours {
@@ -540,3 +544,6 @@ fn end_budget(settings: &Resource) -> Duration {
     let grace = TERM_GRACE + KILL_GRACE;
     (settings.stop_timeout + settings.status_timeout + grace * 2) * 3 + (settings.hook_timeout + grace) * 2
 }
+
+#[cfg(test)]
+mod tests;

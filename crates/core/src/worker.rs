@@ -365,20 +365,19 @@ impl Worker {
                 }
             }
         }
-        match (&self.base.ending, &mut self.duty) {
-            (None, duty) => {
-                let verdict = match duty {
-                    Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
-                    Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
-                    Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
-                    Duty::Init => None,
-                };
-                if let Some(give_up) = verdict {
-                    self.give_up(now, give_up);
-                }
+        if self.base.ending.is_none() {
+            let verdict = match &mut self.duty {
+                Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
+                Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
+                Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+                Duty::Init => None,
+            };
+            if let Some(give_up) = verdict {
+                self.give_up(now, give_up);
             }
-            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => primary.keep_company(now, &mut self.base),
-            (Some(_), _) => {}
+        }
+        if let (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) = (&self.base.ending, &mut self.duty) {
+            primary.keep_company(now, &mut self.base);
         }
         self.continue_ending(now);
     }
@@ -389,7 +388,7 @@ impl Worker {
             return;
         }
         let verdict = match &mut self.duty {
-            Duty::Primary(primary) => primary.isolation(now, &self.base),
+            Duty::Primary(primary) => primary.look_at_the_clock(now, &self.base),
             Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
             Duty::Secondary(_) | Duty::Init => None,
         };
@@ -648,3 +647,6 @@ pub(crate) fn answer_of(outcome: &Outcome) -> State {
         Outcome::Ended(_) | Outcome::TimedOut(_) | Outcome::CutShort | Outcome::Unkillable => State::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;
