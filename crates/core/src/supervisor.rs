@@ -323,12 +323,12 @@ impl Supervisor {
             cx.refuse(conn, Refusal::WrongToken);
             return;
         };
-        let half = self.half_open.swap_remove(at);
+        // The first connection stays until its time is over: its end, seen first, would hide this answer.
         let Process::Running(worker) = self.worker else {
             cx.refuse(conn, Refusal::Busy);
-            cx.out.push(Action::Close(half.conn));
             return;
         };
+        let half = self.half_open.swap_remove(at);
         let link = LinkId(cx.new_id());
         self.served = Some((link, remote.clone()));
         self.complaints.clear();

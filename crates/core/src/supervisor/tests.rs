@@ -308,6 +308,8 @@ mod handshakes {
         let Some(Answer::Token(token)) = bench.answer_to(conn) else { panic!() };
         let second = bench.token(B, token);
         assert_eq!(bench.refusal(second), Some((Refusal::Busy.to_string(), None)));
+        assert!(!bench.is_closed(conn), "the caller would see that first");
+        bench.wait(s(2));
         assert!(bench.is_closed(conn));
     }
 }
