@@ -15,7 +15,7 @@ use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
 use crate::wire::session::{Answer, Refusal};
-use crate::worker::{Assignment, Farewell, LinkId, Order, Report};
+use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, LinkId, Order, Report};
 
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -542,7 +542,8 @@ impl Supervisor {
 /// How long a worker may take to end: `stop` and the check of its work as often as it tries, then what the script is told.
 fn end_budget(settings: &Resource) -> Duration {
     let grace = TERM_GRACE + KILL_GRACE;
-    (settings.stop_timeout + settings.status_timeout + grace * 2) * 3 + (settings.hook_timeout + grace) * 2
+    let stop = settings.stop_timeout + settings.status_timeout + grace * 2 + LAST_STOP_PAUSE;
+    stop * LAST_STOP_TRIES + (settings.hook_timeout + grace) * 2
 }
 
 #[cfg(test)]

@@ -21,7 +21,9 @@ use crate::types::{Role, State};
 use crate::watchdog::Watchdog;
 
 /// A worker that ends calls `stop` at most this often when it fails: after that somebody must look.
-const LAST_STOP_TRIES: u32 = 3;
+pub(crate) const LAST_STOP_TRIES: u32 = 3;
+/// After a `stop` that failed it waits so long before the next one: what is wrong for a moment (no process to be had) is right later.
+pub(crate) const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Names one attempt to connect, and the connection that comes of it; never used twice within a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -312,8 +314,13 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
-            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => Some(primary.next_heartbeat()),
-            (Some(ending), _) => ending.goodbye_until,
+            (Some(ending), duty) => {
+                let heartbeat = match duty {
+                    Duty::Primary(primary) if ending.stop.is_some() => Some(primary.next_heartbeat()),
+                    _ => None,
+                };
+                [heartbeat, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
+            }
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
@@ -412,7 +419,8 @@ impl Worker {
             Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
             Duty::Watchdog(_) | Duty::Init => false,
         };
-        let fresh = Ending { farewell, mode, reason: reason.clone(), stop: None, goodbye_until: None };
+        let fresh =
+            Ending { farewell, mode, reason: reason.clone(), stop: None, stop_again_at: None, goodbye_until: None };
         let ending = self.base.ending.get_or_insert(fresh);
         ending.mode = ending.mode.max(mode);
         if must_stop && ending.stop.is_none() {
@@ -429,6 +437,10 @@ impl Worker {
     fn continue_ending(&mut self, now: Instant) {
         let Some(ending) = &mut self.base.ending else { return };
         if ending.stop.is_some() {
+            if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
+                let reason = ending.reason.clone();
+                self.base.stop_now(now, reason);
+            }
             return;
         }
         let patience = match ending.mode {
@@ -498,6 +510,8 @@ struct Ending {
     reason: Reason,
     /// The `stop` that is under way, counted from 1; `None` when there is nothing (more) to stop.
     stop: Option<u32>,
+    /// The last one has failed: when to try again.
+    stop_again_at: Option<Instant>,
     /// Set when connections are closed and the script has been asked to take note: how long it may take at most.
     goodbye_until: Option<Instant>,
 }
@@ -611,7 +625,7 @@ impl Base {
 
     /// A `stop` that fails is checked with `status` and tried again, but not for ever: this worker has to end.
     fn on_finished_while_ending(&mut self, now: Instant, finished: &Finished) {
-        let Some(Ending { stop: Some(tries), reason, .. }) = &mut self.ending else { return };
+        let Some(Ending { stop: Some(tries), stop_again_at, .. }) = &mut self.ending else { return };
         let stopped = match finished.hook {
             Hook::Stop if !finished.outcome.is_success() => {
                 self.call(now, Hook::Status, "stop has failed");
@@ -623,8 +637,7 @@ impl Base {
         };
         if !stopped && *tries < LAST_STOP_TRIES {
             *tries += 1;
-            let reason = reason.clone();
-            self.stop_now(now, reason);
+            *stop_again_at = Some(now + LAST_STOP_PAUSE);
             return;
         }
         if let Some(ending) = &mut self.ending {

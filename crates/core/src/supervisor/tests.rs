@@ -137,8 +137,8 @@ mod roles {
         let mut bench = daemon(Role::Primary);
         bench.set_role(Role::Init);
         let id = bench.worker();
-        // Three times stop (10 s) and status (5 s) with 4 s of grace each, then two hooks of 20 s with 4 s.
-        let budget = s(3 * (10 + 5 + 8) + 2 * 24);
+        // Three times stop (10 s) and status (5 s) with 4 s of grace each and a pause of 1 s, then two hooks of 20 s with 4 s.
+        let budget = s(3 * (10 + 5 + 8 + 1) + 2 * 24);
         bench.wait(budget - ms(1));
         let killed = |bench: &DaemonBench| {
             bench.actions.iter().any(|action| matches!(action, Action::KillWorker(of) if *of == id))
