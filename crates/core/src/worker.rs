@@ -479,14 +479,15 @@ impl Worker {
     }
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
             self.base.report_due = now + self.base.heartbeat();
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
-            self.base.out.insert(0, Action::Report(report));
+            actions.insert(0, Action::Report(report));
         }
-        self.base.hold_back_floods(now)
+        actions
     }
 
     fn report(&self, now: Instant) -> Report {
