@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Algorithm;
 use crate::supervisor::WorkerExit;
-use crate::testing::{B, C, DaemonBench, RESOURCE, WATCHDOG, config, config_of, s};
+use crate::testing::{B, C, DaemonBench, RESOURCE, WATCHDOG, config, config_of, ms, s};
 use crate::types::State;
 use crate::wire::request::Via;
 use crate::worker::Farewell;
@@ -188,6 +188,7 @@ mod status {
         assert_eq!(bench.orders(), []);
         for from in [B, WATCHDOG] {
             bench.poll(from, RESOURCE);
+            bench.wait(ms(250));
         }
         assert_eq!(bench.orders(), [Order::Polled, Order::Polled]);
         bench.take();
@@ -199,6 +200,17 @@ mod status {
             bench.poll(WATCHDOG, RESOURCE);
             assert_eq!(bench.orders(), [], "{role}");
         }
+    }
+
+    #[test]
+    fn however_often_a_primary_is_polled_it_hears_so_four_times_in_a_heartbeat() {
+        let mut bench = DaemonBench::new("role_on_start primary");
+        bench.take();
+        for _ in 0..1000 {
+            bench.poll(WATCHDOG, RESOURCE);
+            bench.wait(ms(1));
+        }
+        assert_eq!(bench.orders(), [const { Order::Polled }; 4]);
     }
 
     #[test]
@@ -384,7 +396,7 @@ mod reload {
         bench.take();
         let worker = bench.worker();
         bench.reload(two("p", "q"));
-        assert!(matches!(&bench.orders()[..], [Order::End { .. }]));
+        assert!(matches!(&bench.orders()[..], [Order::Leave { .. }]));
         assert_eq!(resources(&bench), ["p", "q", RESOURCE]);
         bench.give(Input::WorkerExited(worker, WorkerExit::Farewell(Farewell::AsOrdered)));
         assert_eq!(resources(&bench), ["p", "q"]);
@@ -455,10 +467,24 @@ mod stop {
     #[test]
     fn a_secondary_that_waits_to_be_started_again_is_not_started_any_more() {
         let mut bench = DaemonBench::new("role_on_start secondary");
+        let report = Report { state: State::Stopped, attempts: 0, remotes: Vec::new(), complaints: 0 };
+        bench.give(Input::Report(bench.worker(), report));
         bench.worker_exits(WorkerExit::Signal(9));
         bench.take();
         bench.give(Input::Stop);
         assert_eq!((bench.started().len(), bench.exits()), (0, true));
+    }
+
+    #[test]
+    fn a_secondary_that_died_before_its_resource_was_known_to_be_stopped_is_followed_by_one_that_stops_it() {
+        let mut bench = DaemonBench::new("role_on_start secondary");
+        bench.worker_exits(WorkerExit::Signal(9));
+        bench.take();
+        bench.give(Input::Stop);
+        assert_eq!((bench.started().len(), bench.started()[0].1.role, bench.exits()), (1, Role::Secondary, false));
+        assert!(matches!(&bench.orders()[..], [Order::Leave { .. }]));
+        bench.worker_ends();
+        assert!(bench.exits());
     }
 
     #[test]

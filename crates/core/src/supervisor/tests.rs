@@ -42,7 +42,9 @@ fn daemon_after(previous: Role, role: Role) -> DaemonBench {
 }
 
 fn complain(bench: &mut DaemonBench, times: u32) {
-    (0..times).for_each(|_| drop(bench.complain(WATCHDOG)));
+    for _ in 0..times {
+        bench.complain(WATCHDOG);
+    }
 }
 
 fn stays(bench: &DaemonBench) -> Option<StaysSecondary> {
@@ -83,7 +85,13 @@ mod roles {
             let mut bench = daemon(old);
             bench.set_role(new);
             assert_eq!((bench.role(), bench.started().len()), (new, 0), "{old} {new}");
-            assert!(matches!(&bench.orders()[..], [Order::End { .. }]));
+            // After a secondary, nobody but a primary looks for what it could not stop.
+            let leaves = old == Role::Secondary && new != Role::Primary;
+            match &bench.orders()[..] {
+                [Order::Leave { .. }] => assert!(leaves, "{old} {new}"),
+                [Order::End { .. }] => assert!(!leaves, "{old} {new}"),
+                orders => panic!("{old} {new}: {orders:?}"),
+            }
             bench.worker_ends();
             let [(_, assignment)] = &bench.started()[..] else { panic!("{old} {new}: {:?}", bench.actions) };
             assert_eq!((assignment.role, assignment.changed_from), (new, Some(old)));
@@ -550,8 +558,9 @@ mod workers {
             bench.take();
             bench.set_role(role);
             let [(_, cleaner)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
-            assert_eq!((cleaner.role, cleaner.changed_from), (Role::Primary, None));
-            assert!(matches!(bench.orders()[..], [Order::End { .. }]));
+            // A secondary never starts it, and one that is told to leave stops what it is not sure of.
+            assert_eq!((cleaner.role, cleaner.changed_from), (Role::Secondary, None));
+            assert!(matches!(bench.orders()[..], [Order::Leave { .. }]));
             bench.take();
             bench.worker_ends();
             assert_eq!((bench.started()[0].1.role, bench.started()[0].1.changed_from), (role, Some(Role::Primary)));
@@ -575,11 +584,40 @@ mod workers {
         let mut bench = daemon(Role::Primary);
         report(&mut bench, State::Run);
         bench.give(Input::Stop);
+        for _ in 0..MAX_LAST_WORKERS {
+            bench.take();
+            bench.worker_exits(WorkerExit::Signal(9));
+            assert!(matches!(bench.told()[..], [Event::WorkerDied { then: WorkerNext::Restart, .. }]));
+            bench.wait(RESTART_PAUSE - ms(1));
+            assert_eq!((bench.started().len(), bench.exits()), (0, false));
+            bench.wait(ms(1));
+            let [(id, follower)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
+            assert_eq!((follower.role, follower.changed_from), (Role::Secondary, None));
+            let leaves =
+                |action: &Action| matches!(action, Action::Order { id: of, order: Order::Leave { .. } } if of == id);
+            assert!(bench.actions.iter().any(leaves));
+            assert!(!bench.exits());
+        }
         bench.take();
         bench.worker_exits(WorkerExit::Signal(9));
-        assert_eq!((bench.started().len(), bench.exits()), (1, false));
-        bench.worker_exits(WorkerExit::Signal(9));
-        assert_eq!((bench.told(), bench.exits()), (vec![Event::MayStillRun], true));
+        bench.wait(RESTART_PAUSE);
+        assert_eq!((bench.started().len(), bench.exits()), (0, true));
+        assert!(matches!(bench.told()[..], [Event::WorkerDied { .. }, Event::MayStillRun]));
+    }
+
+    #[test]
+    fn the_last_worker_is_one_of_three_only_while_the_daemon_or_the_resource_goes() {
+        let mut bench = daemon(Role::Primary);
+        report(&mut bench, State::Run);
+        bench.set_role(Role::Init);
+        for _ in 0..10 {
+            bench.take();
+            bench.worker_exits(WorkerExit::Signal(9));
+            bench.wait(RESTART_PAUSE);
+            assert_eq!((bench.started().len(), bench.started()[0].1.role), (1, Role::Secondary));
+        }
+        bench.worker_ends();
+        assert_eq!(bench.started().last().unwrap().1.role, Role::Init);
     }
 
     #[test]
@@ -599,12 +637,18 @@ mod workers {
 mod reload {
     use super::*;
 
+    fn changed() -> Event {
+        Event::Reloaded { changes: "1 changed (r), 0 as before".to_string() }
+    }
+
     #[test]
     fn the_same_settings_change_nothing() {
         for role in Role::ALL {
             let mut bench = daemon(role);
             bench.reload(config(""));
-            assert!(bench.take().is_empty());
+            let told = bench.told();
+            assert!(matches!(bench.take()[..], [Action::Adopt, Action::Event(None, _)]));
+            assert_eq!(told, [Event::Reloaded { changes: "1 as before".to_string() }]);
         }
     }
 
@@ -613,7 +657,7 @@ mod reload {
         let mut bench = daemon(Role::Primary);
         let worker = bench.worker();
         bench.reload(config("timeout 3"));
-        assert_eq!(bench.told(), [Event::Reconfigured { restart: false }]);
+        assert_eq!(bench.told(), [Event::Reconfigured { restart: false }, changed()]);
         assert!(matches!(&bench.orders()[..], [Order::Reconfigure(settings)] if settings.timeout == s(3)));
         assert_eq!(bench.worker(), worker);
     }
@@ -623,8 +667,9 @@ mod reload {
         for role in [Role::Primary, Role::Secondary, Role::Watchdog] {
             let mut bench = daemon(role);
             bench.reload(config("exec /other"));
-            assert_eq!(bench.told(), [Event::Reconfigured { restart: true }]);
-            assert!(matches!(&bench.orders()[..], [Order::End { .. }]));
+            assert_eq!(bench.told(), [Event::Reconfigured { restart: true }, changed()]);
+            // The next worker has another script, which does not find what this one may leave.
+            assert!(matches!(&bench.orders()[..], [Order::Leave { .. }]));
             bench.worker_ends();
             let started = &bench.started()[0].1;
             assert_eq!((started.role, started.changed_from, &*started.resource.exec), (role, None, "/other"));

@@ -289,7 +289,12 @@ impl Fuzz {
         while !self.exited {
             steps += 1;
             assert!(steps < 100, "it does not come to its end");
-            let id = *self.workers.keys().next().expect("nothing runs");
+            let Some(id) = self.workers.keys().next().copied() else {
+                // A worker that died is followed by another one after a pause.
+                self.now = self.daemon.next_deadline().expect("nothing runs, and nothing ever will");
+                self.give(Input::Timer);
+                continue;
+            };
             self.workers.remove(&id);
             self.give(Input::WorkerExited(id, exit(steps % 8)));
         }
