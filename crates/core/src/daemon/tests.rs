@@ -427,6 +427,71 @@ mod reload {
         assert_eq!(resources(&bench), ["p", "q"]);
     }
 
+    fn asks_for_reload(bench: &mut DaemonBench) -> ConnId {
+        bench.control(&Request::Reload)
+    }
+
+    fn loads(bench: &DaemonBench) -> usize {
+        bench.actions.iter().filter(|action| matches!(action, Action::LoadConfig)).count()
+    }
+
+    fn answer_to_reload(bench: &DaemonBench, conn: ConnId) -> Option<ReloadReply> {
+        Some(ReloadReply::decode(&bench.reply_to(conn)?.0).unwrap())
+    }
+
+    #[test]
+    fn there_is_one_at_a_time_and_who_asks_meanwhile_gets_the_next() {
+        let mut bench = DaemonBench::new("");
+        let first = asks_for_reload(&mut bench);
+        let later = [asks_for_reload(&mut bench), asks_for_reload(&mut bench)];
+        bench.give(Input::Hangup);
+        assert_eq!(loads(&bench), 1);
+        bench.take();
+        bench.reload(config("timeout 3"));
+        let changed = ReloadReply::Done("1 changed (r), 0 as before".to_string());
+        assert_eq!(answer_to_reload(&bench, first), Some(changed));
+        assert!(later.iter().all(|conn| answer_to_reload(&bench, *conn).is_none()));
+        assert_eq!(loads(&bench), 1, "the file may have changed since it was read");
+        bench.take();
+        bench.give(Input::ReloadFailed { why: "line 1".to_string(), report: "line 1\nline 2".to_string() });
+        for conn in later {
+            assert_eq!(answer_to_reload(&bench, conn), Some(ReloadReply::Refused("line 1\nline 2".to_string())));
+        }
+        assert_eq!(bench.told(), [Event::ReloadFailed { why: "line 1".to_string() }]);
+        assert_eq!(loads(&bench), 0);
+        bench.give(Input::Hangup);
+        assert_eq!(loads(&bench), 1);
+    }
+
+    #[test]
+    fn few_may_wait_for_one() {
+        let mut bench = DaemonBench::new("");
+        let conns: Vec<_> = (0..=MAX_RELOAD_CALLERS).map(|_| asks_for_reload(&mut bench)).collect();
+        let refused = |conn: &ConnId| matches!(answer_to_reload(&bench, *conn), Some(ReloadReply::Refused(_)));
+        assert_eq!(conns.iter().filter(|conn| refused(conn)).count(), 1);
+        assert!(refused(&conns[MAX_RELOAD_CALLERS]));
+    }
+
+    #[test]
+    fn who_waits_for_one_hears_that_the_daemon_stops() {
+        let mut bench = DaemonBench::new("role_on_start primary");
+        let conns = [asks_for_reload(&mut bench), asks_for_reload(&mut bench)];
+        bench.give(Input::Stop);
+        let stopping = || Some(ReloadReply::Refused(STOPPING.to_string()));
+        assert!(conns.iter().all(|conn| answer_to_reload(&bench, *conn) == stopping()));
+        let conn = asks_for_reload(&mut bench);
+        assert_eq!((answer_to_reload(&bench, conn), loads(&bench)), (stopping(), 1));
+    }
+
+    #[test]
+    fn a_file_without_any_resource_changes_nothing() {
+        let mut bench = DaemonBench::new("role_on_start primary");
+        bench.take();
+        bench.reload(config_of(""));
+        assert!(matches!(bench.told()[..], [Event::ReloadFailed { .. }]));
+        assert_eq!((bench.role(), bench.orders()), (Role::Primary, vec![]));
+    }
+
     #[test]
     fn new_friends_are_known_and_old_ones_are_not() {
         let mut bench = DaemonBench::new("");

@@ -183,7 +183,7 @@ mod handshakes {
             let mut bench = daemon(role);
             for conn in [bench.handshake(B, 0), bench.token(B, [0; 16])] {
                 assert_eq!(bench.refusal(conn), Some((text.to_string(), None)));
-                assert_eq!(bench.reply_to(conn).unwrap().1, false);
+                assert!(!bench.reply_to(conn).unwrap().1);
             }
         }
     }
@@ -471,6 +471,40 @@ mod takeover {
     }
 
     #[test]
+    fn complaints_from_before_it_was_secondary_do_not_count() {
+        let mut bench = daemon(Role::Primary);
+        complain(&mut bench, 9);
+        bench.set_role(Role::Secondary);
+        complain(&mut bench, 9);
+        bench.worker_ends();
+        complain(&mut bench, 3);
+        assert_eq!(bench.role(), Role::Secondary);
+        complain(&mut bench, 1);
+        assert_eq!(bench.role(), Role::Primary);
+    }
+
+    #[test]
+    fn who_has_yielded_to_an_equal_holds_off_for_a_while_that_is_left_to_chance() {
+        // The bench throws the number of the connection: 5, the fifth of eight. Before that come complaint_count and one heartbeats.
+        let mut bench = daemon_after(Role::Secondary, Role::Primary);
+        while bench.handshake(B, 101) != ConnId(4) {}
+        bench.handshake(B, 100);
+        bench.worker_ends();
+        bench.wait(s(4 + 5) - ms(1));
+        complain(&mut bench, 4);
+        assert_eq!((bench.role(), stays(&bench)), (Role::Secondary, Some(StaysSecondary::HoldsOff(ms(1)))));
+        bench.wait(ms(1));
+        complain(&mut bench, 1);
+        assert_eq!(bench.role(), Role::Primary);
+        // A better one needs no dice: it will not yield in turn.
+        let mut bench = daemon_after(Role::Secondary, Role::Primary);
+        bench.handshake(B, 99);
+        bench.worker_ends();
+        complain(&mut bench, 4);
+        assert_eq!(bench.role(), Role::Primary);
+    }
+
+    #[test]
     fn a_worker_that_waits_to_be_started_again_does_not_delay_it() {
         let mut bench = daemon(Role::Secondary);
         bench.worker_exits(WorkerExit::Signal(9));
@@ -518,6 +552,27 @@ mod workers {
             report(&mut bench, State::Stopped);
             bench.worker_exits(WorkerExit::Code(70));
             assert_eq!(bench.role(), previous);
+        }
+    }
+
+    #[test]
+    fn one_that_says_nothing_for_three_heartbeats_is_told_once_and_so_is_its_return() {
+        for role in [Role::Primary, Role::Secondary, Role::Watchdog] {
+            let mut bench = daemon(role);
+            for _ in 0..5 {
+                bench.wait(s(3) - ms(1));
+                report(&mut bench, State::Stopped);
+            }
+            assert_eq!(bench.told(), []);
+            bench.wait(s(3) - ms(1));
+            assert_eq!(bench.told(), []);
+            bench.wait(s(60));
+            assert_eq!(bench.told(), [Event::WorkerStuck { silent_for: s(3) }]);
+            assert!(bench.daemon.resources()[0].stuck_for(bench.now).is_some());
+            bench.take();
+            report(&mut bench, State::Stopped);
+            assert_eq!(bench.told(), [Event::WorkerBack]);
+            assert_eq!(bench.daemon.resources()[0].stuck_for(bench.now), None);
         }
     }
 
@@ -674,6 +729,17 @@ mod reload {
             let started = &bench.started()[0].1;
             assert_eq!((started.role, started.changed_from, &*started.resource.exec), (role, None, "/other"));
         }
+    }
+
+    #[test]
+    fn a_worker_is_told_whether_there_are_friends_and_not_who() {
+        let many = "friends 10.0.0.7 10.0.0.8 10.0.0.9";
+        let mut bench = DaemonBench::new(many);
+        bench.set_role(Role::Primary);
+        assert_eq!(bench.started()[0].1.resource.friends.len(), 1);
+        bench.reload(config(&alloc::format!("{many} timeout 3")));
+        assert!(matches!(&bench.orders()[..], [Order::Reconfigure(settings)] if settings.friends.len() == 1));
+        assert_eq!(bench.daemon.resources()[0].settings().friends.len(), 3);
     }
 
     #[test]

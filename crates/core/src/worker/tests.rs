@@ -288,6 +288,20 @@ fn a_report_is_made_at_every_heartbeat_and_when_something_has_changed_and_comes_
 }
 
 #[test]
+fn a_report_comes_before_what_was_held_back() {
+    let mut bench = Bench::new(Role::Secondary, "");
+    bench.script = Some(Script::GOOD);
+    bench.ends(Hook::Status, 1);
+    for link in 0..200 {
+        bench.give(Input::PrimaryConnected { link: LinkId(link), from: B.to_string() });
+    }
+    bench.take();
+    bench.wait(s(1));
+    let actions = bench.take();
+    assert!(matches!(actions[..], [Action::Report(_), Action::Event(Event::Repeated { .. }), ..]), "{actions:?}");
+}
+
+#[test]
 fn new_limits_of_a_reload_hold_for_the_next_hook() {
     let mut bench = running();
     bench.order(Order::Reconfigure(Box::new(resource(&std::format!("{ALONE} status_timeout 1")))));

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    StepBack(u64),
+    Backwards(u64),
     ToDeadline,
     Ask(usize, Asked),
     Started(usize),
@@ -77,7 +77,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop_oneof![Just(0), 0..3_000_u64, 0..10_000_000_000_u64].prop_map(Step::Wait),
-        1 => (0..5_000_u64).prop_map(Step::StepBack),
+        1 => (0..5_000_u64).prop_map(Step::Backwards),
         3 => Just(Step::ToDeadline),
         20 => (0..CALLERS, asked()).prop_map(|(from, asked)| Step::Ask(from, asked)),
         1 => (0..4_usize).prop_map(Step::Started),
@@ -150,7 +150,7 @@ impl Fuzz {
                 self.now = self.now + Duration::from_millis(ms);
                 return None;
             }
-            Step::StepBack(ms) => {
+            Step::Backwards(ms) => {
                 self.now = self.now - Duration::from_millis(ms);
                 Input::Timer
             }
