@@ -780,3 +780,5 @@ impl core::fmt::Display for Caller {
 
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod tests;

@@ -259,6 +259,12 @@ impl HookQueue {
         self.running.as_ref().map(|running| running.call.id)
     }
 
+    /// How many calls it keeps.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.left_over.len() + usize::from(self.running.is_some())
+    }
+
     /// Whether a call of this kind runs or waits.
     pub fn has(&self, hook: Hook) -> bool {
         self.running.as_ref().is_some_and(|running| running.call.hook == hook)

@@ -163,20 +163,23 @@ impl Primary {
         self.last_contact = now;
     }
 
-    /// Whether nobody has heard this node for too long. After this process was frozen, what it believes of its connections is old: it is
-    /// asked before news are heard that have waited since then.
-    pub(crate) fn isolation(&self, now: Instant, base: &Base) -> Option<GiveUp> {
+    /// Whether nobody has heard this node for too long. It is asked before any news are heard: after this process was frozen, they are
+    /// old.
+    pub(crate) fn look_at_the_clock(&mut self, now: Instant, base: &Base) -> Option<GiveUp> {
+        if !expects_contact(&base.resource) {
+            self.last_contact = now;
+            return None;
+        }
         let silence = now.since(self.last_contact);
-        (expects_contact(&base.resource) && silence >= silence_limit(&base.resource))
-            .then_some(GiveUp::Isolated(silence))
+        (silence >= silence_limit(&base.resource)).then_some(GiveUp::Isolated(silence))
     }
 
     /// What depends on the time alone; says when the role is to be given up.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
-        if !expects_contact(&base.resource) || self.is_beginning(now, base) {
+        if self.is_beginning(now, base) {
             self.last_contact = now;
         }
-        if let Some(give_up) = self.outranked.take().or_else(|| self.isolation(now, base)) {
+        if let Some(give_up) = self.outranked.take().or_else(|| self.look_at_the_clock(now, base)) {
             return Some(give_up);
         }
         self.drop_silent(now, base);
@@ -494,3 +497,6 @@ pub(crate) fn next_beat(due: Instant, now: Instant, interval: Duration) -> Insta
     let next = due + interval;
     if next > now { next } else { now + interval }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,3 +177,6 @@ impl Secondary {
 fn silence_limit(base: &Base) -> Duration {
     base.heartbeat() * 2
 }
+
+#[cfg(test)]
+mod tests;

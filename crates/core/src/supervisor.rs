@@ -318,7 +318,11 @@ impl Supervisor {
         priority: i32,
         token: [u8; 16],
     ) {
-        if self.role == Role::Primary && self.is_settled() && !self.leaving {
+        if self.leaving {
+            cx.refuse(conn, Refusal::NotConfigured);
+            return;
+        }
+        if self.role == Role::Primary && self.is_settled() {
             let ours = self.settings.priority;
             if priority > ours {
                 cx.refuse(conn, Refusal::HigherPriority(ours));
@@ -334,9 +338,7 @@ impl Supervisor {
         // A caller that waits must hear something before its own patience (its `timeout`) ends: silence would look like death.
         let timeout = self.settings.timeout;
         let until = cx.now + if waits { timeout * 3 / 4 } else { timeout };
-        if self.leaving {
-            cx.refuse(conn, Refusal::Busy);
-        } else if !waits && self.role != Role::Secondary {
+        if !waits && self.role != Role::Secondary {
             cx.refuse(conn, Refusal::ActsAs(self.role));
         } else if self.half_open.iter().filter(|half| half.remote == remote).count() >= MAX_HALF_OPEN {
             cx.refuse(conn, Refusal::Busy);
@@ -377,12 +379,12 @@ impl Supervisor {
             cx.refuse(conn, Refusal::WrongToken);
             return;
         };
-        let half = self.half_open.swap_remove(at);
+        // The first connection stays until its time is over: its end, seen first, would hide this answer.
         let Process::Running(worker) = self.worker else {
             cx.refuse(conn, Refusal::Busy);
-            cx.out.push(Action::Close(half.conn));
             return;
         };
+        let half = self.half_open.swap_remove(at);
         let link = LinkId(cx.new_id());
         self.served = Some((link, remote.clone()));
         self.complaints.clear();
@@ -665,3 +667,6 @@ fn end_budget(settings: &Resource) -> Duration {
     let stop = settings.stop_timeout + settings.status_timeout + grace * 2 + LAST_STOP_PAUSE;
     stop * LAST_STOP_TRIES + (settings.hook_timeout + grace) * 2
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,6 @@ impl Watchdog {
         self.complaints.within(now, resource.complaint_interval)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -315,11 +315,13 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
-            (Some(Ending { stop: Some(_), stop_again_at, .. }), Duty::Primary(primary)) => {
-                let touch = primary.next_touch(&self.base);
-                Some(stop_again_at.map_or(touch, |again| again.min(touch)))
+            (Some(ending), duty) => {
+                let touch = match duty {
+                    Duty::Primary(primary) if ending.stop.is_some() => Some(primary.next_touch(&self.base)),
+                    _ => None,
+                };
+                [touch, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
             }
-            (Some(ending), _) => ending.stop_again_at.or(ending.goodbye_until),
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
@@ -374,20 +376,19 @@ impl Worker {
                 }
             }
         }
-        match (&self.base.ending, &mut self.duty) {
-            (None, duty) => {
-                let verdict = match duty {
-                    Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
-                    Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
-                    Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
-                    Duty::Init => None,
-                };
-                if let Some(give_up) = verdict {
-                    self.give_up(now, give_up);
-                }
+        if self.base.ending.is_none() {
+            let verdict = match &mut self.duty {
+                Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
+                Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
+                Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+                Duty::Init => None,
+            };
+            if let Some(give_up) = verdict {
+                self.give_up(now, give_up);
             }
-            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => primary.stay_in_touch(now, &mut self.base),
-            (Some(_), _) => {}
+        }
+        if let (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) = (&self.base.ending, &mut self.duty) {
+            primary.stay_in_touch(now, &mut self.base);
         }
         self.continue_ending(now);
     }
@@ -398,7 +399,7 @@ impl Worker {
             return;
         }
         let verdict = match &mut self.duty {
-            Duty::Primary(primary) => primary.isolation(now, &self.base),
+            Duty::Primary(primary) => primary.look_at_the_clock(now, &self.base),
             Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
             Duty::Secondary(_) | Duty::Init => None,
         };
@@ -443,12 +444,11 @@ impl Worker {
     /// What is left to do at the end, as soon as the resource is stopped.
     fn continue_ending(&mut self, now: Instant) {
         let Some(ending) = &mut self.base.ending else { return };
-        if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
-            let reason = ending.reason.clone();
-            self.base.stop_now(now, reason);
-            return;
-        }
         if ending.stop.is_some() {
+            if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
+                let reason = ending.reason.clone();
+                self.base.stop_now(now, reason);
+            }
             return;
         }
         let patience = match ending.mode {
@@ -479,14 +479,15 @@ impl Worker {
     }
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
             self.base.report_due = now + self.base.heartbeat();
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
-            self.base.out.insert(0, Action::Report(report));
+            actions.insert(0, Action::Report(report));
         }
-        self.base.hold_back_floods(now)
+        actions
     }
 
     fn report(&self, now: Instant) -> Report {
@@ -685,3 +686,6 @@ pub(crate) fn answer_of(outcome: &Outcome) -> State {
         Outcome::Ended(_) | Outcome::TimedOut(_) | Outcome::CutShort | Outcome::Unkillable => State::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;
