@@ -16,6 +16,7 @@ use std::time::Duration;
 use hastmon_core::time::Instant;
 use hastmon_core::worker::{Action, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -75,6 +76,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run() -> io::Result<()> {
+    // The system hangs up on a worker that is stopped when its daemon dies. It has something to do then. (Scripts start with the default.)
+    let _deaf_to_hangup = tokio::signal::unix::signal(SignalKind::hangup())?;
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
     let mut setup = *setup;
