@@ -498,6 +498,6 @@ impl DaemonBench {
     }
 
     pub(crate) fn reload(&mut self, config: Config) {
-        self.give(daemon::Input::Reload(Box::new(config), None));
+        self.give(daemon::Input::Reload(Box::new(config)));
     }
 }

@@ -53,6 +53,11 @@ pub enum Order {
         /// Somebody waits for the end: hooks that only tell the script of something get a heartbeat, not their whole time.
         hurry: bool,
     },
+    /// End, and nobody follows who would find what runs here: the same, in a hurry, and a secondary stops what it is not sure of.
+    Leave {
+        /// Why, for the environment of `stop`.
+        reason: String,
+    },
     /// A watchdog has polled this node for the resource.
     Polled,
     /// A complaint has been heard: tell the script.
@@ -311,7 +316,8 @@ impl Worker {
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
             (Some(Ending { stop: Some(_), stop_again_at, .. }), Duty::Primary(primary)) => {
-                Some(stop_again_at.map_or(primary.next_heartbeat(), |again| again.min(primary.next_heartbeat())))
+                let touch = primary.next_touch(&self.base);
+                Some(stop_again_at.map_or(touch, |again| again.min(touch)))
             }
             (Some(ending), _) => ending.stop_again_at.or(ending.goodbye_until),
             (None, Duty::Init) => None,
@@ -333,17 +339,20 @@ impl Worker {
                 let mode = if hurry { EndMode::Hurried } else { EndMode::Orderly };
                 self.end(now, Farewell::AsOrdered, reason, mode);
             }
+            (Order::Leave { reason }, _) => self.end(now, Farewell::AsOrdered, reason, EndMode::Leaving),
             (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
             (Order::Complaint, Duty::Secondary(_)) => {
                 self.base.call(now, Hook::Complain, "a watchdog has complained");
             }
             (Order::Reconfigure(resource), duty) => {
                 self.base.hooks.set_limits(Limits::of(&resource));
-                self.base.resource = *resource;
+                let old = core::mem::replace(&mut self.base.resource, *resource);
+                // By a shorter heartbeat it may be due already.
+                self.base.report_due = now;
                 match duty {
-                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
-                    Duty::Secondary(secondary) => secondary.reconfigure(now, &self.base),
-                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &self.base),
+                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
+                    Duty::Secondary(secondary) => secondary.reconfigure(now, &mut self.base),
+                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &mut self.base, &old),
                     Duty::Init => {}
                 }
             }
@@ -377,7 +386,7 @@ impl Worker {
                     self.give_up(now, give_up);
                 }
             }
-            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => primary.keep_company(now, &mut self.base),
+            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => primary.stay_in_touch(now, &mut self.base),
             (Some(_), _) => {}
         }
         self.continue_ending(now);
@@ -407,16 +416,20 @@ impl Worker {
     /// Begins to end. A second call may only make it more urgent.
     fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
         let reason = reason.into();
-        let must_stop = match &self.duty {
-            Duty::Primary(_) => self.base.ending.is_none(),
-            // A secondary has nothing to stop that its successor would not find, unless there is no successor.
-            Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
-            Duty::Watchdog(_) | Duty::Init => false,
-        };
+        let begins = self.base.ending.is_none();
         let fresh =
             Ending { farewell, mode, reason: reason.clone(), stop: None, stop_again_at: None, goodbye_until: None };
         let ending = self.base.ending.get_or_insert(fresh);
+        let is_more_urgent = mode > ending.mode;
         ending.mode = ending.mode.max(mode);
+        let must_stop = match &self.duty {
+            Duty::Primary(_) => begins,
+            // What a secondary has to stop its successor would find, too, if there is one.
+            Duty::Secondary(_) => {
+                (begins || is_more_urgent) && mode >= EndMode::Leaving && self.base.state != State::Stopped
+            }
+            Duty::Watchdog(_) | Duty::Init => false,
+        };
         if must_stop && ending.stop.is_none() {
             ending.stop = Some(1);
             ending.goodbye_until = None;
@@ -440,7 +453,7 @@ impl Worker {
         }
         let patience = match ending.mode {
             EndMode::Orderly => None,
-            EndMode::Hurried => Some(self.base.resource.heartbeat_interval),
+            EndMode::Hurried | EndMode::Leaving => Some(self.base.resource.heartbeat_interval),
             EndMode::Orphaned => Some(Duration::ZERO),
         };
         if ending.goodbye_until.is_none() {
@@ -495,6 +508,8 @@ enum EndMode {
     Orderly,
     /// The same, but a script that is slow to take note is not waited for.
     Hurried,
+    /// The same, and nobody follows who would find what still runs.
+    Leaving,
     /// The main daemon is gone: only the resource matters.
     Orphaned,
 }

@@ -30,6 +30,8 @@ pub(crate) enum ToWorker {
     Setup(Box<Setup>),
     /// An order.
     Order(Order),
+    /// Connections leave from this address from now on; those that are open stay.
+    Source(Option<std::net::IpAddr>),
     /// A primary has connected; its two connections come with this packet.
     Serve {
         /// The name of the connection.

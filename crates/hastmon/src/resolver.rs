@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::os::clock;
 
 /// What was found is looked up again after this time: an administrator who moves a name does not want to wait.
-const FRESH_FOR: Duration = Duration::from_secs(30);
+const FRESH_FOR: Duration = Duration::from_secs(15);
 /// The daemon looks so often whether a name is due; one that has no address is looked up every time.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Look-ups at once, each in a thread of its own that may hang. Names of different zones hang independently of each other.

@@ -8,7 +8,8 @@ use crate::event::Event;
 use crate::rate_limit::{BURST, INTERVAL};
 use crate::supervisor::MAX_HALF_OPEN;
 use crate::testing::{B, C, DaemonBench, RESOURCE, WATCHDOG, ms, s};
-use crate::types::Role;
+use crate::types::{ErrorCode, Role};
+use crate::wire::reply::StatusReply;
 use crate::wire::request::Request;
 use crate::wire::session::{Answer, Refusal};
 use crate::worker::Order;
@@ -113,4 +114,17 @@ fn a_name_without_an_address_is_told_once_with_its_resource_and_again_when_it_ha
     let again = format!("{lost} (needed for: r; trying again, going on with what it was)");
     assert_eq!(resolved(Err(lost)), (true, Vec::from([again])));
     assert_eq!(resolved(Ok("192.0.2.8")).0, false, "it has moved");
+}
+
+#[test]
+fn nobody_on_the_network_keeps_the_daemon_busy_with_one_request() {
+    let mut bench = bench(Role::Secondary);
+    let mut ask = |names: &[String]| {
+        let conn = bench.network(WATCHDOG, &Request::Status { resources: names.into() });
+        StatusReply::decode(&bench.reply_to(conn).expect("an answer").0).unwrap()
+    };
+    let same = alloc::vec![RESOURCE.to_string(); 2000];
+    assert!(matches!(ask(&same), StatusReply::Entries(entries) if entries.len() == 1));
+    let others: Vec<String> = (0..2000).map(|number| format!("r{number}")).collect();
+    assert_eq!(ask(&others), StatusReply::Failed(ErrorCode::Invalid.to_wire()));
 }

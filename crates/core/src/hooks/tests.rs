@@ -243,13 +243,27 @@ fn notices_are_dropped_when_too_many_wait_but_never_a_stop() {
     let mut bench = Bench::new();
     bench.push(ROLE);
     for _ in 0..MAX_WAITING {
+        bench.push(Hook::Connect);
+    }
+    bench.take();
+    bench.push(Hook::Connect);
+    assert_eq!(bench.take(), [HookAction::Dropped(Hook::Connect)]);
+    bench.push(Hook::Stop);
+    assert!(bench.queue.has(Hook::Stop));
+}
+
+#[test]
+fn complaints_that_wait_are_one() {
+    let mut bench = Bench::new();
+    bench.push(ROLE);
+    for _ in 0..3 {
         bench.push(Hook::Complain);
     }
     bench.take();
-    bench.push(Hook::Complain);
-    assert_eq!(bench.take(), [HookAction::Dropped(Hook::Complain)]);
-    bench.push(Hook::Stop);
-    assert!(bench.queue.has(Hook::Stop));
+    bench.exit(1, Exit::Code(0));
+    assert!(bench.take().iter().any(|action| matches!(action, HookAction::Run(call) if call.hook == Hook::Complain)));
+    bench.exit(2, Exit::Code(0));
+    assert!(bench.queue.is_idle());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hastmon_core::config::{Address, Config, Host};
+use hastmon_core::config::Address;
 use hastmon_core::daemon::{Daemon, Input, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::worker::{Assignment, LinkId, Order};
@@ -77,13 +77,13 @@ impl Workers {
         }
     }
 
-    /// What workers that start from now on are told of this node.
-    pub(super) fn set_config(&mut self, config: &Config) {
-        self.node.clone_from(&config.node);
-        self.source = match &config.listen.host {
-            Host::Ip(ip) if !ip.is_unspecified() => Some(*ip),
-            Host::Ip(_) | Host::Name(_) => None,
-        };
+    /// What workers know of this node: its name, and where their connections leave from.
+    pub(super) fn set_node(&mut self, node: &str, source: Option<IpAddr>) {
+        node.clone_into(&mut self.node);
+        if self.source != source {
+            self.source = source;
+            self.running.keys().for_each(|id| _ = self.tell(*id, ToWorker::Source(source), Vec::new()));
+        }
     }
 
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {

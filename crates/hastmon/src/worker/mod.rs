@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::time::Instant;
-use hastmon_core::worker::{Action, Assignment, Farewell, Input, Order, Worker};
+use hastmon_core::worker::{Action, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -77,24 +77,25 @@ pub fn main() -> ExitCode {
 async fn run() -> io::Result<()> {
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
-    let Setup { mut assignment, node, source, foreground, verbosity, lock, descriptor_limit } = *setup;
-    log::init(verbosity);
-    if foreground {
+    let mut setup = *setup;
+    log::init(setup.verbosity);
+    if setup.foreground {
         log::to_stderr_queue()?
     } else {
         log::to_syslog()
     }
-    process::set_descriptor_limit(descriptor_limit)?;
-    let Some(held) = wait_for_predecessor(&channel, &lock, &mut assignment).await else {
+    process::set_descriptor_limit(setup.descriptor_limit)?;
+    let Some(held) = wait_for_predecessor(&channel, &mut setup).await else {
         let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
         log::flush();
         return Ok(());
     };
-    let notebook = open_notebook(&held, &lock, &assignment.resource.name).map(Rc::new);
+    let notebook = open_notebook(&held, &setup.lock, &setup.assignment.resource.name).map(Rc::new);
     if let Some(notebook) = &notebook {
-        notebook.end_orphan(&assignment.resource.name).await;
+        notebook.end_orphan(&setup.assignment.resource.name).await;
     }
 
+    let Setup { assignment, node, source, .. } = setup;
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);
     let role = assignment.role;
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
@@ -106,7 +107,10 @@ async fn run() -> io::Result<()> {
     let mut ended = hands.carry_out(&worker, actions);
     while !ended {
         let input = tokio::select! {
-            heard = hands.daemon.talk() => hands.understand(heard),
+            heard = hands.daemon.talk() => match hands.understand(heard) {
+                Some(input) => input,
+                None => continue,
+            },
             Some(input) = inbox.recv() => input,
             () = sleep_until(worker.next_deadline()) => Input::Timer,
         };
@@ -135,35 +139,39 @@ enum Lock {
 
 /// A worker whose daemon was killed stops its resource before it ends. Its successor waits for that, and says so; `None` when it is told
 /// to end meanwhile.
-async fn wait_for_predecessor(channel: &Channel, path: &Path, assignment: &mut Assignment) -> Option<Lock> {
+async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lock> {
     let mut told = None;
     loop {
-        match Pidfile::acquire(path) {
+        match Pidfile::acquire(&setup.lock) {
             Ok(lock) => return Some(Lock::Held(lock)),
             Err(PidfileError::Held { pid, .. }) => {
                 if told.is_none_or(|at| clock::now().since(at) >= TELL_AGAIN) {
                     told = Some(clock::now());
                     let pid = pid.map_or_else(|| "?".to_string(), |pid| pid.to_string());
                     ::log::warn!(
-                        target: &assignment.resource.name,
+                        target: &setup.assignment.resource.name,
                         "an earlier worker (pid {pid}) has not ended and the resource MAY STILL RUN on this node: waiting for it"
                     );
                 }
             }
             Err(error) => {
-                ::log::warn!(target: &assignment.resource.name, "going on without a lock against a second worker: {error}");
+                ::log::warn!(target: &setup.assignment.resource.name, "going on without a lock against a second worker: {error}");
                 return Some(Lock::None);
             }
         }
         match tokio::time::timeout(LOCK_RETRY, channel.receive::<ToWorker>()).await {
             Err(_) => {}
-            Ok(Ok(Some((ToWorker::Order(Order::Reconfigure(settings)), _)))) => assignment.resource = *settings,
+            Ok(Ok(Some((ToWorker::Order(Order::Reconfigure(settings)), _)))) => setup.assignment.resource = *settings,
+            Ok(Ok(Some((ToWorker::Source(source), _)))) => setup.source = source,
             Ok(Ok(Some((ToWorker::Serve { link, .. }, _)))) => {
                 // Closed unserved; the primary comes again.
                 let _ = channel.try_send(&FromWorker::PrimaryGone(link));
             }
             Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
-            Ok(Ok(None | Some((ToWorker::Order(Order::End { .. }) | ToWorker::Setup(_), _))) | Err(_)) => return None,
+            Ok(
+                Ok(None | Some((ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Setup(_), _)))
+                | Err(_),
+            ) => return None,
         }
     }
 }
@@ -260,17 +268,22 @@ struct Hands {
 }
 
 impl Hands {
-    fn understand(&mut self, heard: Option<(ToWorker, Vec<OwnedFd>)>) -> Input {
+    fn understand(&mut self, heard: Option<(ToWorker, Vec<OwnedFd>)>) -> Option<Input> {
         match heard {
-            Some((ToWorker::Order(order), _)) => Input::Order(order),
+            Some((ToWorker::Order(order), _)) => Some(Input::Order(order)),
+            Some((ToWorker::Source(source), _)) => {
+                self.links.set_source(source);
+                None
+            }
             Some((ToWorker::Serve { link, from, resuid }, descriptors)) => {
                 self.links.serve(link, descriptors, resuid);
-                Input::PrimaryConnected { link, from }
+                Some(Input::PrimaryConnected { link, from })
             }
             Some((ToWorker::Setup(_), _)) => {
-                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string(), hurry: false })
+                let reason = "the daemon gave an assignment twice".to_string();
+                Some(Input::Order(Order::End { reason, hurry: false }))
             }
-            None => Input::DaemonGone,
+            None => Some(Input::DaemonGone),
         }
     }
 

@@ -14,11 +14,15 @@ mod harness;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod known_faults;
 #[cfg(test)]
 mod originals;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
