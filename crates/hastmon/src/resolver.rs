@@ -87,6 +87,15 @@ impl Resolver {
         Some(Self::wait(name, pending).await)
     }
 
+    /// Whatever is known is old from now on: the administrator has changed something.
+    pub(crate) fn expire(&self) {
+        for entry in self.names.borrow_mut().values_mut() {
+            if let Some(good) = &mut entry.good {
+                good.at = clock::now() - FRESH_FOR;
+            }
+        }
+    }
+
     async fn wait(name: &str, mut pending: watch::Receiver<Option<Answer>>) -> Answer {
         let found = pending.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
         found.unwrap_or_else(|| Err(format!("looking up {name} was cut short")))

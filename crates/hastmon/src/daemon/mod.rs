@@ -203,6 +203,7 @@ impl Shell {
     /// beside those in use.
     fn reload(&self) {
         ::log::info!("reading the configuration again");
+        self.resolver.expire();
         let (source, news, in_use) = (self.source.clone(), self.news.clone(), self.callers.sockets());
         tokio::task::spawn_local(async move {
             let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await else { return };

@@ -30,8 +30,7 @@ impl Hosts {
     /// Makes the hosts; `None` when such tests are to be skipped. Panics, and says what is missing, when it cannot.
     pub(crate) fn new(addresses: Vec<(String, Ipv4Addr)>) -> Option<Hosts> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        if std::env::var_os(SKIP).is_some_and(|value| value == "1") {
-            say_skipped();
+        if are_skipped() {
             return None;
         }
         check_usable();
@@ -186,6 +185,15 @@ fn check_usable() {
              Or leave these tests out: {SKIP}=1 cargo test"
         );
     }
+}
+
+/// Whether tests that need root are to be left out; says so.
+pub(crate) fn are_skipped() -> bool {
+    let skip = std::env::var_os(SKIP).is_some_and(|value| value == "1");
+    if skip {
+        say_skipped();
+    }
+    skip
 }
 
 /// Says that a test has been left out, past the test runner, which would keep it to itself.

@@ -67,6 +67,7 @@ pub(crate) struct Plan {
     priorities: BTreeMap<String, i32>,
     resources: Vec<String>,
     files: bool,
+    own_names: bool,
 }
 
 impl Plan {
@@ -82,6 +83,7 @@ impl Plan {
             priorities: runners.zip(0..).map(|(node, at)| ((*node).to_owned(), at)).collect(),
             resources: vec!["res".to_owned()],
             files: false,
+            own_names: false,
         }
     }
 
@@ -120,6 +122,13 @@ impl Plan {
     pub(crate) fn files(mut self) -> Plan {
         self.files = true;
         self
+    }
+
+    /// The daemons know the names that stand in the laboratory's files `hosts` and `resolv.conf` alone (`Lab::write_names`); needs root.
+    /// `None` when such tests are to be skipped.
+    pub(crate) fn own_names(mut self) -> Option<Plan> {
+        self.own_names = true;
+        (!super::hosts::are_skipped()).then_some(self)
     }
 
     /// Nodes on loopback addresses of their own; needs no privileges.
@@ -276,6 +285,7 @@ impl Lab {
             fs::set_permissions(lab.script(node), fs::Permissions::from_mode(0o755)).unwrap();
         }
         lab.write_config(&lab.standard_config());
+        lab.write_names("", "");
         lab
     }
 
@@ -374,11 +384,25 @@ impl Lab {
         fs::write(self.config(), text).unwrap();
     }
 
+    /// What the names of a laboratory with names of its own stand for from now on (hosts(5)), and who else is asked (resolv.conf(5)).
+    pub(crate) fn write_names(&self, hosts: &str, resolv: &str) {
+        // In place: the daemons have these very files in the place of the system's.
+        fs::write(self.dir().join("hosts"), hosts).unwrap();
+        fs::write(self.dir().join("resolv.conf"), resolv).unwrap();
+    }
+
     // Processes
 
     /// The command line of a node's daemon; the arguments follow `-c`, `-P` and the node's name.
     pub(crate) fn daemon_command(&self, node: &str, arguments: &[&str]) -> Command {
         let mut command = match &self.place {
+            Place::Loopback(_) if self.plan.own_names => {
+                let mut command = Command::new("unshare");
+                let script =
+                    "for name in hosts resolv.conf; do mount --bind $0/$name /etc/$name || exit; done; exec \"$@\"";
+                command.args(["--mount", "sh", "-c", script]).arg(self.dir()).arg(hastmon()).args(["-n", node]);
+                command
+            }
             Place::Loopback(_) => {
                 let mut command = Command::new(hastmon());
                 command.args(["-n", node]);

@@ -325,6 +325,11 @@ impl Session {
         self.second.receive()
     }
 
+    /// The first bytes of a heartbeat, and no more.
+    pub(crate) fn send_part(&mut self, state: u8, size: usize) {
+        self.first.send(&heartbeat(state, self.seq + 1)[..size]);
+    }
+
     /// True when the secondary has closed both connections (waits for it).
     pub(crate) fn ends(mut self) -> bool {
         self.first.receive().is_none() && self.second.receive().is_none()

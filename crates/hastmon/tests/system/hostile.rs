@@ -1,6 +1,8 @@
 //! A daemon among people who mean it no good: strangers, peers that are silent, slow or flood it, and readers of secrets.
 
 mod callers;
+mod names;
+mod slow;
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
