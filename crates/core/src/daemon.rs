@@ -617,7 +617,8 @@ impl Daemon {
         [&settings.remotes, &settings.friends, &self.config.friends].iter().any(|list| self.is_one_of(address, list))
     }
 
-    /// The resources that a request names, each once, with their places; `None` when they are too many, which the caller is told.
+    /// The resources that a request names, as often as it names them, with their places; `None` when they are too many, which the caller is
+    /// told.
     fn select(
         &self,
         turn: &mut Turn<'_>,
@@ -625,13 +626,11 @@ impl Daemon {
         proof: &Proof,
         names: &[String],
     ) -> Option<Vec<(String, Option<usize>)>> {
-        let mut seen = BTreeSet::new();
         let selected: Vec<_> = if names.iter().any(|name| name == ALL_RESOURCES) {
             let all = self.resources.iter().enumerate();
             all.map(|(at, supervisor)| (supervisor.settings().name.clone(), Some(at))).collect()
         } else {
-            let names = names.iter().filter(|name| seen.insert(*name));
-            names.map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
+            names.iter().map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
         };
         if proof.caller == Caller::ControlSocket || selected.len() <= MAX_ASKED {
             return Some(selected);

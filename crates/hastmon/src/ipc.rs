@@ -139,13 +139,31 @@ impl Channel {
     }
 }
 
-/// An assignment carries the secret of its resource: packets are wiped.
+/// An assignment carries the secret of its resource: packets are wiped, and have their size from the start, because what grows leaves copies
+/// behind.
 fn encode(message: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let packet = Zeroizing::new(serde_json::to_vec(message)?);
-    if packet.len() > MAX_PACKET {
+    let mut size = Counter(0);
+    serde_json::to_writer(&mut size, message)?;
+    if size.0 > MAX_PACKET {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too large for a packet between daemon and worker"));
     }
+    let mut packet = Zeroizing::new(Vec::with_capacity(size.0));
+    serde_json::to_writer(&mut *packet, message)?;
     Ok(packet)
+}
+
+/// Counts what is written, and keeps nothing.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use super::News;
 use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
+use crate::os::pidfile::Pidfile;
 use crate::os::process;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
@@ -89,13 +90,14 @@ impl Workers {
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
         let name = assignment.resource.name.clone();
         let title = worker_title(&assignment.resource.name, assignment.role);
+        let lock = lock_path(&self.pidfile, &name);
         let setup = Setup {
             assignment,
             node: self.node.clone(),
             source: self.source,
             foreground: self.foreground,
             verbosity: self.verbosity,
-            lock: lock_path(&self.pidfile, &name),
+            lock: lock.clone(),
             descriptor_limit: self.descriptor_limit,
         };
         let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
@@ -109,6 +111,9 @@ impl Workers {
                 Ok(exit) => exit,
                 Err(error) => WorkerExit::NotStarted(error.to_string()),
             };
+            if !matches!(exit, WorkerExit::Farewell(_)) {
+                remove_left_behind(&lock);
+            }
             tell(&news, Input::WorkerExited(id, exit)).await;
         });
     }
@@ -185,6 +190,13 @@ fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
         name.push(format!(".{:016x}", hasher.finish()));
     }
     name.into()
+}
+
+/// Removes the lock that a dead worker could not remove itself. One that another worker holds stays.
+fn remove_left_behind(lock: &Path) {
+    if let Err(error) = Pidfile::acquire(lock).and_then(Pidfile::remove) {
+        log::debug!("what a worker has left stays: {error}");
+    }
 }
 
 fn spawn(title: &str) -> io::Result<(Child, Channel)> {

@@ -204,8 +204,8 @@ impl Caller {
         tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(NetError::Timeout(self.timeout)))
     }
 
-    /// Both steps, on two connections.
-    async fn shake_hands(&self, priority: i32) -> Result<Shaken, NetError> {
+    /// Both steps, on two connections. The key that this has is not needed after that, and wiped.
+    async fn shake_hands(self, priority: i32) -> Result<Shaken, NetError> {
         let connected = Cell::new(false);
         let shaken = self.in_time(async {
             let resource = self.resource.clone();

@@ -423,8 +423,13 @@ impl Lab {
 
     /// Starts a node's daemon in the foreground, its output in the node's log, and returns at once.
     pub(crate) fn spawn(&self, node: &str) {
+        self.spawn_with(node, &[]);
+    }
+
+    /// As `spawn`, with more arguments.
+    pub(crate) fn spawn_with(&self, node: &str, more: &[&str]) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path(node)).unwrap();
-        let mut command = self.daemon_command(node, &["-F"]);
+        let mut command = self.daemon_command(node, &[&["-F"], more].concat());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let old = self.daemons.borrow_mut().insert(node.to_owned(), child);

@@ -1,7 +1,9 @@
 //! A daemon among people who mean it no good: strangers, peers that are silent, slow or flood it, and readers of secrets.
 
 mod callers;
+mod control;
 mod names;
+mod secrets;
 mod slow;
 
 use std::io::{ErrorKind, Read};

@@ -26,4 +26,6 @@ mod reload;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod shutdown;
+#[cfg(test)]
 mod workers;
