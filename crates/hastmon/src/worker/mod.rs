@@ -221,9 +221,8 @@ impl Daemon {
     /// Sends what is unsent, as soon as there is room.
     async fn say_all(&mut self) {
         while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
-            if channel.send(first, &[]).await.is_err() {
-                self.channel = None;
-            }
+            // That the daemon is gone is noticed in one place only, where it is listened to.
+            let _ = channel.send(first, &[]).await;
             self.unsent.pop_front();
         }
     }
@@ -286,5 +285,24 @@ impl Hands {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::pair;
+
+    #[test]
+    fn the_end_of_the_daemon_is_noticed_though_a_message_for_it_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (theirs, ours) = pair().unwrap();
+            let mut daemon = Daemon { channel: Some(Channel::new(ours).unwrap()), unsent: VecDeque::new() };
+            drop(theirs);
+            daemon.tell(FromWorker::Farewell(Farewell::AsOrdered));
+            let heard = tokio::time::timeout(Duration::from_secs(60), daemon.talk()).await;
+            assert!(heard.expect("it is noticed").is_none());
+        });
     }
 }
