@@ -16,6 +16,7 @@ use std::time::Duration;
 use hastmon_core::time::Instant;
 use hastmon_core::worker::{Action, Assignment, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -73,6 +74,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run() -> io::Result<()> {
+    // The kernel sends it to a worker that was stopped (SIGSTOP) when its daemon dies, together with CONT. It shall go on then, not die.
+    let _survived = signal(SignalKind::hangup())?;
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
     let Setup { mut assignment, node, source, foreground, verbosity, lock, descriptor_limit } = *setup;
