@@ -15,6 +15,7 @@ use std::time::Duration;
 use hastmon_core::config::{Address, Config, Host};
 use hastmon_core::daemon::{Daemon, Input, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
+use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, LinkId, Order};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use super::News;
 use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
+use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints.
@@ -74,6 +76,21 @@ impl Workers {
             Host::Ip(ip) if !ip.is_unspecified() => Some(*ip),
             Host::Ip(_) | Host::Name(_) => None,
         };
+    }
+
+    /// Says what the daemon before this one may have left running where nobody will look. A worker that ends in order removes its lock;
+    /// in other roles than init the next worker sees for itself.
+    pub(super) fn tell_of_left_over(&self, config: &Config) {
+        for resource in config.resources.iter().filter(|resource| resource.role_on_start == Role::Init) {
+            let name = &resource.name;
+            let Some(Found { pid, is_held }) = Pidfile::found(&lock_path(&self.pidfile, name)) else { continue };
+            let how = if is_held { "has not ended yet" } else { "was killed" };
+            log::error!(
+                target: name,
+                "its last worker (pid {pid}) {how}: the resource MAY STILL RUN on this node, and nobody looks after it in the role init \
+                 (to have it stopped: hastmonctl role secondary {name})"
+            );
+        }
     }
 
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
