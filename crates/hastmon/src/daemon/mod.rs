@@ -174,6 +174,7 @@ impl Shell {
         ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
         self.source.warn_of_weak_secrets(&config);
         self.workers.set_node(&config.node, self.callers.sockets().source());
+        self.workers.tell_of_left_over(&config);
         let (mut daemon, actions) = Daemon::new(clock::now(), config);
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
