@@ -130,11 +130,16 @@ impl Channel {
     /// # Errors
     /// The packet makes no sense: the other side is another version of this program.
     pub(crate) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
-            Ok((packet, _)) if packet.is_empty() => Ok(None),
-            Ok((packet, descriptors)) => Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            Err(error) => Err(error),
+        let mut was_reset = false;
+        loop {
+            match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
+                Ok((packet, _)) if packet.is_empty() => return Ok(None),
+                Ok((packet, descriptors)) => return Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
+                // The other side has ended without reading everything. Linux tells that once, before what it has sent: its last words follow.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !was_reset => was_reset = true,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -260,6 +265,20 @@ mod tests {
             }
             assert!(ours.receive::<FromWorker>().await.unwrap().is_none());
             sender.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_last_words_of_a_side_that_has_not_read_everything_are_heard() {
+        run(async {
+            let (daemon, worker) = pair().unwrap();
+            let worker = Channel::new(worker).unwrap();
+            daemon.send(&ToWorker::Order(Order::Polled), &[]).await.unwrap();
+            worker.send(&FromWorker::Farewell(Farewell::AsOrdered), &[]).await.unwrap();
+            drop(worker);
+            let (last, _) = daemon.receive::<FromWorker>().await.unwrap().unwrap();
+            assert!(matches!(last, FromWorker::Farewell(Farewell::AsOrdered)));
+            assert!(daemon.receive::<FromWorker>().await.unwrap().is_none());
         });
     }
 
