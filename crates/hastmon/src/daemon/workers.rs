@@ -210,7 +210,16 @@ fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
 
 /// Removes the lock that a dead worker could not remove itself. One that another worker holds stays.
 fn remove_left_behind(lock: &Path) {
-    if let Err(error) = Pidfile::acquire(lock).and_then(Pidfile::remove) {
+    let removed = Pidfile::acquire(lock).and_then(|held| {
+        // Beside it stands which call of the script ran. Where none did, nobody has to know.
+        let mut note = lock.as_os_str().to_os_string();
+        note.push("~call");
+        if std::fs::read_to_string(&note).is_ok_and(|note| note.trim().is_empty()) {
+            let _ = std::fs::remove_file(&note);
+        }
+        held.remove()
+    });
+    if let Err(error) = removed {
         log::debug!("what a worker has left stays: {error}");
     }
 }
