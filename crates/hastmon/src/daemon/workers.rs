@@ -211,10 +211,11 @@ fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
 /// Removes the lock that a dead worker could not remove itself. One that another worker holds stays.
 fn remove_left_behind(lock: &Path) {
     let removed = Pidfile::acquire(lock).and_then(|held| {
-        // Beside it stands which call of the script ran. Where none did, nobody has to know.
+        // Beside it stands which call of the script ran. Only what changes the resource must be known to the next worker.
         let mut note = lock.as_os_str().to_os_string();
         note.push("~call");
-        if std::fs::read_to_string(&note).is_ok_and(|note| note.trim().is_empty()) {
+        let changes = |note: &str| note.split_whitespace().any(|word| matches!(word, "start" | "stop"));
+        if std::fs::read_to_string(&note).is_ok_and(|note| !changes(&note)) {
             let _ = std::fs::remove_file(&note);
         }
         held.remove()
