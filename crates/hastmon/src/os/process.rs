@@ -68,6 +68,7 @@ pub fn set_descriptor_limit(soft: Option<u64>) -> io::Result<()> {
 }
 
 /// The highest signal that is no real-time signal, of which the C library keeps some for itself.
+#[cfg(target_os = "linux")]
 const LAST_SIGNAL: i32 = 31;
 
 /// Gives what this process starts the default for every signal, whatever who started us has chosen (`nohup`, or a shell behind `&`): hooks
