@@ -82,16 +82,16 @@ pub enum Input {
     Stranger(IpAddr),
     /// Somebody who is known was sent away unheard.
     Refused(IpAddr, String),
-    /// A new configuration, already checked; for a caller that waits to hear what came of it, if any.
-    Reload(Box<Config>, Option<ConnId>),
+    /// A signal asks to read the configuration again.
+    Hangup,
+    /// The new configuration, already checked; its sockets are open.
+    Reload(Box<Config>),
     /// The new configuration cannot be used.
     ReloadFailed {
         /// Why, in one line for the log.
         why: String,
         /// Why, in as many lines as it takes, for who asked.
         report: String,
-        /// Who asked and waits to hear, if anybody does.
-        caller: Option<ConnId>,
     },
     /// Stop what runs here, then exit.
     Stop,
@@ -142,8 +142,11 @@ pub enum Action {
         /// To be echoed on the first connection, which completes the handshake.
         resuid: u64,
     },
-    /// Read the configuration again and answer with [`Input::Reload`] or [`Input::ReloadFailed`].
-    LoadConfig(ConnId),
+    /// Read the configuration again, open the sockets that it asks for beside those in use, and answer with [`Input::Reload`] or
+    /// [`Input::ReloadFailed`].
+    LoadConfig,
+    /// The configuration that was read is in force: what it says of the whole daemon, too. Use its sockets from now on.
+    Adopt,
     /// Tell the administrator, of the named resource or of the daemon as a whole.
     Event(Option<String>, Event),
     /// All is stopped.
@@ -162,8 +165,29 @@ pub struct Daemon {
     unknown: BTreeSet<String>,
     next_id: u64,
     floods: RateLimit,
+    reloads: Reloads,
     stopping: bool,
 }
+
+/// One reload at a time: what was read last is in force at the end, however long each takes.
+#[derive(Debug, Default)]
+struct Reloads {
+    under_way: bool,
+    /// Who waits to hear what comes of the one under way.
+    callers: Vec<ConnId>,
+    /// It was asked for again meanwhile, by these: the file may have changed since it was read.
+    next: Option<Vec<ConnId>>,
+}
+
+/// Callers that may wait for a reload to end. Administrators are few, and a file system that hangs must not use up the control socket.
+const MAX_RELOAD_CALLERS: usize = 16;
+
+/// What is said to who asks for a new configuration of a daemon that is about to end.
+const STOPPING: &str = "hastmon is stopping";
+
+/// A file that is read while it is written is often empty, and would stop everything.
+const NO_RESOURCE: &str =
+    "the file has no resource at all; to switch all of them off: hastmonctl role init all, or end hastmon";
 
 impl Daemon {
     /// A daemon that takes up `role_on_start` for each resource.
@@ -176,6 +200,7 @@ impl Daemon {
             unknown: BTreeSet::new(),
             next_id: 0,
             floods: RateLimit::default(),
+            reloads: Reloads::default(),
             stopping: false,
         };
         let mut out = Vec::new();
@@ -218,20 +243,24 @@ impl Daemon {
                 turn.out.push(Action::Event(None, Event::StrangerRefused { address: address.to_string() }));
             }
             Input::Refused(address, why) => turn.refused(&address, why),
-            Input::Reload(_, caller) if self.stopping => {
-                turn.reply_to_reload(caller, &ReloadReply::Refused("hastmon is stopping".to_string()));
+            Input::Hangup => self.on_reload_asked(&mut turn, None),
+            Input::Reload(_) if self.stopping => self.on_reload_failed(&mut turn, STOPPING.to_string(), None),
+            Input::Reload(config) if config.resources.is_empty() && !self.resources.is_empty() => {
+                self.on_reload_failed(&mut turn, NO_RESOURCE.to_string(), None);
             }
-            Input::Reload(config, caller) => {
-                let changes = self.apply(&mut turn, *config).to_string();
-                turn.out.push(Action::Event(None, Event::Reloaded { changes: changes.clone() }));
-                turn.reply_to_reload(caller, &ReloadReply::Done(changes));
+            Input::Reload(config) => {
+                let changes = self.reload(&mut turn, *config);
+                self.on_reload_over(&mut turn, &ReloadReply::Done(changes));
             }
-            Input::ReloadFailed { why, report, caller } => {
-                turn.out.push(Action::Event(None, Event::ReloadFailed { why }));
-                turn.reply_to_reload(caller, &ReloadReply::Refused(report));
-            }
+            Input::ReloadFailed { why, report } => self.on_reload_failed(&mut turn, why, Some(report)),
             Input::Stop => {
                 self.stopping = true;
+                let Reloads { callers, next, .. } = core::mem::take(&mut self.reloads);
+                let refused = ReloadReply::Refused(STOPPING.to_string());
+                callers
+                    .into_iter()
+                    .chain(next.into_iter().flatten())
+                    .for_each(|caller| turn.reply_to_reload(Some(caller), &refused));
                 self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop"));
             }
         }
@@ -328,40 +357,88 @@ impl Daemon {
         self.resources.iter().enumerate().find(|(_, supervisor)| supervisor.settings().name == name)
     }
 
+    fn on_reload_asked(&mut self, turn: &mut Turn<'_>, caller: Option<ConnId>) {
+        let waiting = self.reloads.callers.len() + self.reloads.next.as_ref().map_or(0, Vec::len);
+        if self.stopping || waiting >= MAX_RELOAD_CALLERS {
+            let why = if self.stopping { STOPPING } else { "many wait already for the configuration to be read" };
+            turn.out.push(Action::Event(None, Event::ReloadFailed { why: why.to_string() }));
+            turn.reply_to_reload(caller, &ReloadReply::Refused(why.to_string()));
+        } else if self.reloads.under_way {
+            self.reloads.next.get_or_insert_default().extend(caller);
+        } else {
+            self.reloads.under_way = true;
+            self.reloads.callers.extend(caller);
+            turn.out.push(Action::LoadConfig);
+        }
+    }
+
+    /// Nothing changes: why, in one line for the log, and in as many as it takes for who asked.
+    fn on_reload_failed(&mut self, turn: &mut Turn<'_>, why: String, report: Option<String>) {
+        let report = report.unwrap_or_else(|| why.clone());
+        turn.out.push(Action::Event(None, Event::ReloadFailed { why }));
+        self.on_reload_over(turn, &ReloadReply::Refused(report));
+    }
+
+    /// Tells who asked for it, and begins the next one if it was asked for meanwhile.
+    fn on_reload_over(&mut self, turn: &mut Turn<'_>, reply: &ReloadReply) {
+        let Reloads { callers, next, .. } = core::mem::take(&mut self.reloads);
+        callers.into_iter().for_each(|caller| turn.reply_to_reload(Some(caller), reply));
+        if let Some(callers) = next {
+            self.reloads = Reloads { under_way: true, callers, next: None };
+            turn.out.push(Action::LoadConfig);
+        }
+    }
+
+    /// Puts a new configuration into force; says what it changes.
+    fn reload(&mut self, turn: &mut Turn<'_>, config: Config) -> String {
+        turn.out.push(Action::Adopt);
+        let changes = self.apply(turn, config).to_string();
+        turn.out.push(Action::Event(None, Event::Reloaded { changes: changes.clone() }));
+        // A name that is needed again later is looked up, and told of, like a new one.
+        let needed = self.names_to_resolve();
+        self.names.retain(|name, _| needed.contains(name));
+        self.unknown.retain(|name| needed.contains(name));
+        changes
+    }
+
     /// Puts a configuration into force; what it leaves as it was is not touched.
     fn apply(&mut self, turn: &mut Turn<'_>, mut config: Config) -> Changes {
         let mut changes = Changes::default();
-        let wanted = core::mem::take(&mut config.resources).into_iter().enumerate();
-        let mut wanted: BTreeMap<String, _> =
-            wanted.map(|(place, settings)| (settings.name.clone(), (place, settings))).collect();
+        let wanted = core::mem::take(&mut config.resources);
         self.config = config;
+        let old = core::mem::take(&mut self.resources);
+        let mut old: BTreeMap<String, Supervisor> =
+            old.into_iter().map(|supervisor| (supervisor.settings().name.clone(), supervisor)).collect();
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
-        let mut places = BTreeMap::new();
-        for supervisor in &mut self.resources {
-            let name = supervisor.settings().name.clone();
-            let Some((place, settings)) = wanted.remove(&name) else {
-                supervisor.leave(&mut cx, "the resource has left the configuration");
-                changes.removed.push(name);
-                continue;
+        for settings in wanted {
+            let name = settings.name.clone();
+            let supervisor = match old.remove(&name) {
+                Some(mut supervisor) => {
+                    match (supervisor.is_leaving(), *supervisor.settings() == settings) {
+                        (true, _) => changes.added.push(name),
+                        (false, true) => changes.unchanged += 1,
+                        (false, false) => changes.changed.push(name),
+                    }
+                    supervisor.reconfigure(&mut cx, settings);
+                    supervisor
+                }
+                None => {
+                    changes.added.push(name);
+                    let role = settings.role_on_start;
+                    let mut supervisor = Supervisor::new(turn.now, settings);
+                    supervisor.set_role(&mut cx, role, RoleReason::Start);
+                    supervisor
+                }
             };
-            if *supervisor.settings() == settings {
-                changes.unchanged += 1;
-            } else {
-                changes.changed.push(name.clone());
-            }
-            supervisor.reconfigure(&mut cx, settings);
-            places.insert(name, place);
-        }
-        for (name, (place, settings)) in wanted {
-            let role = settings.role_on_start;
-            let mut supervisor = Supervisor::new(turn.now, settings);
-            supervisor.set_role(&mut cx, role, RoleReason::Start);
             self.resources.push(supervisor);
-            changes.added.push(name.clone());
-            places.insert(name, place);
         }
-        // As in the configuration; those that leave come last.
-        self.resources.sort_by_key(|supervisor| places.get(&supervisor.settings().name).copied().unwrap_or(usize::MAX));
+        for (name, mut supervisor) in old {
+            if !supervisor.is_leaving() {
+                changes.removed.push(name);
+                supervisor.leave(&mut cx, "the resource has left the configuration");
+            }
+            self.resources.push(supervisor);
+        }
         let names = self.names_to_resolve();
         self.names.retain(|name, _| names.contains(name));
         // Whoever changes the configuration wants to hear again what is wrong with it.
@@ -393,7 +470,7 @@ impl Daemon {
         match request {
             Request::SetRole { role, resources } => self.on_set_role(turn, conn, &proof, role, &resources),
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
-            Request::Reload if caller == Caller::ControlSocket => turn.out.push(Action::LoadConfig(conn)),
+            Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
             Request::Reload => {
                 turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
@@ -448,6 +525,9 @@ impl Daemon {
             return Err(ErrorCode::Invalid);
         }
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
+        if supervisor.is_leaving() {
+            return Err(if self.stopping { ErrorCode::Invalid } else { ErrorCode::NoEntry });
+        }
         let settings = supervisor.settings();
         let may = match proof.caller {
             Caller::ControlSocket => true,
@@ -537,7 +617,7 @@ impl Daemon {
         [&settings.remotes, &settings.friends, &self.config.friends].iter().any(|list| self.is_one_of(address, list))
     }
 
-    /// The resources that a request names, each once, with their places; `None` when they are too many, which the caller is told.
+    /// The resources that a request names, with their places; `None` when they are too many, which the caller is told.
     fn select(
         &self,
         turn: &mut Turn<'_>,
@@ -545,12 +625,13 @@ impl Daemon {
         proof: &Proof,
         names: &[String],
     ) -> Option<Vec<(String, Option<usize>)>> {
-        let mut seen = BTreeSet::new();
         let selected: Vec<_> = if names.iter().any(|name| name == ALL_RESOURCES) {
             let all = self.resources.iter().enumerate();
             all.map(|(at, supervisor)| (supervisor.settings().name.clone(), Some(at))).collect()
         } else {
-            let names = names.iter().filter(|name| seen.insert(*name));
+            // hastmonctl is answered as often as it asks, as in hastmon 0.3; who is on the network asks once for each.
+            let mut seen = BTreeSet::new();
+            let names = names.iter().filter(|name| proof.caller == Caller::ControlSocket || seen.insert(*name));
             names.map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
         };
         if proof.caller == Caller::ControlSocket || selected.len() <= MAX_ASKED {
@@ -639,9 +720,7 @@ impl Turn<'_> {
     }
 
     fn reply_to_reload(&mut self, caller: Option<ConnId>, reply: &ReloadReply) {
-        if let Some(conn) = caller {
-            self.reply(conn, reply.encode());
-        }
+        caller.into_iter().for_each(|conn| self.reply(conn, reply.encode()));
     }
 
     fn close(&mut self, conn: ConnId) {
@@ -701,3 +780,5 @@ impl core::fmt::Display for Caller {
 
 #[cfg(test)]
 mod hostile_tests;
+#[cfg(test)]
+mod tests;

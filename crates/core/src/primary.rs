@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::config::Address;
+use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Finished, Hook, KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
@@ -121,18 +121,24 @@ impl Primary {
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
-        let silence = self.expects_contact(base).then(|| self.last_contact + silence_limit(base));
+        let touch = self.next_touch(base);
+        if expects_contact(&base.resource) {
+            touch.min(self.last_contact + silence_limit(&base.resource))
+        } else {
+            touch
+        }
+    }
+
+    /// When [`stay_in_touch`](Self::stay_in_touch) wants to be called next.
+    pub(crate) fn next_touch(&self, base: &Base) -> Instant {
         let answers = self.remotes.iter().filter_map(Remote::session).filter_map(|session| session.waits_since);
         let answer = answers.min().map(|since| since + base.resource.timeout);
-        [Some(self.next_heartbeat), silence, answer].into_iter().flatten().min().unwrap_or(self.next_heartbeat)
+        answer.map_or(self.next_heartbeat, |answer| answer.min(self.next_heartbeat))
     }
 
-    pub(crate) const fn next_heartbeat(&self) -> Instant {
-        self.next_heartbeat
-    }
-
-    /// While the resource is being stopped at the end of this role: the secondaries that are connected shall not take over before that.
-    pub(crate) fn keep_company(&mut self, now: Instant, base: &mut Base) {
+    /// While the resource is stopped at the end: a secondary that hears nothing might take over before that is done.
+    pub(crate) fn stay_in_touch(&mut self, now: Instant, base: &mut Base) {
+        self.drop_silent(now, base);
         if now >= self.next_heartbeat {
             self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
             for remote in &mut self.remotes {
@@ -157,19 +163,23 @@ impl Primary {
         self.last_contact = now;
     }
 
-    /// Whether nobody has heard this node for too long. After this process was frozen, what it believes of its connections is old: it is
-    /// asked before news are heard that have waited since then.
-    pub(crate) fn isolation(&self, now: Instant, base: &Base) -> Option<GiveUp> {
+    /// Whether nobody has heard this node for too long. It is asked before any news are heard: after this process was frozen, they are
+    /// old.
+    pub(crate) fn look_at_the_clock(&mut self, now: Instant, base: &Base) -> Option<GiveUp> {
+        if !expects_contact(&base.resource) {
+            self.last_contact = now;
+            return None;
+        }
         let silence = now.since(self.last_contact);
-        (self.expects_contact(base) && silence >= silence_limit(base)).then_some(GiveUp::Isolated(silence))
+        (silence >= silence_limit(&base.resource)).then_some(GiveUp::Isolated(silence))
     }
 
     /// What depends on the time alone; says when the role is to be given up.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
-        if !self.expects_contact(base) || self.is_beginning(now, base) {
+        if self.is_beginning(now, base) {
             self.last_contact = now;
         }
-        if let Some(give_up) = self.outranked.take().or_else(|| self.isolation(now, base)) {
+        if let Some(give_up) = self.outranked.take().or_else(|| self.look_at_the_clock(now, base)) {
             return Some(give_up);
         }
         self.drop_silent(now, base);
@@ -269,8 +279,11 @@ impl Primary {
         }
     }
 
-    /// New settings: connections to remotes that stay are kept.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+    /// New settings: connections to remotes that stay are kept. What was no silence by the settings before is none by the new ones.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
+        if !expects_contact(before) || silence_limit(&base.resource) < silence_limit(before) {
+            self.last_contact = now;
+        }
         let mut old = core::mem::take(&mut self.remotes);
         for address in base.resource.remotes.clone() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
@@ -278,6 +291,11 @@ impl Primary {
         }
         for mut remote in old {
             remote.close(now, base, true);
+        }
+        // What is under way would go by the old limit.
+        if base.resource.timeout != before.timeout {
+            let attempts = self.remotes.iter_mut().filter(|remote| matches!(remote.link, Link::Connecting(_)));
+            attempts.for_each(|remote| remote.close(now, base, false));
         }
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
     }
@@ -290,11 +308,6 @@ impl Primary {
 
     pub(crate) fn remotes(&self) -> Vec<RemoteReport> {
         self.remotes.iter().map(|remote| RemoteReport::Connected(remote.session().is_some())).collect()
-    }
-
-    /// Whether silence means something: with nobody to talk to it does not.
-    fn expects_contact(&self, base: &Base) -> bool {
-        !self.remotes.is_empty() || !base.resource.friends.is_empty()
     }
 
     /// Silence begins when everybody had a chance to answer.
@@ -461,12 +474,17 @@ impl Remote {
     }
 }
 
+/// Whether silence means something: with nobody to talk to it does not.
+fn expects_contact(resource: &Resource) -> bool {
+    !resource.remotes.is_empty() || !resource.friends.is_empty()
+}
+
 /// Answers come once in a heartbeat: with less than two heartbeats of silence, a late one would be taken for isolation.
 const LEAST_SILENT_HEARTBEATS: u32 = 2;
 
 /// How long a primary goes on when nobody hears it (hastmon 0.3: complaint_count × heartbeat_interval).
-fn silence_limit(base: &Base) -> Duration {
-    base.heartbeat() * base.resource.complaint_count.max(LEAST_SILENT_HEARTBEATS)
+fn silence_limit(resource: &Resource) -> Duration {
+    resource.heartbeat_interval * resource.complaint_count.max(LEAST_SILENT_HEARTBEATS)
 }
 
 /// Something is under way whose end will tell more.
@@ -479,3 +497,6 @@ pub(crate) fn next_beat(due: Instant, now: Instant, interval: Duration) -> Insta
     let next = due + interval;
     if next > now { next } else { now + interval }
 }
+
+#[cfg(test)]
+mod tests;

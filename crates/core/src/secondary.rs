@@ -115,9 +115,16 @@ impl Secondary {
         self.left_by_stop = Some(found);
     }
 
-    /// A shorter heartbeat counts from now on, not after the longer one.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &Base) {
+    /// New settings. A connection from who is still a remote is kept, and its silence counts from now.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
+        let stays = |from: &str| base.resource.remotes.iter().any(|remote| remote.to_string() == from);
+        if let Some(gone) = self.served.take_if(|served| !stays(&served.from)) {
+            Self::lost(now, base, gone, "it is no longer a remote".to_string());
+        }
+        if let Some(served) = &mut self.served {
+            served.last_heard = now;
+        }
     }
 
     pub(crate) fn on_connected(&mut self, now: Instant, base: &mut Base, link: LinkId, from: String) {
@@ -170,3 +177,6 @@ impl Secondary {
 fn silence_limit(base: &Base) -> Duration {
     base.heartbeat() * 2
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ pub const MIN_SILENCE: Duration = Duration::from_secs(2);
 pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
 /// Two nodes that have yielded to each other choose among so many heartbeats when to stand again.
 const YIELD_BEATS: u32 = 8;
+/// At the end of the daemon, workers that are started to stop what a killed worker has left: after so many, somebody must look.
+pub const MAX_LAST_WORKERS: u32 = 3;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -66,11 +68,13 @@ pub struct Supervisor {
     lost: Option<Address>,
     half_open: Vec<HalfOpen>,
     hold_off_until: Option<Instant>,
-    /// The worker of a primary died, and nobody has found since that what it ran is stopped.
-    unattended: bool,
-    /// The worker that ends now was started only to stop that.
-    cleaning: bool,
     leaving: bool,
+    /// The script of the worker that was started last.
+    exec: String,
+    /// That worker died, and what it had in hand may still run: the script that can stop it.
+    left_running: Option<String>,
+    /// Workers that were started for that since the resource is to leave.
+    last_workers: u32,
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
     told_stuck: bool,
@@ -141,9 +145,10 @@ impl Supervisor {
             lost: None,
             half_open: Vec::new(),
             hold_off_until: None,
-            unattended: false,
-            cleaning: false,
             leaving: false,
+            exec: String::new(),
+            left_running: None,
+            last_workers: 0,
             heard: now,
             told_stuck: false,
             told_poll: None,
@@ -204,6 +209,10 @@ impl Supervisor {
         }
         self.drop_tokens(cx);
         match self.worker {
+            // Nobody follows who would find what a secondary could not stop.
+            Process::Running(id) if matches!(role, Role::Init | Role::Watchdog) && self.previous == Role::Secondary => {
+                self.end_last_worker(cx, id, &reason.to_string());
+            }
             Process::Running(_) => {
                 let hurry = matches!(reason, RoleReason::Takeover { .. });
                 self.end_worker(cx, &reason.to_string(), hurry);
@@ -213,14 +222,20 @@ impl Supervisor {
         }
     }
 
+    /// The daemon stops, or the resource has left the configuration.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// Ends what runs and starts nothing more: the daemon stops, or the resource has left the configuration.
     pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str) {
         self.leaving = true;
+        self.last_workers = 0;
         self.refuse_all(cx);
         match self.worker {
-            Process::Running(_) => self.end_worker(cx, reason, true),
-            Process::Pausing(_) => self.stay_without_worker(cx),
-            Process::None | Process::Ending { .. } => {}
+            Process::Running(id) | Process::Ending { id, .. } => self.end_last_worker(cx, id, reason),
+            Process::Pausing(_) => self.start_worker(cx),
+            Process::None => {}
         }
     }
 
@@ -239,9 +254,12 @@ impl Supervisor {
         let restart = settings.exec != self.settings.exec && self.role != Role::Init;
         self.event(cx, Event::Reconfigured { restart });
         self.settings = settings;
+        // It was silent by the settings before.
+        self.heard = cx.now;
         if let Process::Running(id) = self.worker {
             if restart {
-                self.end_worker(cx, "the configuration has a new exec", false);
+                // With the new script its successor would not find what the old one has started.
+                self.end_last_worker(cx, id, "the configuration has a new exec");
             } else {
                 cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings_for_worker())) });
             }
@@ -300,6 +318,10 @@ impl Supervisor {
         priority: i32,
         token: [u8; 16],
     ) {
+        if self.leaving {
+            cx.refuse(conn, Refusal::NotConfigured);
+            return;
+        }
         if self.role == Role::Primary && self.is_settled() {
             let ours = self.settings.priority;
             if priority > ours {
@@ -357,12 +379,12 @@ impl Supervisor {
             cx.refuse(conn, Refusal::WrongToken);
             return;
         };
-        let half = self.half_open.swap_remove(at);
+        // The first connection stays until its time is over: its end, seen first, would hide this answer.
         let Process::Running(worker) = self.worker else {
             cx.refuse(conn, Refusal::Busy);
-            cx.out.push(Action::Close(half.conn));
             return;
         };
+        let half = self.half_open.swap_remove(at);
         let link = LinkId(cx.new_id());
         self.served = Some((link, remote.clone()));
         self.complaints.clear();
@@ -372,7 +394,6 @@ impl Supervisor {
     /// News from the worker: what `status` shall say.
     pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
-            self.unattended &= report.state != State::Stopped;
             self.report = Some(report);
             self.heard = cx.now;
             if core::mem::take(&mut self.told_stuck) {
@@ -398,7 +419,10 @@ impl Supervisor {
     /// News from the worker: the connection from the primary is gone.
     pub(crate) fn on_primary_gone(&mut self, now: Instant, link: LinkId) {
         if let Some((_, remote)) = self.served.take_if(|(served, _)| *served == link) {
-            self.lost = Some(remote);
+            // Not when this node has ended the connection itself, with the worker of a role that is over: that primary may still run.
+            if matches!(self.worker, Process::Running(_)) {
+                self.lost = Some(remote);
+            }
             self.forget_early_complaints(now);
         }
     }
@@ -419,12 +443,16 @@ impl Supervisor {
         if self.served.take().is_some() {
             self.forget_early_complaints(cx.now);
         }
+        self.note_what_is_left(&exit);
         self.report = None;
-        self.note_end(cx, &exit);
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
+        if ended_as_told && self.left_running.is_some() {
+            self.restart_worker(cx, "died before its resource was stopped".to_string());
+            return;
+        }
         if self.leaving {
-            self.stay_without_worker(cx);
+            self.start_worker(cx);
             return;
         }
         if ended_as_told {
@@ -462,35 +490,6 @@ impl Supervisor {
                 self.set_role(cx, back, RoleReason::WorkerFailed);
             }
         }
-    }
-
-    /// What a worker leaves behind.
-    fn note_end(&mut self, cx: &mut Context<'_>, exit: &WorkerExit) {
-        let in_order = matches!(exit, WorkerExit::Farewell(_));
-        let not_started = matches!(exit, WorkerExit::NotStarted(_));
-        if core::mem::take(&mut self.cleaning) {
-            if !in_order {
-                self.event(cx, Event::MayStillRun);
-            }
-        } else if not_started {
-            self.told = self.told_before;
-        } else if self.told == Role::Primary {
-            self.unattended = !in_order;
-        }
-    }
-
-    /// No worker shall run, but what one has left behind must be stopped.
-    fn stay_without_worker(&mut self, cx: &mut Context<'_>) {
-        self.worker = Process::None;
-        if self.unattended {
-            self.clean_up(cx);
-        }
-    }
-
-    fn clean_up(&mut self, cx: &mut Context<'_>) {
-        (self.unattended, self.cleaning) = (false, true);
-        self.run_worker(cx, Role::Primary, None, None);
-        self.end_worker(cx, "its worker died before the resource was stopped", false);
     }
 
     fn on_gave_up(&mut self, cx: &mut Context<'_>, why: GiveUp) {
@@ -548,9 +547,32 @@ impl Supervisor {
         !matches!(self.worker, Process::Ending { .. })
     }
 
+    /// A worker that says farewell has stopped what it had to; one that dies may have left it running.
+    fn note_what_is_left(&mut self, exit: &WorkerExit) {
+        let is_stopped = self.report.as_ref().is_some_and(|report| report.state == State::Stopped);
+        let had_it_in_hand = match self.told {
+            Role::Primary => true,
+            Role::Secondary => !is_stopped,
+            Role::Init | Role::Watchdog => false,
+        };
+        match exit {
+            WorkerExit::Farewell(_) => self.left_running = None,
+            WorkerExit::NotStarted(_) => self.told = self.told_before,
+            WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
+                self.left_running = Some(self.exec.clone())
+            }
+            WorkerExit::Code(_) | WorkerExit::Signal(_) => {}
+        }
+    }
+
     fn start_worker(&mut self, cx: &mut Context<'_>) {
-        if self.unattended && !matches!(self.role, Role::Primary | Role::Secondary) {
-            self.clean_up(cx);
+        let is_found = matches!(self.role, Role::Primary | Role::Secondary) && !self.leaving;
+        if let Some(exec) = self.left_running.clone().filter(|exec| !is_found || *exec != self.settings.exec) {
+            self.start_last_worker(cx, exec);
+            return;
+        }
+        if self.leaving {
+            self.worker = Process::None;
             return;
         }
         if self.role == Role::Init && self.told == Role::Init {
@@ -569,8 +591,27 @@ impl Supervisor {
         self.heard = cx.now;
         self.told_stuck = false;
         self.told_poll = None;
+        self.exec.clone_from(&self.settings.exec);
         let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
+    }
+
+    /// What a killed worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to
+    /// leave stops it, and does nothing else.
+    fn start_last_worker(&mut self, cx: &mut Context<'_>, exec: String) {
+        if self.leaving && self.last_workers >= MAX_LAST_WORKERS {
+            self.event(cx, Event::MayStillRun);
+            self.worker = Process::None;
+            return;
+        }
+        self.last_workers += 1;
+        self.exec.clone_from(&exec);
+        self.told_before = self.told;
+        let id = WorkerId(cx.new_id());
+        let resource = Resource { exec, ..self.settings_for_worker() };
+        let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None };
+        cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
+        self.end_last_worker(cx, id, "the worker that had it in hand has died");
     }
 
     fn restart_worker(&mut self, cx: &mut Context<'_>, how: String) {
@@ -583,6 +624,16 @@ impl Supervisor {
             self.worker = Process::Ending { id, kill_at: Some(cx.now + end_budget(&self.settings)) };
             cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string(), hurry } });
         }
+    }
+
+    /// Ends a worker that nobody follows who would stop what it leaves running.
+    fn end_last_worker(&mut self, cx: &mut Context<'_>, id: WorkerId, reason: &str) {
+        let kill_at = match self.worker {
+            Process::Ending { kill_at, .. } => kill_at,
+            _ => Some(cx.now + end_budget(&self.settings)),
+        };
+        self.worker = Process::Ending { id, kill_at };
+        cx.out.push(Action::Order { id, order: Order::Leave { reason: reason.to_string() } });
     }
 
     /// Tokens of a secondary are worth nothing in another role.
@@ -619,3 +670,6 @@ fn end_budget(settings: &Resource) -> Duration {
     let stop = settings.stop_timeout + settings.status_timeout + grace * 2 + LAST_STOP_PAUSE;
     stop * LAST_STOP_TRIES + (settings.hook_timeout + grace) * 2
 }
+
+#[cfg(test)]
+mod tests;

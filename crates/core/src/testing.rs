@@ -39,8 +39,11 @@ pub(crate) fn address(text: &str) -> Address {
     text.parse().unwrap()
 }
 
-/// The configuration of node `a`: heartbeat 1 s, complaint_count 3, timeout 2 s, unless `settings` say otherwise.
+/// The configuration of node `a`: heartbeat 1 s, complaint_count 3, timeout 2 s, unless `settings` say otherwise. `friendless`: nobody may
+/// poll. What follows a `|` stands around the resource.
 pub(crate) fn config(settings: &str) -> Config {
+    let friendless = settings.contains("friendless");
+    let settings = settings.replace("friendless", "");
     let base = [
         ("heartbeat_interval", "1"),
         ("timeout", "2"),
@@ -54,12 +57,13 @@ pub(crate) fn config(settings: &str) -> Config {
     let sets = |name: &str| settings.split_whitespace().any(|word| word == name);
     let mut inside = String::new();
     for (name, value) in base {
-        if !sets(name) {
+        let is_left_out = sets(name) || (friendless && name == "friends");
+        if !is_left_out {
             inside += &format!("{name} {value}\n");
         }
     }
     let remotes = if sets("remote") { String::new() } else { format!("remote {B} {C}") };
-    let (here, around) = settings.split_once('|').unwrap_or((settings, ""));
+    let (here, around) = settings.split_once('|').unwrap_or((&settings, ""));
     config_of(&format!("{around}\nresource {RESOURCE} {{ {inside}\n on a {{ {remotes} {here} }} }}"))
 }
 
@@ -498,6 +502,6 @@ impl DaemonBench {
     }
 
     pub(crate) fn reload(&mut self, config: Config) {
-        self.give(daemon::Input::Reload(Box::new(config), None));
+        self.give(daemon::Input::Reload(Box::new(config)));
     }
 }

@@ -53,6 +53,11 @@ pub enum Order {
         /// Somebody waits for the end: hooks that only tell the script of something get a heartbeat, not their whole time.
         hurry: bool,
     },
+    /// End, and nobody follows who would find what runs here: the same, in a hurry, and a secondary stops what it is not sure of.
+    Leave {
+        /// Why, for the environment of `stop`.
+        reason: String,
+    },
     /// A watchdog has polled this node for the resource.
     Polled,
     /// A complaint has been heard: tell the script.
@@ -310,10 +315,13 @@ impl Worker {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
-            (Some(Ending { stop: Some(_), stop_again_at, .. }), Duty::Primary(primary)) => {
-                Some(stop_again_at.map_or(primary.next_heartbeat(), |again| again.min(primary.next_heartbeat())))
+            (Some(ending), duty) => {
+                let touch = match duty {
+                    Duty::Primary(primary) if ending.stop.is_some() => Some(primary.next_touch(&self.base)),
+                    _ => None,
+                };
+                [touch, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
             }
-            (Some(ending), _) => ending.stop_again_at.or(ending.goodbye_until),
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
@@ -333,17 +341,20 @@ impl Worker {
                 let mode = if hurry { EndMode::Hurried } else { EndMode::Orderly };
                 self.end(now, Farewell::AsOrdered, reason, mode);
             }
+            (Order::Leave { reason }, _) => self.end(now, Farewell::AsOrdered, reason, EndMode::Leaving),
             (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
             (Order::Complaint, Duty::Secondary(_)) => {
                 self.base.call(now, Hook::Complain, "a watchdog has complained");
             }
             (Order::Reconfigure(resource), duty) => {
                 self.base.hooks.set_limits(Limits::of(&resource));
-                self.base.resource = *resource;
+                let old = core::mem::replace(&mut self.base.resource, *resource);
+                // By a shorter heartbeat it may be due already.
+                self.base.report_due = now;
                 match duty {
-                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
-                    Duty::Secondary(secondary) => secondary.reconfigure(now, &self.base),
-                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &self.base),
+                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
+                    Duty::Secondary(secondary) => secondary.reconfigure(now, &mut self.base),
+                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &mut self.base, &old),
                     Duty::Init => {}
                 }
             }
@@ -365,20 +376,19 @@ impl Worker {
                 }
             }
         }
-        match (&self.base.ending, &mut self.duty) {
-            (None, duty) => {
-                let verdict = match duty {
-                    Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
-                    Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
-                    Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
-                    Duty::Init => None,
-                };
-                if let Some(give_up) = verdict {
-                    self.give_up(now, give_up);
-                }
+        if self.base.ending.is_none() {
+            let verdict = match &mut self.duty {
+                Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
+                Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
+                Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+                Duty::Init => None,
+            };
+            if let Some(give_up) = verdict {
+                self.give_up(now, give_up);
             }
-            (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) => primary.keep_company(now, &mut self.base),
-            (Some(_), _) => {}
+        }
+        if let (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) = (&self.base.ending, &mut self.duty) {
+            primary.stay_in_touch(now, &mut self.base);
         }
         self.continue_ending(now);
     }
@@ -389,7 +399,7 @@ impl Worker {
             return;
         }
         let verdict = match &mut self.duty {
-            Duty::Primary(primary) => primary.isolation(now, &self.base),
+            Duty::Primary(primary) => primary.look_at_the_clock(now, &self.base),
             Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
             Duty::Secondary(_) | Duty::Init => None,
         };
@@ -407,16 +417,20 @@ impl Worker {
     /// Begins to end. A second call may only make it more urgent.
     fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
         let reason = reason.into();
-        let must_stop = match &self.duty {
-            Duty::Primary(_) => self.base.ending.is_none(),
-            // A secondary has nothing to stop that its successor would not find, unless there is no successor.
-            Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
-            Duty::Watchdog(_) | Duty::Init => false,
-        };
+        let begins = self.base.ending.is_none();
         let fresh =
             Ending { farewell, mode, reason: reason.clone(), stop: None, stop_again_at: None, goodbye_until: None };
         let ending = self.base.ending.get_or_insert(fresh);
+        let is_more_urgent = mode > ending.mode;
         ending.mode = ending.mode.max(mode);
+        let must_stop = match &self.duty {
+            Duty::Primary(_) => begins,
+            // What a secondary has to stop its successor would find, too, if there is one.
+            Duty::Secondary(_) => {
+                (begins || is_more_urgent) && mode >= EndMode::Leaving && self.base.state != State::Stopped
+            }
+            Duty::Watchdog(_) | Duty::Init => false,
+        };
         if must_stop && ending.stop.is_none() {
             ending.stop = Some(1);
             ending.goodbye_until = None;
@@ -430,17 +444,16 @@ impl Worker {
     /// What is left to do at the end, as soon as the resource is stopped.
     fn continue_ending(&mut self, now: Instant) {
         let Some(ending) = &mut self.base.ending else { return };
-        if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
-            let reason = ending.reason.clone();
-            self.base.stop_now(now, reason);
-            return;
-        }
         if ending.stop.is_some() {
+            if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
+                let reason = ending.reason.clone();
+                self.base.stop_now(now, reason);
+            }
             return;
         }
         let patience = match ending.mode {
             EndMode::Orderly => None,
-            EndMode::Hurried => Some(self.base.resource.heartbeat_interval),
+            EndMode::Hurried | EndMode::Leaving => Some(self.base.resource.heartbeat_interval),
             EndMode::Orphaned => Some(Duration::ZERO),
         };
         if ending.goodbye_until.is_none() {
@@ -466,14 +479,15 @@ impl Worker {
     }
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
             self.base.report_due = now + self.base.heartbeat();
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
-            self.base.out.insert(0, Action::Report(report));
+            actions.insert(0, Action::Report(report));
         }
-        self.base.hold_back_floods(now)
+        actions
     }
 
     fn report(&self, now: Instant) -> Report {
@@ -495,6 +509,8 @@ enum EndMode {
     Orderly,
     /// The same, but a script that is slow to take note is not waited for.
     Hurried,
+    /// The same, and nobody follows who would find what still runs.
+    Leaving,
     /// The main daemon is gone: only the resource matters.
     Orphaned,
 }
@@ -670,3 +686,6 @@ pub(crate) fn answer_of(outcome: &Outcome) -> State {
         Outcome::Ended(_) | Outcome::TimedOut(_) | Outcome::CutShort | Outcome::Unkillable => State::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,6 +114,15 @@ pub(crate) async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &List,
     Ok(stream.flush().await?)
 }
 
+/// Whether an address is of the family that the configuration asks for.
+pub(crate) const fn is_of(family: Family, ip: &IpAddr) -> bool {
+    match family {
+        Family::Tcp4 => ip.is_ipv4(),
+        Family::Tcp6 => ip.is_ipv6(),
+        Family::Any => true,
+    }
+}
+
 /// Opens connections to other nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
@@ -133,13 +142,8 @@ impl Dialer {
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => self.resolver.lookup(name).await.map_err(NetError::NoAddress)?,
         };
-        let fits = |ip: &IpAddr| match address.family {
-            Family::Tcp4 => ip.is_ipv4(),
-            Family::Tcp6 => ip.is_ipv6(),
-            Family::Any => true,
-        };
         let mut last = NetError::NoAddress(format!("{address} has no address of the family that it asks for"));
-        for ip in ips.into_iter().filter(fits) {
+        for ip in ips.into_iter().filter(|ip| is_of(address.family, ip)) {
             match self.connect_to(SocketAddr::new(ip, address.port)).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error.into(),

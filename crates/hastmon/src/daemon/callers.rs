@@ -13,11 +13,11 @@ use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
 use hastmon_core::wire::frame::{CONTROL_LIMIT, NETWORK_LIMIT};
 use hastmon_core::wire::nv::List;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::News;
 use super::control_socket::ControlSocket;
+use super::sockets::{BACKLOG, Sockets};
 use crate::net::{MessageReader, NetError, send};
 use crate::os::clock;
 
@@ -93,18 +93,20 @@ pub(super) struct Callers {
     counts: Rc<RefCell<HashMap<Option<IpAddr>, usize>>>,
     /// As many connections on the network as the descriptors allow.
     most: usize,
-    listener: AbortHandle,
-    control: AbortHandle,
+    network: Door<TcpListener>,
+    control: Door<ControlSocket>,
+}
+
+/// A socket that somebody may connect to. When this is dropped, those who have connected by then are let in, and it is closed.
+#[derive(Debug)]
+struct Door<T> {
+    socket: Rc<T>,
+    _open: oneshot::Sender<()>,
 }
 
 impl Callers {
     /// `descriptors`: how many this process may have; `None`: any number.
-    pub(super) fn new(
-        news: mpsc::Sender<News>,
-        listener: TcpListener,
-        control: ControlSocket,
-        descriptors: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(news: mpsc::Sender<News>, sockets: Sockets, descriptors: Option<u64>) -> Self {
         let most = descriptors.and_then(|all| usize::try_from(all / KEPT_PART).ok()).unwrap_or(usize::MAX);
         Self {
             most,
@@ -112,20 +114,26 @@ impl Callers {
             open: HashMap::new(),
             heard: Rc::default(),
             counts: Rc::default(),
-            listener: accept_network(news.clone(), listener),
-            control: accept_control(news.clone(), control),
+            network: open_door(sockets.network, news.clone(), accept_network),
+            control: open_door(sockets.control, news.clone(), accept_control),
             news,
         }
     }
 
-    /// Listens elsewhere from now on.
-    pub(super) fn listen(&mut self, listener: TcpListener) {
-        std::mem::replace(&mut self.listener, accept_network(self.news.clone(), listener)).abort();
+    /// The sockets in use.
+    pub(super) fn sockets(&self) -> Sockets {
+        Sockets { network: Rc::clone(&self.network.socket), control: Rc::clone(&self.control.socket) }
     }
 
-    /// Has its control socket elsewhere from now on.
-    pub(super) fn control(&mut self, control: ControlSocket) {
-        std::mem::replace(&mut self.control, accept_control(self.news.clone(), control)).abort();
+    /// Has these sockets from now on.
+    pub(super) fn adopt(&mut self, sockets: Sockets) {
+        if !Rc::ptr_eq(&sockets.network, &self.network.socket) {
+            self.network = open_door(sockets.network, self.news.clone(), accept_network);
+        }
+        if !Rc::ptr_eq(&sockets.control, &self.control.socket) {
+            self.control.socket.hide();
+            self.control = open_door(sockets.control, self.news.clone(), accept_control);
+        }
     }
 
     /// Listens to somebody who has connected, or closes the connection before a byte of a stranger is read.
@@ -271,32 +279,42 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     (message.is_ok().then_some(stream), Heard { conn, caller, message })
 }
 
-fn accept_network(news: mpsc::Sender<News>, listener: TcpListener) -> AbortHandle {
+fn open_door<T, F>(socket: Rc<T>, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
+where
+    T: 'static,
+    F: Future<Output = io::Result<Accepted>> + 'static,
+{
+    let (open, mut closed) = oneshot::channel();
+    let inside = Rc::clone(&socket);
     tokio::task::spawn_local(async move {
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let _ = news.send(News::Accepted(Accepted::Network(stream, peer))).await;
-                }
+            let accepted = tokio::select! {
+                accepted = accept(Rc::clone(&inside)) => accepted,
+                _ = &mut closed => break,
+            };
+            match accepted {
+                Ok(accepted) => drop(news.send(News::Accepted(accepted)).await),
                 Err(error) => pause_accepting(&error).await,
             }
         }
-    })
-    .abort_handle()
+        // Those who are through the kernel's door already would be sent away by closing it.
+        for _ in 0..BACKLOG {
+            tokio::select! {
+                biased;
+                Ok(accepted) = accept(Rc::clone(&inside)) => drop(news.send(News::Accepted(accepted)).await),
+                () = std::future::ready(()) => break,
+            }
+        }
+    });
+    Door { socket, _open: open }
 }
 
-fn accept_control(news: mpsc::Sender<News>, control: ControlSocket) -> AbortHandle {
-    tokio::task::spawn_local(async move {
-        loop {
-            match control.listener.accept().await {
-                Ok((stream, _)) => {
-                    let _ = news.send(News::Accepted(Accepted::Control(stream))).await;
-                }
-                Err(error) => pause_accepting(&error).await,
-            }
-        }
-    })
-    .abort_handle()
+async fn accept_network(listener: Rc<TcpListener>) -> io::Result<Accepted> {
+    listener.accept().await.map(|(stream, peer)| Accepted::Network(stream, peer))
+}
+
+async fn accept_control(control: Rc<ControlSocket>) -> io::Result<Accepted> {
+    control.listener.accept().await.map(|(stream, _)| Accepted::Control(stream))
 }
 
 async fn pause_accepting(error: &io::Error) {

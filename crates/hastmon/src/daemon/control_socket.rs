@@ -68,14 +68,24 @@ impl ControlSocket {
         let identity = identity_of(&path).map_err(failed)?;
         Ok(Self { listener, path, identity })
     }
-}
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
+    /// Whether this is the socket that somebody finds at `path`, however it is written.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        identity_of(Path::new(path)).is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// Removes the file: nobody finds the socket any more; who has connected to it stays connected.
+    pub(super) fn hide(&self) {
         if identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
             // At the end of the process nobody is left to tell.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        self.hide();
     }
 }
 

@@ -13,9 +13,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hastmon_core::config::{Address, Config, Host};
+use hastmon_core::config::{Address, Config};
 use hastmon_core::daemon::{Daemon, Input, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
+use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, LinkId, Order};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -23,6 +24,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use super::News;
 use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
+use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
@@ -77,25 +79,41 @@ impl Workers {
         }
     }
 
-    /// What workers that start from now on are told of this node.
-    pub(super) fn set_config(&mut self, config: &Config) {
-        self.node.clone_from(&config.node);
-        self.source = match &config.listen.host {
-            Host::Ip(ip) if !ip.is_unspecified() => Some(*ip),
-            Host::Ip(_) | Host::Name(_) => None,
-        };
+    /// What workers know of this node: its name, and where their connections leave from.
+    pub(super) fn set_node(&mut self, node: &str, source: Option<IpAddr>) {
+        node.clone_into(&mut self.node);
+        if self.source != source {
+            self.source = source;
+            self.running.keys().for_each(|id| _ = self.tell(*id, ToWorker::Source(source), Vec::new()));
+        }
+    }
+
+    /// Says what the daemon before this one may have left running where nobody will look. A worker that ends in order removes its lock;
+    /// in other roles than init the next worker sees for itself.
+    pub(super) fn tell_of_left_over(&self, config: &Config) {
+        for resource in config.resources.iter().filter(|resource| resource.role_on_start == Role::Init) {
+            let name = &resource.name;
+            let Some(Found { pid, is_held }) = Pidfile::found(&lock_path(&self.pidfile, name)) else { continue };
+            let how = if is_held { "has not ended yet" } else { "was killed" };
+            log::error!(
+                target: name,
+                "its last worker (pid {pid}) {how}: the resource MAY STILL RUN on this node, and nobody looks after it in the role init \
+                 (to have it stopped: hastmonctl role secondary {name})"
+            );
+        }
     }
 
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
         let name = assignment.resource.name.clone();
         let title = worker_title(&assignment.resource.name, assignment.role);
+        let lock = lock_path(&self.pidfile, &name);
         let setup = Setup {
             assignment,
             node: self.node.clone(),
             source: self.source,
             foreground: self.foreground,
             verbosity: self.verbosity,
-            lock: lock_path(&self.pidfile, &name),
+            lock: lock.clone(),
             descriptor_limit: self.descriptor_limit,
         };
         let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
@@ -109,6 +127,9 @@ impl Workers {
                 Ok(exit) => exit,
                 Err(error) => WorkerExit::NotStarted(error.to_string()),
             };
+            if !matches!(exit, WorkerExit::Farewell(_)) {
+                remove_left_behind(&lock);
+            }
             tell(&news, Input::WorkerExited(id, exit)).await;
         });
     }
@@ -185,6 +206,13 @@ fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
         name.push(format!(".{:016x}", hasher.finish()));
     }
     name.into()
+}
+
+/// Removes the lock that a dead worker could not remove itself. One that another worker holds stays.
+fn remove_left_behind(lock: &Path) {
+    if let Err(error) = Pidfile::acquire(lock).and_then(Pidfile::remove) {
+        log::debug!("what a worker has left stays: {error}");
+    }
 }
 
 fn spawn(title: &str) -> io::Result<(Child, Channel)> {

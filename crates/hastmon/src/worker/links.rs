@@ -57,6 +57,11 @@ impl Links {
         Self { news, dialer, open: HashMap::new(), complaints: Arc::new(Semaphore::new(MAX_COMPLAINTS)) }
     }
 
+    /// Connections that are made from now on leave from this address.
+    pub(super) const fn set_source(&mut self, source: Option<IpAddr>) {
+        self.dialer.source = source;
+    }
+
     /// Makes a connection to a secondary and keeps it.
     pub(super) fn connect(&mut self, link: LinkId, address: Address, resource: &Resource) {
         let (outbox, unsent) = mpsc::channel(MAX_UNSENT);

@@ -14,8 +14,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::time::Instant;
-use hastmon_core::worker::{Action, Assignment, Farewell, Input, Order, Worker};
+use hastmon_core::worker::{Action, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -75,26 +76,29 @@ pub fn main() -> ExitCode {
 }
 
 async fn run() -> io::Result<()> {
+    // The kernel sends it to a worker that was stopped (SIGSTOP) when its daemon dies, together with CONT. It shall go on then, not die.
+    let _survived = signal(SignalKind::hangup())?;
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
-    let Setup { mut assignment, node, source, foreground, verbosity, lock, descriptor_limit } = *setup;
-    log::init(verbosity);
-    if foreground {
+    let mut setup = *setup;
+    log::init(setup.verbosity);
+    if setup.foreground {
         log::to_stderr_queue()?
     } else {
         log::to_syslog()
     }
-    process::set_descriptor_limit(descriptor_limit)?;
-    let Some(held) = wait_for_predecessor(&channel, &lock, &mut assignment).await else {
+    process::set_descriptor_limit(setup.descriptor_limit)?;
+    let Some(held) = wait_for_predecessor(&channel, &mut setup).await else {
         let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
         log::flush();
         return Ok(());
     };
-    let notebook = open_notebook(&held, &lock, &assignment.resource.name).map(Rc::new);
+    let notebook = open_notebook(&held, &setup.lock, &setup.assignment.resource.name).map(Rc::new);
     if let Some(notebook) = &notebook {
-        notebook.end_orphan(&assignment.resource.name).await;
+        notebook.end_orphan(&setup.assignment.resource.name).await;
     }
 
+    let Setup { assignment, node, source, .. } = setup;
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);
     let role = assignment.role;
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
@@ -106,7 +110,10 @@ async fn run() -> io::Result<()> {
     let mut ended = hands.carry_out(&worker, actions);
     while !ended {
         let input = tokio::select! {
-            heard = hands.daemon.talk() => hands.understand(heard),
+            heard = hands.daemon.talk() => match hands.understand(heard) {
+                Some(input) => input,
+                None => continue,
+            },
             Some(input) = inbox.recv() => input,
             () = sleep_until(worker.next_deadline()) => Input::Timer,
         };
@@ -135,35 +142,39 @@ enum Lock {
 
 /// A worker whose daemon was killed stops its resource before it ends. Its successor waits for that, and says so; `None` when it is told
 /// to end meanwhile.
-async fn wait_for_predecessor(channel: &Channel, path: &Path, assignment: &mut Assignment) -> Option<Lock> {
+async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lock> {
     let mut told = None;
     loop {
-        match Pidfile::acquire(path) {
+        match Pidfile::acquire(&setup.lock) {
             Ok(lock) => return Some(Lock::Held(lock)),
             Err(PidfileError::Held { pid, .. }) => {
                 if told.is_none_or(|at| clock::now().since(at) >= TELL_AGAIN) {
                     told = Some(clock::now());
                     let pid = pid.map_or_else(|| "?".to_string(), |pid| pid.to_string());
                     ::log::warn!(
-                        target: &assignment.resource.name,
+                        target: &setup.assignment.resource.name,
                         "an earlier worker (pid {pid}) has not ended and the resource MAY STILL RUN on this node: waiting for it"
                     );
                 }
             }
             Err(error) => {
-                ::log::warn!(target: &assignment.resource.name, "going on without a lock against a second worker: {error}");
+                ::log::warn!(target: &setup.assignment.resource.name, "going on without a lock against a second worker: {error}");
                 return Some(Lock::None);
             }
         }
         match tokio::time::timeout(LOCK_RETRY, channel.receive::<ToWorker>()).await {
             Err(_) => {}
-            Ok(Ok(Some((ToWorker::Order(Order::Reconfigure(settings)), _)))) => assignment.resource = *settings,
+            Ok(Ok(Some((ToWorker::Order(Order::Reconfigure(settings)), _)))) => setup.assignment.resource = *settings,
+            Ok(Ok(Some((ToWorker::Source(source), _)))) => setup.source = source,
             Ok(Ok(Some((ToWorker::Serve { link, .. }, _)))) => {
                 // Closed unserved; the primary comes again.
                 let _ = channel.try_send(&FromWorker::PrimaryGone(link));
             }
             Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
-            Ok(Ok(None | Some((ToWorker::Order(Order::End { .. }) | ToWorker::Setup(_), _))) | Err(_)) => return None,
+            Ok(
+                Ok(None | Some((ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Setup(_), _)))
+                | Err(_),
+            ) => return None,
         }
     }
 }
@@ -223,9 +234,8 @@ impl Daemon {
     /// Sends what is unsent, as soon as there is room.
     async fn say_all(&mut self) {
         while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
-            if channel.send(first, &[]).await.is_err() {
-                self.channel = None;
-            }
+            // That the daemon is gone is noticed in one place only, where it is listened to.
+            let _ = channel.send(first, &[]).await;
             self.unsent.pop_front();
         }
     }
@@ -260,17 +270,22 @@ struct Hands {
 }
 
 impl Hands {
-    fn understand(&mut self, heard: Option<(ToWorker, Vec<OwnedFd>)>) -> Input {
+    fn understand(&mut self, heard: Option<(ToWorker, Vec<OwnedFd>)>) -> Option<Input> {
         match heard {
-            Some((ToWorker::Order(order), _)) => Input::Order(order),
+            Some((ToWorker::Order(order), _)) => Some(Input::Order(order)),
+            Some((ToWorker::Source(source), _)) => {
+                self.links.set_source(source);
+                None
+            }
             Some((ToWorker::Serve { link, from, resuid }, descriptors)) => {
                 self.links.serve(link, descriptors, resuid);
-                Input::PrimaryConnected { link, from }
+                Some(Input::PrimaryConnected { link, from })
             }
             Some((ToWorker::Setup(_), _)) => {
-                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string(), hurry: false })
+                let reason = "the daemon gave an assignment twice".to_string();
+                Some(Input::Order(Order::End { reason, hurry: false }))
             }
-            None => Input::DaemonGone,
+            None => Some(Input::DaemonGone),
         }
     }
 
@@ -298,5 +313,24 @@ impl Hands {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::pair;
+
+    #[test]
+    fn the_end_of_the_daemon_is_noticed_though_a_message_for_it_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (theirs, ours) = pair().unwrap();
+            let mut daemon = Daemon { channel: Some(Channel::new(ours).unwrap()), unsent: VecDeque::new() };
+            drop(theirs);
+            daemon.tell(FromWorker::Farewell(Farewell::AsOrdered));
+            let heard = tokio::time::timeout(Duration::from_secs(60), daemon.talk()).await;
+            assert!(heard.expect("it is noticed").is_none());
+        });
     }
 }

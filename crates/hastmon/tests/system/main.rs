@@ -22,6 +22,10 @@ mod known_faults;
 #[cfg(test)]
 mod originals;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod shutdown;
 #[cfg(test)]
 mod workers;
