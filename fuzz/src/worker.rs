@@ -35,7 +35,7 @@ const MAX_ATTEMPTS: u32 = 3;
 /// Between two calls of `stop` at the end.
 const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
 /// Steps that the way to the end may take: as many as hooks may wait, and some.
-const MAX_LAST_STEPS: usize = 2_000;
+const MAX_LAST_STEPS: usize = 300;
 
 /// The first bytes say what the worker shall do; the others are steps.
 pub fn worker(data: &[u8]) {
@@ -423,10 +423,7 @@ impl World {
             + grace
             + (resource.stop_timeout + resource.status_timeout + grace * 2 + LAST_STOP_PAUSE) * 3
             + resource.heartbeat_interval;
-        // Hooks that only tell the script of something, as many as may wait and some, come before the check of a `stop` that has failed.
-        // They should not.
-        let notices = (Duration::from_secs(3) + grace) * 70;
-        let latest = self.now + budget + notices;
+        let latest = self.now + budget;
         for _ in 0..MAX_LAST_STEPS {
             for id in self.killed() {
                 self.finish_hook(id, Exit::Signal(9));
