@@ -1,0 +1,214 @@
+//! The lease that forbids two primaries: a majority of the voters, each bound to one node for a limited time.
+//!
+//! This page has the terms and the words between voters and those who ask them. [`voter`] decides whether to give the vote,
+//! [`claim`] counts votes for a candidate and for a holder. None of them knows a clock, a network or a disk.
+//!
+//! Why it is safe: a majority meets every majority, so two nodes could both hold only if one voter were bound to both at once. A voter counts
+//! from the receipt of the question, the holder from before it asked, and the voter's time is longer by what clocks may differ:
+//! the holder has stopped before the voter is free. (PaxosLease, arXiv 1209.4187, without its prepare phase, with the time of `stop` and a bound
+//! on drift added.)
+
+pub mod claim;
+pub mod record;
+pub mod voter;
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Duration;
+
+/// How much two clocks may differ in speed, in per cent. Quartz is a thousand times better; a guest whose clock is dragged along is not.
+pub const DRIFT_PER_CENT: u32 = 1;
+
+/// A time of somebody else's clock that has passed for certain when this time has passed here.
+pub fn with_drift(span: Duration) -> Duration {
+    span.saturating_add(span.saturating_mul(DRIFT_PER_CENT) / 100)
+}
+
+/// How long a lease lasts and what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Terms {
+    /// How long a primary goes on without hearing from a majority.
+    pub lease: Duration,
+    /// How long `stop` may take after that.
+    pub stop: Duration,
+}
+
+impl Terms {
+    /// How long a vote binds, by the holder's clock.
+    pub const fn hold(&self) -> Duration {
+        self.lease.saturating_add(self.stop)
+    }
+}
+
+/// The nodes that vote: all that have a section in the resource, whatever their role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Voters(BTreeSet<String>);
+
+impl Voters {
+    /// These nodes.
+    pub fn new(nodes: impl IntoIterator<Item = String>) -> Self {
+        Self(nodes.into_iter().collect())
+    }
+
+    /// How many votes win: more than half of all, reachable or not.
+    pub fn majority(&self) -> usize {
+        self.0.len() / 2 + 1
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this node is one.
+    pub fn contains(&self, node: &str) -> bool {
+        self.0.contains(node)
+    }
+
+    /// Their names, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// The nodes that are in one of both sets alone.
+    pub fn difference(&self, other: &Self) -> Vec<String> {
+        self.0.symmetric_difference(&other.0).cloned().collect()
+    }
+}
+
+impl fmt::Display for Voters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, node) in self.iter().enumerate() {
+            write!(f, "{}{node}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Somebody asks for a vote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ask {
+    /// Who asks.
+    pub node: String,
+    /// What for.
+    pub kind: Kind,
+    /// Grows with every new lease.
+    pub epoch: u64,
+    /// How long the vote shall bind, by the asker's clock.
+    pub hold: Duration,
+    /// Echoed in the verdict.
+    pub round: u64,
+}
+
+/// What a vote is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A new lease.
+    Vote,
+    /// More time for the lease that the asker holds.
+    Renew,
+}
+
+/// The answer of a voter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The round that was asked in.
+    pub round: u64,
+    /// The highest epoch that the voter has seen.
+    pub highest: u64,
+    /// Why the vote is not given; `None`: it is.
+    pub refused: Option<Refusal>,
+}
+
+/// Why a vote is not given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It is bound to another node.
+    Bound {
+        /// To whom.
+        holder: String,
+        /// For how long, by the voter's clock.
+        left: Duration,
+    },
+    /// For a short time only the successor that the last holder has named may have it.
+    Reserved {
+        /// The successor.
+        successor: String,
+        /// For how long.
+        left: Duration,
+    },
+    /// The voter has lost its record, and waits until whatever it may have promised is over.
+    Waits {
+        /// For how long.
+        left: Duration,
+    },
+    /// The epoch is not above the highest seen, or was released.
+    Stale,
+    /// The voter has other voters in force.
+    Voters {
+        /// Those.
+        ours: Voters,
+    },
+    /// The vote cannot be written to disk.
+    NotRecorded,
+}
+
+impl Refusal {
+    /// How long it will last, when that is known.
+    pub const fn left(&self) -> Option<Duration> {
+        match self {
+            Self::Bound { left, .. } | Self::Reserved { left, .. } | Self::Waits { left } => Some(*left),
+            Self::Stale => Some(Duration::ZERO),
+            Self::Voters { .. } | Self::NotRecorded => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bound { holder, left } => write!(f, "its vote is bound to {holder} for another {left:.1?}"),
+            Self::Reserved { successor, left } => write!(f, "its vote is kept for {successor} for another {left:.1?}"),
+            Self::Waits { left } => {
+                write!(f, "it has lost its record of votes and gives none for another {left:.1?}")
+            }
+            Self::Stale => f.write_str("it has seen a higher epoch"),
+            Self::Voters { ours } => write!(f, "its configuration has other nodes for the resource: {ours}"),
+            Self::NotRecorded => f.write_str("it cannot write its vote to disk"),
+        }
+    }
+}
+
+/// The holder (or a candidate that has not won) gives back its votes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Release {
+    /// Whose votes.
+    pub node: String,
+    /// Those of this epoch and of earlier ones.
+    pub epoch: u64,
+    /// Who alone may have them next.
+    pub successor: Option<String>,
+    /// For how long.
+    pub reserve: Duration,
+    /// The resource was held, and has been stopped: somebody else may start it. (A candidate that gives back what it got says nothing of it.)
+    pub was_held: bool,
+}
+
+/// A lease that was won by one process for another one on the same node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its epoch.
+    pub epoch: u64,
+    /// It runs until then.
+    pub until: crate::time::Instant,
+}

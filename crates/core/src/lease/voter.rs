@@ -1,0 +1,206 @@
+//! The voter: to whom the vote of this node is bound, and until when. One for each resource, whatever the role of this node.
+//!
+//! Decides each question at once. What must be on disk before the answer leaves comes back with the answer; nothing is written here.
+
+use alloc::string::String;
+
+use super::record::Record;
+use super::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
+use crate::time::{Duration, Instant};
+
+/// The vote of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Voter {
+    voters: Voters,
+    /// New voters that come into force when the holder renews with them or the vote is free.
+    pending: Option<Voters>,
+    highest: u64,
+    vote: Option<Vote>,
+    reserved: Option<Reserved>,
+    /// The last lease that was given back: a renewal of it comes late.
+    released: Option<(String, u64)>,
+    /// Nothing is known of what was promised before.
+    waits_until: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Vote {
+    holder: String,
+    epoch: u64,
+    hold: Duration,
+    until: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Reserved {
+    successor: String,
+    until: Instant,
+}
+
+/// Who has the vote now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound<'a> {
+    /// The node.
+    pub holder: &'a str,
+    /// Its epoch.
+    pub epoch: u64,
+    /// For how long, unless it renews.
+    pub left: Duration,
+}
+
+/// An answer, and what must be on disk before it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The answer.
+    pub verdict: Verdict,
+    /// To be written first. When that fails, the answer is [`Refusal::NotRecorded`].
+    pub record: Option<Record>,
+}
+
+impl Voter {
+    /// A voter that has just started, with what it finds on disk.
+    pub fn new(now: Instant, voters: Voters, found: Option<Record>) -> Self {
+        let mut voter =
+            Self { voters, pending: None, highest: 0, vote: None, reserved: None, released: None, waits_until: None };
+        if let Some(Record { holder, epoch, hold }) = found {
+            voter.highest = epoch;
+            voter.vote = (!hold.is_zero()).then(|| Vote { holder, epoch, hold, until: now + with_drift(hold) });
+        }
+        voter
+    }
+
+    /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
+    pub fn without_record(now: Instant, voters: Voters, hold: Duration) -> Self {
+        Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) }
+    }
+
+    /// Who has the vote.
+    pub fn bound(&self, now: Instant) -> Option<Bound<'_>> {
+        let vote = self.vote.as_ref().filter(|vote| now < vote.until)?;
+        Some(Bound { holder: &vote.holder, epoch: vote.epoch, left: vote.until.since(now) })
+    }
+
+    /// The highest epoch that was voted for.
+    pub const fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// The voters in force.
+    pub const fn voters(&self) -> &Voters {
+        &self.voters
+    }
+
+    /// Voters of a new configuration that are not in force yet.
+    pub const fn pending(&self) -> Option<&Voters> {
+        self.pending.as_ref()
+    }
+
+    /// A new configuration. Its voters come into force when the vote is free, or with the holder.
+    pub fn reconfigure(&mut self, now: Instant, voters: Voters) {
+        self.pending = (voters != self.voters).then_some(voters);
+        self.forget(now);
+    }
+
+    /// What time has ended.
+    fn forget(&mut self, now: Instant) {
+        self.vote.take_if(|vote| now >= vote.until);
+        self.reserved.take_if(|reserved| now >= reserved.until);
+        self.waits_until.take_if(|until| now >= *until);
+        if self.vote.is_none()
+            && self.waits_until.is_none()
+            && let Some(voters) = self.pending.take()
+        {
+            self.voters = voters;
+        }
+    }
+
+    /// Somebody asks for the vote, with these voters in its configuration.
+    pub fn on_ask(&mut self, now: Instant, ask: &Ask, voters: &Voters) -> Step {
+        self.forget(now);
+        let decided = self.decide(now, ask, voters);
+        let (refused, record) = match decided {
+            Ok(record) => (None, record),
+            Err(refusal) => (Some(refusal), None),
+        };
+        Step { verdict: Verdict { round: ask.round, highest: self.highest, refused }, record }
+    }
+
+    fn decide(&mut self, now: Instant, ask: &Ask, voters: &Voters) -> Result<Option<Record>, Refusal> {
+        if let Some(until) = self.waits_until {
+            return Err(Refusal::Waits { left: until.since(now) });
+        }
+        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node) {
+            return Err(Refusal::Bound { holder: vote.holder.clone(), left: vote.until.since(now) });
+        }
+        self.agree(voters)?;
+        if let Some(vote) = self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch) {
+            // Others count on what was recorded.
+            vote.hold = vote.hold.min(ask.hold);
+            vote.until = vote.until.max(now + with_drift(vote.hold));
+            return Ok(None);
+        }
+        let is_stale = match ask.kind {
+            Kind::Vote => ask.epoch <= self.highest,
+            // Who renews has won this epoch, and nobody else has: this vote was not among those that it got.
+            Kind::Renew => {
+                ask.epoch < self.highest
+                    || self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch)
+            }
+        };
+        if is_stale {
+            return Err(Refusal::Stale);
+        }
+        if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
+            return Err(Refusal::Reserved { successor: reserved.successor.clone(), left: reserved.until.since(now) });
+        }
+        self.bind(now, ask);
+        Ok(Some(self.record(&ask.node, ask.hold)))
+    }
+
+    /// The voters in force are the holder's while the vote is bound.
+    fn agree(&mut self, voters: &Voters) -> Result<(), Refusal> {
+        if *voters == self.voters {
+            return Ok(());
+        }
+        if self.pending.as_ref() == Some(voters) {
+            self.voters.clone_from(voters);
+            self.pending = None;
+            return Ok(());
+        }
+        Err(Refusal::Voters { ours: self.pending.clone().unwrap_or_else(|| self.voters.clone()) })
+    }
+
+    fn bind(&mut self, now: Instant, ask: &Ask) {
+        // What was promised to the same node before is still true.
+        let before = self.vote.as_ref().map_or(now, |vote| vote.until);
+        let until = before.max(now + with_drift(ask.hold));
+        self.highest = ask.epoch;
+        self.reserved = None;
+        self.vote = Some(Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until });
+    }
+
+    fn record(&self, holder: &str, hold: Duration) -> Record {
+        Record { holder: holder.into(), epoch: self.highest, hold }
+    }
+
+    /// Somebody gives its vote back. What comes back is to be written; nobody waits for that.
+    pub fn on_release(&mut self, now: Instant, release: &Release) -> Option<Record> {
+        self.forget(now);
+        if self.vote.as_ref().is_some_and(|vote| vote.holder != release.node || vote.epoch > release.epoch) {
+            return None;
+        }
+        self.released = Some((release.node.clone(), release.epoch));
+        self.vote.take()?;
+        self.highest = self.highest.max(release.epoch);
+        let successor = release.successor.clone().filter(|node| self.voters.contains(node));
+        self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
+        self.forget(now);
+        Some(self.record(&release.node, Duration::ZERO))
+    }
+
+    /// A node is off for certain: it runs nothing, whatever it was promised.
+    pub fn on_fenced(&mut self, now: Instant, node: &str, epoch: u64) -> Option<Record> {
+        let release = Release { node: node.into(), epoch, successor: None, reserve: Duration::ZERO, was_held: true };
+        self.on_release(now, &release)
+    }
+}
