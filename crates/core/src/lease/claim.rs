@@ -202,7 +202,7 @@ impl Claim {
             self.rounds.pop_front();
         }
         self.rounds.push_back(Round { number: round, began: now, epoch, terms });
-        Ask { node: self.me.clone(), kind, epoch, hold: terms.hold(), round }
+        Ask { node: self.me.clone(), kind, epoch, hold: terms.hold(), round, voters: self.voters.digest() }
     }
 
     /// A voter has answered.

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::time::Duration;
 
@@ -47,42 +48,58 @@ impl Terms {
 
 /// The nodes that vote: all that have a section in the resource, whatever their role.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Voters(BTreeSet<String>);
+pub struct Voters {
+    nodes: BTreeSet<String>,
+    digest: u64,
+}
 
 impl Voters {
     /// These nodes.
     pub fn new(nodes: impl IntoIterator<Item = String>) -> Self {
-        Self(nodes.into_iter().collect())
+        let nodes: BTreeSet<String> = nodes.into_iter().collect();
+        let mut hash = Sha256::new();
+        for node in &nodes {
+            hash.update(node);
+            // No name has it.
+            hash.update([0]);
+        }
+        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
+        Self { nodes, digest: u64::from_le_bytes([a, b, c, d, e, f, g, h]) }
     }
 
     /// How many votes win: more than half of all, reachable or not.
     pub fn majority(&self) -> usize {
-        self.0.len() / 2 + 1
+        self.nodes.len() / 2 + 1
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.nodes.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.nodes.is_empty()
     }
 
     /// Whether this node is one.
     pub fn contains(&self, node: &str) -> bool {
-        self.0.contains(node)
+        self.nodes.contains(node)
     }
 
     /// Their names, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.nodes.iter().map(String::as_str)
+    }
+
+    /// Stands for them in messages.
+    pub const fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// The nodes that are in one of both sets alone.
     pub fn difference(&self, other: &Self) -> Vec<String> {
-        self.0.symmetric_difference(&other.0).cloned().collect()
+        self.nodes.symmetric_difference(&other.nodes).cloned().collect()
     }
 }
 
@@ -108,6 +125,8 @@ pub struct Ask {
     pub hold: Duration,
     /// Echoed in the verdict.
     pub round: u64,
+    /// The digest of the voters that the asker counts.
+    pub voters: u64,
 }
 
 /// What a vote is asked for.

@@ -114,10 +114,15 @@ impl Voter {
         }
     }
 
-    /// Somebody asks for the vote, with these voters in its configuration.
-    pub fn on_ask(&mut self, now: Instant, ask: &Ask, voters: &Voters) -> Step {
+    /// The voters of the configuration, in force or not.
+    pub fn configured(&self) -> &Voters {
+        self.pending.as_ref().unwrap_or(&self.voters)
+    }
+
+    /// Somebody asks for the vote.
+    pub fn on_ask(&mut self, now: Instant, ask: &Ask) -> Step {
         self.forget(now);
-        let decided = self.decide(now, ask, voters);
+        let decided = self.decide(now, ask);
         let (refused, record) = match decided {
             Ok(record) => (None, record),
             Err(refusal) => (Some(refusal), None),
@@ -125,14 +130,14 @@ impl Voter {
         Step { verdict: Verdict { round: ask.round, highest: self.highest, refused }, record }
     }
 
-    fn decide(&mut self, now: Instant, ask: &Ask, voters: &Voters) -> Result<Option<Record>, Refusal> {
+    fn decide(&mut self, now: Instant, ask: &Ask) -> Result<Option<Record>, Refusal> {
         if let Some(until) = self.waits_until {
             return Err(Refusal::Waits { left: until.since(now) });
         }
         if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node) {
             return Err(Refusal::Bound { holder: vote.holder.clone(), left: vote.until.since(now) });
         }
-        self.agree(voters)?;
+        self.agree(ask.voters)?;
         if let Some(vote) = self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch) {
             // Others count on what was recorded.
             vote.hold = vote.hold.min(ask.hold);
@@ -158,16 +163,17 @@ impl Voter {
     }
 
     /// The voters in force are the holder's while the vote is bound.
-    fn agree(&mut self, voters: &Voters) -> Result<(), Refusal> {
-        if *voters == self.voters {
+    fn agree(&mut self, voters: u64) -> Result<(), Refusal> {
+        if voters == self.voters.digest() {
             return Ok(());
         }
-        if self.pending.as_ref() == Some(voters) {
-            self.voters.clone_from(voters);
-            self.pending = None;
-            return Ok(());
+        match self.pending.take_if(|pending| pending.digest() == voters) {
+            Some(pending) => {
+                self.voters = pending;
+                Ok(())
+            }
+            None => Err(Refusal::Voters { ours: self.configured().clone() }),
         }
-        Err(Refusal::Voters { ours: self.pending.clone().unwrap_or_else(|| self.voters.clone()) })
     }
 
     fn bind(&mut self, now: Instant, ask: &Ask) {

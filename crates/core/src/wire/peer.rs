@@ -49,6 +49,8 @@ pub struct Welcome {
     pub version: String,
     /// The name of this node.
     pub node: String,
+    /// Who votes, as it has it.
+    pub voters: Voters,
 }
 
 /// What a worker says over an open connection.
@@ -98,6 +100,8 @@ pub struct Heard {
     pub bound_for: Duration,
     /// The highest epoch that it has voted for.
     pub epoch: u64,
+    /// The digest of the voters in its configuration.
+    pub voters: u64,
 }
 
 const CMD_BEAT: u8 = 1;
@@ -156,7 +160,11 @@ impl Hello {
 impl Welcome {
     /// The message.
     pub fn encode(&self) -> List {
-        List::new().with_u8("protocol", self.protocol).with_str("version", &self.version).with_str("node", &self.node)
+        let list = List::new()
+            .with_u8("protocol", self.protocol)
+            .with_str("version", &self.version)
+            .with_str("node", &self.node);
+        with_voters(list, &self.voters)
     }
 
     /// Reads it.
@@ -183,6 +191,7 @@ impl Said {
                         .with_u64("epoch", ask.epoch)
                         .with_u64("hold_us", micros(ask.hold))
                         .with_u64("round", ask.round)
+                        .with_u64("voters", ask.voters)
                 })
             }
             Self::Complaint { released } => {
@@ -241,6 +250,7 @@ fn ask(list: &List, kind: u8, node: &str) -> Result<Ask, Lacks> {
         epoch: u64_of(list, "epoch")?,
         hold: Duration::from_micros(u64_of(list, "hold_us")?),
         round: u64_of(list, "round")?,
+        voters: u64_of(list, "voters")?,
     })
 }
 
@@ -252,7 +262,8 @@ impl Heard {
             .with_u8("role", self.role.to_wire())
             .with_i32("priority", self.priority)
             .with_u8("state", self.state.to_wire())
-            .with_u64("epoch", self.epoch);
+            .with_u64("epoch", self.epoch)
+            .with_u64("voters", self.voters);
         if let Some(holder) = &self.bound {
             list = list.with_str("bound", holder).with_u64("bound_us", micros(self.bound_for));
         }
@@ -276,6 +287,7 @@ impl Heard {
             bound: list.str("bound").map(ToOwned::to_owned),
             bound_for: Duration::from_micros(list.u64("bound_us").unwrap_or_default()),
             epoch: u64_of(list, "epoch")?,
+            voters: u64_of(list, "voters")?,
         })
     }
 }
