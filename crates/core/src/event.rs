@@ -127,6 +127,45 @@ pub enum Event {
         /// What, and why not.
         why: String,
     },
+    /// The lease is won.
+    LeaseWon {
+        /// Its epoch.
+        epoch: u64,
+        /// How many votes there are.
+        votes: usize,
+        /// How many vote.
+        of: usize,
+    },
+    /// A candidate has not got a majority.
+    VotesRefused {
+        /// Who refused, and why.
+        why: String,
+        /// When it asks again.
+        again_in: Duration,
+    },
+    /// A node was expected to have other voters.
+    VotersDiffer {
+        /// Which node.
+        node: String,
+        /// Who votes there.
+        there: String,
+        /// Who votes here.
+        here: String,
+    },
+    /// The votes of the node cannot be recorded, so it gives none.
+    NotRecorded {
+        /// Why, and what to do.
+        why: String,
+    },
+    /// What the node has promised before is not known.
+    RecordLost {
+        /// Why.
+        why: String,
+        /// For how long it gives no vote.
+        wait: Duration,
+    },
+    /// An operator has made this node primary without a majority.
+    Forced,
     /// An event that stands for others of its kind, which were too many to be told one by one.
     Repeated {
         /// The last of them.
@@ -235,6 +274,16 @@ pub enum GiveUp {
     StartsFailed(u32),
     /// No remote was connected and nobody polled for this long.
     Isolated(Duration),
+    /// No majority has renewed the lease.
+    LeaseLost {
+        /// How long after its end this was noticed.
+        late: Duration,
+    },
+    /// The operator wants it on another node.
+    HandedOver {
+        /// Which.
+        to: String,
+    },
     /// A remote is primary, too, and has the better priority.
     Outranked {
         /// The remote.
@@ -290,7 +339,12 @@ impl Event {
     pub const fn level(&self) -> Level {
         match self {
             Self::Repeated { last, .. } => last.level(),
-            Self::MayStillRun | Self::LeftAlone | Self::ReloadFailed { .. } => Level::Error,
+            Self::MayStillRun
+            | Self::LeftAlone
+            | Self::ReloadFailed { .. }
+            | Self::VotersDiffer { .. }
+            | Self::NotRecorded { .. }
+            | Self::RecordLost { .. } => Level::Error,
             // Done on purpose.
             Self::HookFailed(Finished { outcome: Outcome::CutShort, .. }) => Level::Info,
             Self::GivingUp(_)
@@ -306,6 +360,8 @@ impl Event {
             | Self::CallerRefused { .. }
             | Self::NameUnknown { .. }
             | Self::WokeLate { .. }
+            | Self::VotesRefused { .. }
+            | Self::Forced
             | Self::DaemonGone
             | Self::WorkerDied { .. }
             | Self::WorkerStuck { .. }
@@ -320,6 +376,7 @@ impl Event {
             | Self::StartWaits { .. }
             | Self::Connected { .. }
             | Self::WorkerBack
+            | Self::LeaseWon { .. }
             | Self::NameKnown { .. }
             | Self::Reloaded { .. }
             | Self::Reconfigured { .. } => Level::Info,
@@ -368,6 +425,25 @@ impl fmt::Display for Event {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 write!(f, "{name} is now known as {}", addresses.join(", "))
             }
+            Self::LeaseWon { epoch, votes, of } => write!(f, "holds the lease: epoch {epoch}, {votes} of {of} votes"),
+            Self::VotesRefused { why, again_in } if why.is_empty() => {
+                write!(f, "no majority has voted for this node; asking again in {again_in:.1?}")
+            }
+            Self::VotesRefused { why, again_in } => {
+                write!(f, "no majority votes for this node ({why}); asking again in {again_in:.1?}")
+            }
+            Self::VotersDiffer { node, there, here } => write!(
+                f,
+                "the configuration of {node} has other nodes for the resource: there {there}, here {here}; no votes between the two \
+                 until both have the same (`on NODE` in the resource)"
+            ),
+            Self::NotRecorded { why } => write!(f, "this node gives no votes: {why}"),
+            Self::RecordLost { why, wait } => {
+                write!(f, "{why}; whatever it says was promised: this node gives no vote for {wait:.1?}")
+            }
+            Self::Forced => f.write_str(
+                "FORCED: an operator has made this node primary without a majority; if the resource runs elsewhere, it now runs twice",
+            ),
             Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
             Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),
             Self::WorkerDied { how, then } => match then {
@@ -405,6 +481,10 @@ impl fmt::Display for GiveUp {
             Self::StartsFailed(attempts) => {
                 write!(f, "the resource does not run after {attempts} attempts to start it")
             }
+            Self::LeaseLost { late } => {
+                write!(f, "no majority has renewed the lease, which ended {late:.1?} ago")
+            }
+            Self::HandedOver { to } => write!(f, "handed over to {to}"),
             Self::Isolated(span) => write!(f, "no remote was connected and nobody polled for {span:.1?}"),
             Self::Outranked { remote, theirs, ours } => {
                 write!(f, "{remote} is primary with priority {theirs}, better than {ours} here")

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod event;
 pub mod hooks;
 pub mod lease;
+mod members;
 mod primary;
 pub mod rate_limit;
 mod secondary;

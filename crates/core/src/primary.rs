@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Finished, Hook, KILL_GRACE, TERM_GRACE};
+use crate::members::Members;
 use crate::time::{Duration, Instant};
 use crate::types::State;
 use crate::wire::session::Refusal;
@@ -31,6 +32,8 @@ pub(crate) struct Primary {
     /// What the start waits for, as told to the administrator.
     told_wait: Option<String>,
     outranked: Option<GiveUp>,
+    /// The lease says how long to go on when nobody hears this node. Without one, among originals, silence does.
+    has_lease: bool,
 }
 
 #[derive(Debug)]
@@ -101,8 +104,10 @@ impl Remote {
 
 impl Primary {
     /// `replaces` is the remote whose failure made this node primary: it is not waited for.
-    pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>) -> Self {
-        let mut remotes: Vec<Remote> = base.resource.remotes.iter().cloned().map(Remote::new).collect();
+    /// With a lease, the other nodes are the business of [`Members`].
+    pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>, has_lease: bool) -> Self {
+        let originals = base.resource.remotes.iter().filter(|_| !has_lease);
+        let mut remotes: Vec<Remote> = originals.cloned().map(Remote::new).collect();
         for remote in &mut remotes {
             remote.replaced = replaces == Some(&remote.address);
             remote.tried = remote.replaced;
@@ -117,12 +122,18 @@ impl Primary {
             just_started: false,
             told_wait: None,
             outranked: None,
+            has_lease,
         }
+    }
+
+    /// Another node is primary, and better.
+    pub(crate) fn outranked_by(&mut self, give_up: GiveUp) {
+        self.outranked = Some(give_up);
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
         let touch = self.next_touch(base);
-        if expects_contact(&base.resource) {
+        if self.expects_contact(&base.resource) {
             touch.min(self.last_contact + silence_limit(&base.resource))
         } else {
             touch
@@ -166,7 +177,7 @@ impl Primary {
     /// Whether nobody has heard this node for too long. It is asked before any news are heard: after this process was frozen, they are
     /// old.
     pub(crate) fn look_at_the_clock(&mut self, now: Instant, base: &Base) -> Option<GiveUp> {
-        if !expects_contact(&base.resource) {
+        if !self.expects_contact(&base.resource) {
             self.last_contact = now;
             return None;
         }
@@ -175,7 +186,7 @@ impl Primary {
     }
 
     /// What depends on the time alone; says when the role is to be given up.
-    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) -> Option<GiveUp> {
         if self.is_beginning(now, base) {
             self.last_contact = now;
         }
@@ -187,7 +198,7 @@ impl Primary {
             self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
             self.beat(now, base);
         }
-        self.start_if_allowed(now, base)
+        self.start_if_allowed(now, base, members)
     }
 
     pub(crate) fn on_finished(&mut self, now: Instant, base: &mut Base, finished: &Finished) {
@@ -281,11 +292,11 @@ impl Primary {
 
     /// New settings: connections to remotes that stay are kept. What was no silence by the settings before is none by the new ones.
     pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
-        if !expects_contact(before) || silence_limit(&base.resource) < silence_limit(before) {
+        if !self.expects_contact(before) || silence_limit(&base.resource) < silence_limit(before) {
             self.last_contact = now;
         }
         let mut old = core::mem::take(&mut self.remotes);
-        for address in base.resource.remotes.clone() {
+        for address in base.resource.remotes.iter().filter(|_| !self.has_lease).cloned().collect::<Vec<_>>() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
             self.remotes.push(kept.unwrap_or_else(|| Remote::new(address)));
         }
@@ -358,11 +369,15 @@ impl Primary {
         }
     }
 
-    fn start_if_allowed(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+    fn start_if_allowed(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) -> Option<GiveUp> {
         if !self.wants_start || is_busy(base) {
             return None;
         }
-        let wait = self.why_not_start(now, base);
+        let wait = match members {
+            None => self.why_not_start(now, base),
+            Some(members) if !members.claim().holds(now) => Some(members.why_no_lease()),
+            Some(members) => members.that_runs().map(|(remote, state)| format!("{remote} reports {state}")),
+        };
         if wait != self.told_wait {
             if let Some(why) = wait.clone() {
                 base.event(Event::StartWaits { why });
@@ -383,6 +398,11 @@ impl Primary {
         base.set_state(State::Starting);
         base.call(now, Hook::Start, format!("attempt {attempt} of {limit}"));
         None
+    }
+
+    /// Whether silence means something: with nobody to talk to it does not.
+    fn expects_contact(&self, resource: &Resource) -> bool {
+        !self.has_lease && (!resource.remotes.is_empty() || !resource.friends.is_empty())
     }
 
     fn why_not_start(&self, now: Instant, base: &Base) -> Option<String> {
@@ -472,11 +492,6 @@ impl Remote {
             }
         }
     }
-}
-
-/// Whether silence means something: with nobody to talk to it does not.
-fn expects_contact(resource: &Resource) -> bool {
-    !resource.remotes.is_empty() || !resource.friends.is_empty()
 }
 
 /// Answers come once in a heartbeat: with less than two heartbeats of silence, a late one would be taken for isolation.

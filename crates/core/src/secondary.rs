@@ -17,6 +17,8 @@ use crate::worker::{Action, Base, LinkId, RemoteReport, answer_of};
 pub(crate) struct Secondary {
     next_heartbeat: Instant,
     served: Option<Served>,
+    /// The primary that the main daemon hears, with the lease.
+    primary: Option<String>,
     /// A `status` has ended: it is known what there is to know.
     checked: bool,
     /// The `status` under way checks the work of a `stop`, which claimed success or not.
@@ -39,6 +41,7 @@ impl Secondary {
         Self {
             next_heartbeat: now,
             served: None,
+            primary: None,
             checked: false,
             confirms: None,
             left_by_stop: None,
@@ -136,6 +139,20 @@ impl Secondary {
         base.call(now, Hook::Connect, "a primary has connected");
     }
 
+    /// A primary has connected to the main daemon of this node, or is gone.
+    pub(crate) fn served_by(&mut self, now: Instant, base: &mut Base, primary: Option<String>) {
+        let before = core::mem::replace(&mut self.primary, primary);
+        if before == self.primary {
+            return;
+        }
+        if before.is_some() {
+            base.call(now, Hook::Disconnect, "connection from the primary lost");
+        }
+        if self.primary.is_some() {
+            base.call(now, Hook::Connect, "a primary has connected");
+        }
+    }
+
     pub(crate) fn on_heartbeat(&mut self, now: Instant, base: &mut Base, link: LinkId, seq: u64) {
         if let Some(served) = self.served.as_mut().filter(|served| served.link == link) {
             served.last_heard = now;
@@ -157,6 +174,9 @@ impl Secondary {
     }
 
     pub(crate) fn close(&mut self, now: Instant, base: &mut Base, tell_script: bool) {
+        if self.primary.take().is_some() && tell_script {
+            base.call(now, Hook::Disconnect, "connection from the primary closed");
+        }
         if let Some(served) = self.served.take() {
             base.act(Action::Disconnect(served.link));
             if tell_script {

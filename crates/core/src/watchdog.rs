@@ -7,6 +7,7 @@ use crate::complaints::Complaints;
 use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::Hook;
+use crate::members::Members;
 use crate::primary::next_beat;
 use crate::time::Instant;
 use crate::types::{Role, State};
@@ -19,6 +20,26 @@ pub(crate) struct Watchdog {
     /// A round of polls is under way that no judgement has ended yet.
     round_open: bool,
     complaints: Complaints,
+    /// With the lease: how long no primary has been heard of that runs the resource.
+    silence: Option<Silence>,
+}
+
+/// The time since a primary that runs the resource was heard of, and what was said of it.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    /// Heartbeats of it that were complained of.
+    complained: u32,
+}
+
+/// A renewal may be late by this part of a heartbeat, on a machine that has other things to do.
+const PATIENCE_PARTS: u32 = 16;
+
+impl Silence {
+    /// When the next complaint is due: at each heartbeat that has passed in silence.
+    fn complaint_due(&self, heartbeat: crate::time::Duration) -> Instant {
+        self.since + heartbeat * (self.complained + 1) + heartbeat / PATIENCE_PARTS
+    }
 }
 
 #[derive(Debug)]
@@ -51,17 +72,68 @@ impl Polled {
 }
 
 impl Watchdog {
-    pub(crate) fn new(now: Instant, base: &Base) -> Self {
-        let remotes = base.resource.remotes.iter().cloned().map(Polled::new).collect();
-        Self { next_heartbeat: now, remotes, round_open: false, complaints: Complaints::default() }
+    /// With a lease the other nodes are the business of [`Members`].
+    pub(crate) fn new(now: Instant, base: &Base, has_lease: bool) -> Self {
+        let originals = base.resource.remotes.iter().filter(|_| !has_lease);
+        Self {
+            next_heartbeat: now,
+            remotes: originals.cloned().map(Polled::new).collect(),
+            round_open: false,
+            complaints: Complaints::default(),
+            silence: has_lease.then_some(Silence { since: now, complained: 0 }),
+        }
     }
 
-    pub(crate) const fn next_deadline(&self) -> Instant {
-        self.next_heartbeat
+    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
+        match &self.silence {
+            Some(silence) => silence.complaint_due(base.heartbeat()),
+            None => self.next_heartbeat,
+        }
+    }
+
+    /// With the lease: a primary says that it runs the resource.
+    pub(crate) fn on_primary_runs(&mut self, now: Instant, base: &mut Base) {
+        if let Some(silence) = &mut self.silence {
+            *silence = Silence { since: now, complained: 0 };
+            base.set_state(State::Run);
+        }
+    }
+
+    /// With the lease: complains of silence that has lasted for another heartbeat.
+    fn mind_silence(&mut self, now: Instant, base: &mut Base, members: &Members) {
+        let heartbeat = base.heartbeat();
+        let Some(silence) = &mut self.silence else { return };
+        let due = silence.complaint_due(heartbeat);
+        if now < due {
+            return;
+        }
+        let late = now.since(due);
+        if late > heartbeat / 2 {
+            // The silence may be mine: begin anew instead of complaining.
+            *silence = Silence { since: now, complained: 0 };
+            base.event(Event::WokeLate { by: late });
+            return;
+        }
+        silence.complained += 1;
+        self.complain(now, base, members, false);
+    }
+
+    /// With the lease: tells the secondaries that no primary runs the resource.
+    pub(crate) fn complain(&mut self, now: Instant, base: &mut Base, members: &Members, released: bool) {
+        base.set_state(State::Unknown);
+        self.complaints.add(now);
+        let count = self.complaints.within(now, base.resource.complaint_interval);
+        base.event(Event::Complaining { count });
+        members.complain(base, released);
+        base.call(now, Hook::Complain, "no primary runs the resource");
     }
 
     /// At a heartbeat, who has not answered by now counts as silent: the settings promise a takeover in heartbeats, not in time-outs.
-    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) -> Option<GiveUp> {
+        if let Some(members) = members {
+            self.mind_silence(now, base, members);
+            return None;
+        }
         if now < self.next_heartbeat {
             return None;
         }
@@ -138,7 +210,7 @@ impl Watchdog {
     pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
         let mut old = core::mem::take(&mut self.remotes);
-        for address in base.resource.remotes.clone() {
+        for address in base.resource.remotes.iter().filter(|_| self.silence.is_none()).cloned().collect::<Vec<_>>() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
             self.remotes.push(kept.unwrap_or_else(|| Polled::new(address)));
         }

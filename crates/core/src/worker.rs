@@ -14,17 +14,22 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
+use crate::lease::{Ask, Grant, Release, Verdict};
+use crate::members::{self, Members};
 use crate::primary::Primary;
 use crate::rate_limit::RateLimit;
 use crate::secondary::Secondary;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
 use crate::watchdog::Watchdog;
+use crate::wire::peer::{Heard, Said};
 
 /// A worker that ends calls `stop` at most this often when it fails: after that somebody must look.
 pub(crate) const LAST_STOP_TRIES: u32 = 3;
 /// Between these calls it waits so long: what is short for a moment (processes, memory) may be there again.
 pub(crate) const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
+/// A secondary stands for the lease for at least so many heartbeats after it was told to.
+const STAND_BEATS: u32 = 4;
 
 /// Names one attempt to connect, and the connection that comes of it; never used twice within a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,6 +46,21 @@ pub struct Assignment {
     pub changed_from: Option<Role>,
     /// The remote that is expected to be dead, because its failure is why this node takes over.
     pub replaces: Option<Address>,
+    /// How it takes part in the lease; `None` among originals, which know none.
+    pub lease: Option<LeasePart>,
+}
+
+/// What a worker needs to take part in the lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasePart {
+    /// The name of this node.
+    pub node: String,
+    /// The lease has been won for the primary that this worker is to be.
+    pub grant: Option<Grant>,
+    /// An operator answers for starting without a majority.
+    pub force: bool,
+    /// Any number, another one for each worker: candidates that have split the votes go apart by it.
+    pub seed: u64,
 }
 
 /// What the main daemon tells a worker later.
@@ -52,6 +72,8 @@ pub enum Order {
         reason: String,
         /// Somebody waits for the end: hooks that only tell the script of something get a heartbeat, not their whole time.
         hurry: bool,
+        /// The node that alone may have the lease next.
+        successor: Option<String>,
     },
     /// End, and nobody follows who would find what runs here: the same, in a hurry, and a secondary stops what it is not sure of.
     Leave {
@@ -64,6 +86,18 @@ pub enum Order {
     Complaint,
     /// New settings; `exec` is as before.
     Reconfigure(Box<Resource>),
+    /// The vote of this node.
+    Verdict(Verdict),
+    /// Secondary: stand for the lease.
+    Stand,
+    /// Secondary: a primary has connected to this node; `None`: no longer.
+    ServedBy(Option<String>),
+    /// Watchdog: a primary that runs the resource has been heard of.
+    PrimaryRuns,
+    /// Watchdog: the lease was given back, so nobody need wait for its end.
+    Released,
+    /// Primary: hand the resource over to this node, if it is ready.
+    HandOver(String),
 }
 
 /// What happens to a worker.
@@ -82,7 +116,7 @@ pub enum Input {
         /// How.
         exit: Exit,
     },
-    /// Primary: news from a connection to a secondary.
+    /// News from a connection that this worker makes.
     Link(LinkId, LinkEvent),
     /// Secondary: a primary has connected.
     PrimaryConnected {
@@ -114,11 +148,15 @@ pub enum Input {
     },
 }
 
-/// News from a primary's connection to a secondary.
+/// News from a connection to another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
     /// Both handshakes are done.
     Up,
+    /// Protocol 1: the other side has welcomed us and says that it is this node.
+    Welcome(String),
+    /// Protocol 1: it has answered a beat.
+    Heard(Heard),
     /// The remote does not want us.
     Refused {
         /// In its words.
@@ -148,8 +186,18 @@ pub enum Action {
     TerminateHook(u64),
     /// Send KILL to the process group of a call.
     KillHook(u64),
-    /// Connect to a secondary, with both steps of the handshake, all within the resource's `timeout`.
+    /// Connect to another node, with all of the handshake, all within the resource's `timeout`.
     Connect(LinkId, Address),
+    /// Protocol 1: say something over a connection that is up.
+    Say(LinkId, Said),
+    /// Ask the voter of this node.
+    AskHere(Ask),
+    /// Give the vote of this node back.
+    ReleaseHere(Release),
+    /// Secondary: the lease is won; the main daemon shall make this node primary.
+    Won(Grant),
+    /// Primary: why the resource is not handed over.
+    HandOverRefused(String),
     /// Send a heartbeat over a connection that is up.
     SendHeartbeat {
         /// The connection.
@@ -195,6 +243,27 @@ pub struct Report {
     pub remotes: Vec<RemoteReport>,
     /// Watchdog: its own complaints within the interval.
     pub complaints: u32,
+    /// How it stands with the lease; `None` without one.
+    pub lease: Option<LeaseReport>,
+}
+
+/// How a worker stands with the lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseReport {
+    /// The epoch that is held here.
+    pub epoch: Option<u64>,
+    /// Until when it is held, when it is.
+    pub until: Option<Instant>,
+    /// It is held by the word of an operator.
+    pub is_forced: bool,
+    /// Nodes in reach, this one included.
+    pub in_reach: u32,
+    /// Nodes whose vote it has.
+    pub votes: u32,
+    /// How many vote.
+    pub voters: u32,
+    /// Why this node, which wants the lease, has not got it.
+    pub waits: Option<String>,
 }
 
 /// What a worker knows of a remote.
@@ -213,6 +282,8 @@ pub enum Farewell {
     AsOrdered,
     /// It gave up its role.
     GaveUp(GiveUp),
+    /// It has stopped the resource for this node to start it.
+    HandedOver(String),
 }
 
 /// The role machine and what the roles share.
@@ -220,6 +291,8 @@ pub enum Farewell {
 pub struct Worker {
     base: Base,
     duty: Duty,
+    /// The other nodes and the lease; `None` among originals.
+    members: Option<Members>,
 }
 
 #[derive(Debug)]
@@ -234,7 +307,7 @@ enum Duty {
 impl Worker {
     /// A worker that takes up its role.
     pub fn new(now: Instant, assignment: Assignment) -> (Self, Vec<Action>) {
-        let Assignment { resource, role, changed_from, replaces } = assignment;
+        let Assignment { resource, role, changed_from, replaces, lease } = assignment;
         let hooks = HookQueue::new(Limits::of(&resource));
         let mut base = Base {
             resource,
@@ -244,6 +317,7 @@ impl Worker {
             finished: VecDeque::new(),
             last_status: None,
             ending: None,
+            successor: None,
             next_link: 1,
             reported: None,
             report_due: now,
@@ -253,13 +327,22 @@ impl Worker {
         if let Some(old) = changed_from {
             base.call(now, Hook::Role { old, new: role }, "the role has changed");
         }
+        let lease = lease.filter(|_| role != Role::Init);
+        let has_lease = lease.is_some();
         let duty = match role {
             Role::Init => Duty::Init,
-            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref())),
+            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref(), has_lease)),
             Role::Secondary => Duty::Secondary(Secondary::new(now)),
-            Role::Watchdog => Duty::Watchdog(Watchdog::new(now, &base)),
+            Role::Watchdog => Duty::Watchdog(Watchdog::new(now, &base, has_lease)),
         };
-        let mut worker = Self { base, duty };
+        let members = lease.map(|part| {
+            let mut members = Members::new(now, &base, &part.node, role, part.grant, part.seed);
+            if part.force {
+                members.force();
+            }
+            members
+        });
+        let mut worker = Self { base, duty, members };
         if matches!(worker.duty, Duty::Init) {
             worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
         }
@@ -281,11 +364,11 @@ impl Worker {
                 }
             }
             Input::HookExited { id, exit } => self.base.hook_exited(now, id, exit),
-            Input::Link(link, event) => {
-                if let Duty::Primary(primary) = &mut self.duty {
-                    primary.on_link(now, &mut self.base, link, event);
-                }
-            }
+            Input::Link(link, event) => match (&mut self.members, &mut self.duty) {
+                (Some(members), _) => members.on_link(now, &mut self.base, link, event),
+                (None, Duty::Primary(primary)) => primary.on_link(now, &mut self.base, link, event),
+                (None, _) => {}
+            },
             Input::PrimaryConnected { link, from } => match &mut self.duty {
                 Duty::Secondary(secondary) if self.base.ending.is_none() => {
                     secondary.on_connected(now, &mut self.base, link, from);
@@ -325,9 +408,18 @@ impl Worker {
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
-            (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline()),
+            (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline(&self.base)),
         };
-        [duty, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
+        let members = self.members.as_ref().filter(|_| self.keeps_in_touch()).map(|members| {
+            let beat = members.next_deadline(&self.base);
+            members.lease_ends().filter(|_| self.base.ending.is_none()).map_or(beat, |end| end.min(beat))
+        });
+        [duty, members, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Until everything is stopped the lease is renewed: nobody else shall start meanwhile.
+    fn keeps_in_touch(&self) -> bool {
+        self.base.ending.as_ref().is_none_or(|ending| ending.stop.is_some())
     }
 
     /// The settings in force.
@@ -337,7 +429,8 @@ impl Worker {
 
     fn obey(&mut self, now: Instant, order: Order) {
         match (order, &mut self.duty) {
-            (Order::End { reason, hurry }, _) => {
+            (Order::End { reason, hurry, successor }, _) => {
+                self.base.successor = successor;
                 let mode = if hurry { EndMode::Hurried } else { EndMode::Orderly };
                 self.end(now, Farewell::AsOrdered, reason, mode);
             }
@@ -351,6 +444,9 @@ impl Worker {
                 let old = core::mem::replace(&mut self.base.resource, *resource);
                 // By a shorter heartbeat it may be due already.
                 self.base.report_due = now;
+                if let Some(members) = &mut self.members {
+                    members.reconfigure(now, &mut self.base);
+                }
                 match duty {
                     Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
                     Duty::Secondary(secondary) => secondary.reconfigure(now, &mut self.base),
@@ -358,13 +454,74 @@ impl Worker {
                     Duty::Init => {}
                 }
             }
-            (Order::Polled | Order::Complaint, _) => {}
+            (Order::Verdict(verdict), _) => {
+                if let Some(members) = &mut self.members {
+                    let me = members.claim().me().to_string();
+                    members.on_verdict(now, &mut self.base, &me, &verdict);
+                }
+            }
+            (Order::Stand, Duty::Secondary(_)) => {
+                if let Some(members) = self.members.as_mut().filter(|_| self.base.ending.is_none()) {
+                    let heartbeats = self.base.heartbeat() * STAND_BEATS;
+                    let until = now + members.claim().terms().hold().max(heartbeats);
+                    members.stand(now, &self.base, until);
+                }
+            }
+            (Order::ServedBy(primary), Duty::Secondary(_)) => self.served_by(now, primary),
+            (Order::PrimaryRuns, Duty::Watchdog(watchdog)) => watchdog.on_primary_runs(now, &mut self.base),
+            (Order::Released, Duty::Watchdog(watchdog)) => {
+                if let Some(members) = &self.members {
+                    watchdog.complain(now, &mut self.base, members, true);
+                }
+            }
+            (Order::HandOver(to), Duty::Primary(_)) => self.hand_over(now, to),
+            (
+                Order::Polled
+                | Order::Complaint
+                | Order::Stand
+                | Order::ServedBy(_)
+                | Order::PrimaryRuns
+                | Order::Released
+                | Order::HandOver(_),
+                _,
+            ) => {}
+        }
+    }
+
+    /// A primary that is connected is a reason not to stand.
+    fn served_by(&mut self, now: Instant, primary: Option<String>) {
+        if let (Some(_), Some(members)) = (&primary, &mut self.members) {
+            members.stand_down(&mut self.base);
+        }
+        if let Duty::Secondary(secondary) = &mut self.duty {
+            secondary.served_by(now, &mut self.base, primary);
+        }
+    }
+
+    /// The operator wants the resource elsewhere.
+    fn hand_over(&mut self, now: Instant, to: String) {
+        let Some(members) = &self.members else { return };
+        let why_not = if self.base.ending.is_some() {
+            Some("the change of another role is under way".to_string())
+        } else if !members.claim().holds(now) {
+            Some("this node does not hold the lease".to_string())
+        } else {
+            members.why_not_ready(&to)
+        };
+        match why_not {
+            Some(why) => self.base.act(Action::HandOverRefused(why)),
+            None => {
+                let reason = alloc::format!("handing over to {to}");
+                self.base.successor = Some(to.clone());
+                self.end(now, Farewell::HandedOver(to), reason, EndMode::Hurried);
+            }
         }
     }
 
     /// Everything that depends on the time or on a hook that is over.
     fn tick(&mut self, now: Instant) {
         self.base.hooks_on_timer(now);
+        self.tick_members(now);
         while let Some(finished) = self.base.finished.pop_front() {
             if self.base.ending.is_some() {
                 self.base.on_finished_while_ending(now, &finished);
@@ -378,9 +535,9 @@ impl Worker {
         }
         if self.base.ending.is_none() {
             let verdict = match &mut self.duty {
-                Duty::Primary(primary) => primary.on_timer(now, &mut self.base),
+                Duty::Primary(primary) => primary.on_timer(now, &mut self.base, self.members.as_ref()),
                 Duty::Secondary(secondary) => secondary.on_timer(now, &mut self.base),
-                Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+                Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base, self.members.as_ref()),
                 Duty::Init => None,
             };
             if let Some(give_up) = verdict {
@@ -393,6 +550,29 @@ impl Worker {
         self.continue_ending(now);
     }
 
+    /// The other nodes and the lease: what the role must know of it.
+    fn tick_members(&mut self, now: Instant) {
+        if !self.keeps_in_touch() {
+            return;
+        }
+        let Some(members) = &mut self.members else { return };
+        members.on_timer(now, &mut self.base);
+        let is_ending = self.base.ending.is_some();
+        for news in members.take_news() {
+            match (news, &mut self.duty) {
+                (members::News::Won(grant), Duty::Secondary(_)) if !is_ending => self.base.act(Action::Won(grant)),
+                (members::News::Outranked { remote, theirs }, Duty::Primary(primary)) => {
+                    let ours = self.base.resource.priority;
+                    primary.outranked_by(GiveUp::Outranked { remote, theirs, ours });
+                }
+                (members::News::Answer(Role::Primary, State::Run), Duty::Watchdog(watchdog)) => {
+                    watchdog.on_primary_runs(now, &mut self.base);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// News that have waited while this process was frozen must not hide how long that was.
     fn look_at_the_clock(&mut self, now: Instant) {
         if self.base.ending.is_some() {
@@ -400,10 +580,17 @@ impl Worker {
         }
         let verdict = match &mut self.duty {
             Duty::Primary(primary) => primary.look_at_the_clock(now, &self.base),
-            Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base),
+            Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base, self.members.as_ref()),
             Duty::Secondary(_) | Duty::Init => None,
         };
-        if let Some(give_up) = verdict {
+        let lease_ended = self.members.as_ref().and_then(Members::lease_ends).filter(|end| now >= *end);
+        if let (Some(end), Duty::Primary(_)) = (lease_ended, &self.duty) {
+            // `stop` has its whole budget from here on, whatever else runs.
+            if !self.base.is_calling(Hook::Stop) {
+                self.base.kill_running();
+            }
+            self.give_up(now, GiveUp::LeaseLost { late: now.since(end) });
+        } else if let Some(give_up) = verdict {
             self.give_up(now, give_up);
         }
     }
@@ -461,6 +648,14 @@ impl Worker {
             let tell_script = ending.mode != EndMode::Orphaned;
             // Each hook has its own limit, and few are left: without hurry that is limit enough.
             ending.goodbye_until = Some(now + patience.unwrap_or(Duration::MAX));
+            if let Some(members) = &mut self.members {
+                // What could not be stopped may still run: its votes bind until their time is over.
+                if self.base.state != State::Failed {
+                    let successor = self.base.successor.take();
+                    members.release_at_end(now, &mut self.base, successor);
+                }
+                members.close_all(now, &mut self.base, tell_script);
+            }
             match &mut self.duty {
                 Duty::Primary(primary) => primary.close_all(now, &mut self.base, tell_script),
                 Duty::Secondary(secondary) => secondary.close(now, &mut self.base, tell_script),
@@ -499,7 +694,9 @@ impl Worker {
             Duty::Secondary(secondary) => (secondary.remotes(resource), 0),
             Duty::Watchdog(watchdog) => (watchdog.remotes(), watchdog.complaints(now, resource)),
         };
-        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints }
+        let remotes = self.members.as_ref().map_or(remotes, Members::remotes);
+        let lease = self.members.as_ref().map(|members| members.report(now));
+        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints, lease }
     }
 }
 
@@ -541,6 +738,8 @@ pub(crate) struct Base {
     /// What the last `status` came to: the same trouble is told once, not at every heartbeat.
     last_status: Option<Outcome>,
     ending: Option<Ending>,
+    /// Who alone may have the lease after this worker's end.
+    successor: Option<String>,
     next_link: u64,
     reported: Option<Report>,
     /// The next report is due even if it says nothing new: it is the worker's sign of life.
@@ -565,6 +764,11 @@ impl Base {
 
     pub(crate) fn heartbeat(&self) -> Duration {
         self.resource.heartbeat_interval
+    }
+
+    /// How long `stop` may take: what the voters have promised, which may be less than what the configuration says by now.
+    pub(crate) fn set_stop_limit(&mut self, stop: Duration) {
+        self.hooks.set_limits(Limits::of(&Resource { stop_timeout: stop, ..self.resource.clone() }));
     }
 
     /// Whether a call of this kind runs or waits.

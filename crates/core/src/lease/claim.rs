@@ -10,6 +10,8 @@ use crate::time::{Duration, Instant};
 
 /// Rounds whose answers still count. A lease is worth a few heartbeats, so an answer to an older round would not prolong it.
 const MAX_ROUNDS: usize = 32;
+/// The end of a lease that is held without votes.
+const FOR_EVER: Instant = Instant::from_nanos(u64::MAX);
 
 /// The claim of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +116,11 @@ impl Claim {
         }
     }
 
+    /// Whether an operator's word stands in for votes.
+    pub fn is_forced(&self) -> bool {
+        self.until() == Some(FOR_EVER)
+    }
+
     /// Whether the lease runs.
     pub fn holds(&self, now: Instant) -> bool {
         self.until().is_some_and(|until| now < until)
@@ -134,6 +141,11 @@ impl Claim {
         self.refusals.iter().map(|(node, (refusal, _))| (node.as_str(), refusal))
     }
 
+    /// The highest epoch heard of.
+    pub const fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// An epoch that somebody has seen.
     pub fn note_epoch(&mut self, epoch: u64) {
         self.highest = self.highest.max(epoch);
@@ -147,7 +159,7 @@ impl Claim {
         self.votes.retain(|node, _| voters.contains(node));
         self.refusals.retain(|node, _| voters.contains(node));
         match &mut self.phase {
-            Phase::Holding { raise, .. } if terms != self.terms => *raise = Some(self.highest + 1),
+            Phase::Holding { raise, .. } if terms != self.terms => *raise = Some(self.highest.saturating_add(1)),
             Phase::Holding { .. } => {}
             Phase::Idle | Phase::Standing { .. } => self.terms = terms,
         }
@@ -157,7 +169,7 @@ impl Claim {
     pub fn stand(&mut self, now: Instant, asked: impl IntoIterator<Item = String>) -> Ask {
         self.forget();
         self.terms = self.wanted;
-        self.highest += 1;
+        self.highest = self.highest.saturating_add(1);
         let epoch = self.highest;
         self.phase = Phase::Standing { epoch, open: asked.into_iter().collect() };
         self.ask(now, Kind::Vote, epoch, self.wanted)
@@ -175,8 +187,8 @@ impl Claim {
     pub fn force(&mut self) {
         self.forget();
         self.terms = self.wanted;
-        self.highest += 1;
-        self.phase = Phase::Holding { epoch: self.highest, until: Instant::from_nanos(u64::MAX), raise: None };
+        self.highest = self.highest.saturating_add(1);
+        self.phase = Phase::Holding { epoch: self.highest, until: FOR_EVER, raise: None };
     }
 
     /// What the holder asks at a heartbeat; nobody else asks for anything.
@@ -185,7 +197,7 @@ impl Claim {
         Some(match raise {
             None => self.ask(now, Kind::Renew, epoch, self.terms),
             Some(higher) => {
-                let higher = higher.max(self.highest + 1);
+                let higher = higher.max(self.highest.saturating_add(1));
                 self.highest = higher;
                 if let Phase::Holding { raise, .. } = &mut self.phase {
                     *raise = Some(higher);
@@ -248,11 +260,11 @@ impl Claim {
             }
             Phase::Holding { epoch, until, raise } => {
                 if verdict.refused == Some(Refusal::Stale) && raise.is_none() {
-                    *raise = Some(self.highest + 1);
+                    *raise = Some(self.highest.saturating_add(1));
                 }
                 let is_won = *raise == Some(round.epoch) && verdict.refused.is_none();
                 let Some(carried) = carried else { return Outcome::Open };
-                *until = if *until == Instant::from_nanos(u64::MAX) { carried } else { carried.max(*until) };
+                *until = if *until == FOR_EVER { carried } else { carried.max(*until) };
                 // All that counts from here on was promised under the new epoch.
                 if is_won && is_majority {
                     *epoch = round.epoch;

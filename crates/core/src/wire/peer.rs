@@ -172,7 +172,7 @@ impl Welcome {
     /// # Errors
     /// What it lacks.
     pub fn decode(list: &List) -> Result<Self, Lacks> {
-        Ok(Self { protocol: u8_of(list, "protocol")?, version: text(list, "version")?, node: text(list, "node")? })
+        Ok(Self { protocol: u8_of(list, "protocol")?, version: text(list, "version")?, node: text(list, "node")?, voters: voters(list) })
     }
 }
 

@@ -1,0 +1,564 @@
+//! The other nodes of a resource, as a worker sees them: a connection of protocol 1 to each, kept open, with a beat at every heartbeat; and
+//! over them the claim on the lease. Without the lease (among originals) there are none.
+//!
+//! Decides whom to ask for votes, and when. What the votes come to is decided by [`Claim`], and what follows from it by the role.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::config::{Address, Resource};
+use crate::event::Event;
+use crate::hooks::Hook;
+use crate::lease::claim::{Claim, Outcome};
+use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
+use crate::primary::next_beat;
+use crate::time::{Duration, Instant};
+use crate::types::{Role, State};
+use crate::wire::peer::{Heard, Said};
+use crate::worker::{Action, Base, LeaseReport, LinkEvent, LinkId, RemoteReport};
+
+/// Candidates stand one after the other, the best first, in steps of this part of a heartbeat: long enough for a round of votes, short enough
+/// to be no delay.
+const STEP_PARTS: u32 = 16;
+/// Steps among which a candidate that has lost chooses at random, so that two of them do not split the votes again and again.
+const RANDOM_STEPS: u32 = 8;
+/// A release with a successor keeps the votes for it during so many heartbeats.
+const RESERVE_BEATS: u32 = 2;
+
+/// What the role must know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The lease is won.
+    Won(Grant),
+    /// A member has answered: what it is, and how its resource does.
+    Answer(Role, State),
+    /// Another node is primary, and better.
+    Outranked {
+        remote: String,
+        theirs: i32,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Members {
+    role: Role,
+    claim: Claim,
+    list: Vec<Member>,
+    next_beat: Instant,
+    candidacy: Option<Candidacy>,
+    random: u64,
+    news: Vec<News>,
+}
+
+/// This node wants the lease.
+#[derive(Debug)]
+struct Candidacy {
+    /// Until when, unless the reasons are heard again.
+    until: Instant,
+    /// When it asks (again).
+    ask_at: Instant,
+    /// When a round that is open is given up.
+    round_ends: Instant,
+}
+
+#[derive(Debug)]
+struct Member {
+    address: Address,
+    link: Link,
+    node: Option<String>,
+    heard: Option<Heard>,
+    /// Why there is no connection, as told to the administrator.
+    told: Option<String>,
+    /// The script knows of the connection.
+    script_knows: bool,
+}
+
+#[derive(Debug)]
+enum Link {
+    Down,
+    Connecting(LinkId),
+    Up { id: LinkId, seq: u64, waits_since: Option<Instant> },
+}
+
+impl Member {
+    const fn new(address: Address) -> Self {
+        Self { address, link: Link::Down, node: None, heard: None, told: None, script_knows: false }
+    }
+
+    const fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up { .. })
+    }
+
+    fn is(&self, link: LinkId) -> bool {
+        match self.link {
+            Link::Down => false,
+            Link::Connecting(id) | Link::Up { id, .. } => id == link,
+        }
+    }
+
+    fn beat(&mut self, now: Instant, base: &mut Base, ask: Option<Ask>) {
+        if let Link::Up { id, seq, waits_since } = &mut self.link {
+            *seq += 1;
+            waits_since.get_or_insert(now);
+            let said = Said::Beat { seq: *seq, state: base.state, ask };
+            base.act(Action::Say(*id, said));
+        }
+    }
+
+    fn say(&self, base: &mut Base, said: Said) {
+        if let Link::Up { id, .. } = self.link {
+            base.act(Action::Say(id, said));
+        }
+    }
+
+    /// The connection, or the attempt to make it, has come to nothing.
+    fn lose(&mut self, now: Instant, base: &mut Base, why: String) {
+        let was_up = self.is_up();
+        self.link = Link::Down;
+        self.heard = None;
+        let remote = self.name();
+        if was_up {
+            base.event(Event::Disconnected { remote, why });
+            if core::mem::take(&mut self.script_knows) {
+                base.call(now, Hook::Disconnect, "connection to a secondary lost");
+            }
+        } else if self.told.as_ref() != Some(&why) {
+            self.told = Some(why.clone());
+            base.event(Event::Unreachable { remote, why });
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.node {
+            Some(node) => format!("{node} ({})", self.address),
+            None => self.address.to_string(),
+        }
+    }
+}
+
+/// How long a lease of this resource lasts, and how long its `stop` may take.
+pub(crate) fn terms(resource: &Resource) -> Terms {
+    Terms { lease: resource.lease, stop: resource.stop_timeout }
+}
+
+impl Members {
+    pub(crate) fn new(now: Instant, base: &Base, node: &str, role: Role, grant: Option<Grant>, seed: u64) -> Self {
+        let resource = &base.resource;
+        let mut claim = Claim::new(node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
+        if let Some(grant) = grant {
+            claim.resume(grant);
+        }
+        let list = resource.remotes.iter().cloned().map(Member::new).collect();
+        // Zero would stay zero.
+        let mut members =
+            Self { role, claim, list, next_beat: now, candidacy: None, random: seed | 1, news: Vec::new() };
+        if role == Role::Primary {
+            members.stand(now, base, Instant::from_nanos(u64::MAX));
+        }
+        members
+    }
+
+    pub(crate) const fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The lease is held by the word of an operator.
+    pub(crate) fn force(&mut self) {
+        self.candidacy = None;
+        self.claim.force();
+    }
+
+    pub(crate) fn take_news(&mut self) -> Vec<News> {
+        core::mem::take(&mut self.news)
+    }
+
+    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
+        let answer = self.list.iter().filter_map(|member| match member.link {
+            Link::Up { waits_since, .. } => waits_since,
+            Link::Down | Link::Connecting(_) => None,
+        });
+        let silence = answer.min().map(|since| since + base.resource.timeout);
+        let candidacy = self.candidacy.as_ref().map(|candidacy| {
+            let due = if self.claim.is_standing() { candidacy.round_ends } else { candidacy.ask_at };
+            // Without enough nodes in reach there is nothing to ask: whoever comes into reach is asked then.
+            if self.claim.is_standing() || self.reachable() >= self.claim.voters().majority() {
+                due.min(candidacy.until)
+            } else {
+                candidacy.until
+            }
+        });
+        [Some(self.next_beat), silence, candidacy].into_iter().flatten().min().unwrap_or(self.next_beat)
+    }
+
+    /// When the lease that is held ends.
+    pub(crate) fn lease_ends(&self) -> Option<Instant> {
+        self.claim.until()
+    }
+
+    /// Whether this node stands for the lease, or would if enough others were in reach.
+    pub(crate) const fn wants_lease(&self) -> bool {
+        self.candidacy.is_some()
+    }
+
+    /// Stands for the lease until `until`, unless it does already.
+    pub(crate) fn stand(&mut self, now: Instant, base: &Base, until: Instant) {
+        if self.claim.holds(now) {
+            return;
+        }
+        let ask_at = now + base.heartbeat() / STEP_PARTS * self.rank(base);
+        let candidacy = self.candidacy.get_or_insert(Candidacy { until, ask_at, round_ends: now });
+        candidacy.until = candidacy.until.max(until);
+    }
+
+    /// Stops standing; what it got is given back.
+    pub(crate) fn stand_down(&mut self, base: &mut Base) {
+        self.candidacy = None;
+        // A secondary that has won, and hears of another primary before it is one, does not need it.
+        if self.claim.is_standing() || (self.role == Role::Secondary && self.claim.epoch().is_some()) {
+            self.release(base, None);
+        }
+    }
+
+    /// How many others are better candidates, as far as this node knows.
+    fn rank(&self, base: &Base) -> u32 {
+        let ours = (base.resource.priority, self.claim.me());
+        let is_better = |member: &&Member| {
+            let node = member.node.as_deref().unwrap_or_default();
+            member.heard.as_ref().is_some_and(|heard| heard.role == Role::Secondary && (heard.priority, node) < ours)
+        };
+        u32::try_from(self.list.iter().filter(is_better).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The nodes in reach, this one included.
+    pub(crate) fn reachable(&self) -> usize {
+        1 + self.list.iter().filter(|member| member.heard.is_some()).count()
+    }
+
+    /// What depends on the time alone.
+    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
+        self.drop_silent(now, base);
+        if now >= self.next_beat {
+            self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
+            self.beat(now, base);
+        }
+        self.seek_votes(now, base);
+    }
+
+    fn beat(&mut self, now: Instant, base: &mut Base) {
+        let ask = self.claim.renew(now);
+        for member in &mut self.list {
+            match member.link {
+                Link::Up { .. } => member.beat(now, base, ask.clone()),
+                Link::Connecting(_) => {}
+                Link::Down => {
+                    let link = base.new_link();
+                    member.link = Link::Connecting(link);
+                    base.act(Action::Connect(link, member.address.clone()));
+                }
+            }
+        }
+        if let Some(ask) = ask {
+            base.act(Action::AskHere(ask));
+        }
+    }
+
+    fn drop_silent(&mut self, now: Instant, base: &mut Base) {
+        let timeout = base.resource.timeout;
+        for member in &mut self.list {
+            if let Link::Up { id, waits_since: Some(since), .. } = member.link
+                && now.since(since) >= timeout
+            {
+                member.lose(now, base, format!("no answer for {timeout:?}"));
+                base.act(Action::Disconnect(id));
+            }
+        }
+    }
+
+    /// Asks for votes when it is time, and gives a round up that comes to nothing.
+    fn seek_votes(&mut self, now: Instant, base: &mut Base) {
+        let Some(candidacy) = &mut self.candidacy else { return };
+        if now >= candidacy.until {
+            self.stand_down(base);
+        } else if self.claim.is_standing() {
+            if now >= candidacy.round_ends {
+                self.lose_round(now, base, None);
+            }
+        } else if now >= candidacy.ask_at && self.reachable() >= self.claim.voters().majority() {
+            self.ask_all(now, base);
+        }
+    }
+
+    fn ask_all(&mut self, now: Instant, base: &mut Base) {
+        let in_reach = self.list.iter().filter(|member| member.is_up());
+        let asked: Vec<String> = in_reach.filter_map(|member| member.node.clone()).collect();
+        let ask = self.claim.stand(now, asked.into_iter().chain([self.claim.me().to_string()]));
+        if let Some(candidacy) = &mut self.candidacy {
+            candidacy.round_ends = now + base.resource.timeout.min(self.claim.terms().lease);
+        }
+        for member in &mut self.list {
+            member.beat(now, base, Some(ask.clone()));
+        }
+        base.act(Action::AskHere(ask));
+    }
+
+    /// Gives back what it got, and comes again when there may be more.
+    fn lose_round(&mut self, now: Instant, base: &mut Base, hope: Option<Duration>) {
+        let steps = self.rank(base).saturating_add(self.dice() % RANDOM_STEPS);
+        let why: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
+        self.release(base, None);
+        let pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
+        if let Some(candidacy) = &mut self.candidacy {
+            candidacy.ask_at = now + pause;
+        }
+        base.event(Event::VotesRefused { why: why.join("; "), again_in: pause });
+    }
+
+    fn dice(&mut self) -> u32 {
+        // xorshift64: chance that two candidates differ is all that is needed.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        u32::try_from(self.random >> 40).unwrap_or_default()
+    }
+
+    /// Gives the lease or the candidate's votes back. Only when the resource does not run here.
+    pub(crate) fn release(&mut self, base: &mut Base, successor: Option<String>) {
+        if let Some(release) = self.claim.release(successor, base.heartbeat() * RESERVE_BEATS) {
+            self.tell_all(base, &Said::Release(release.clone()));
+            base.act(Action::ReleaseHere(release));
+        }
+    }
+
+    /// At the end of a worker. A lease that was just won for this node's next worker stays.
+    pub(crate) fn release_at_end(&mut self, now: Instant, base: &mut Base, successor: Option<String>) {
+        self.candidacy = None;
+        if self.role != Role::Secondary || !self.claim.holds(now) {
+            self.release(base, successor);
+        }
+    }
+
+    pub(crate) fn report(&self, now: Instant) -> LeaseReport {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let is_forced = self.claim.is_forced();
+        LeaseReport {
+            epoch: self.claim.epoch(),
+            until: self.claim.until().filter(|_| !is_forced),
+            is_forced,
+            in_reach: count(self.reachable()),
+            votes: count(self.claim.votes(now)),
+            voters: count(self.claim.voters().len()),
+            waits: self.wants_lease().then(|| self.why_no_lease()),
+        }
+    }
+
+    fn tell_all(&self, base: &mut Base, said: &Said) {
+        self.list.iter().for_each(|member| member.say(base, said.clone()));
+    }
+
+    /// Complains to the secondaries.
+    pub(crate) fn complain(&self, base: &mut Base, released: bool) {
+        for member in self.list.iter().filter(|member| member.role() == Some(Role::Secondary)) {
+            member.say(base, Said::Complaint { released });
+        }
+    }
+
+    /// News of a connection.
+    pub(crate) fn on_link(&mut self, now: Instant, base: &mut Base, link: LinkId, event: LinkEvent) {
+        match event {
+            LinkEvent::Welcome(node) => self.on_up(now, base, link, node),
+            LinkEvent::Heard(heard) => self.on_heard(now, base, link, heard),
+            LinkEvent::Failed(why) | LinkEvent::Silent(why) => self.on_lost(now, base, link, why),
+            LinkEvent::Refused { message, .. } => self.on_lost(now, base, link, format!("refused: {message}")),
+            LinkEvent::Up | LinkEvent::Answer { .. } => {}
+        }
+    }
+
+    /// It is up, and the other node says who it is.
+    fn on_up(&mut self, now: Instant, base: &mut Base, link: LinkId, node: String) {
+        let is_known = self.claim.voters().contains(&node) && node != self.claim.me();
+        let is_taken = self.list.iter().any(|member| member.is_up() && member.node.as_deref() == Some(&node));
+        let Some(member) = self.list.iter_mut().find(|member| member.is(link)) else { return };
+        if !is_known || is_taken {
+            let why = if is_taken {
+                format!("it says that it is {node}, as another remote does")
+            } else {
+                format!("it says that it is {node}, which has no section in the resource here, or is this node")
+            };
+            member.lose(now, base, why);
+            base.act(Action::Disconnect(link));
+            return;
+        }
+        member.node = Some(node);
+        member.told = None;
+        member.link = Link::Up { id: link, seq: 0, waits_since: None };
+        base.event(Event::Connected { remote: member.name() });
+        let ask = self.claim.renew(now);
+        member.beat(now, base, ask);
+    }
+
+    /// A connection could not be made, or is gone.
+    fn on_lost(&mut self, now: Instant, base: &mut Base, link: LinkId, why: String) {
+        if let Some(member) = self.list.iter_mut().find(|member| member.is(link)) {
+            member.lose(now, base, why);
+        }
+    }
+
+    /// A member has answered a beat.
+    fn on_heard(&mut self, now: Instant, base: &mut Base, link: LinkId, heard: Heard) {
+        let Some(member) = self.list.iter_mut().find(|member| member.is(link)) else { return };
+        let Link::Up { seq, waits_since, .. } = &mut member.link else { return };
+        if heard.seq > *seq {
+            let why = format!("it answered beat {}, but only {seq} were sent", heard.seq);
+            member.lose(now, base, why);
+            base.act(Action::Disconnect(link));
+            return;
+        }
+        *waits_since = None;
+        self.claim.note_epoch(heard.epoch);
+        self.news.push(News::Answer(heard.role, heard.state));
+        if self.role == Role::Primary
+            && heard.role == Role::Primary
+            && heard.priority < base.resource.priority
+            && !self.claim.holds(now)
+        {
+            self.news.push(News::Outranked { remote: member.name(), theirs: heard.priority });
+        }
+        if self.role == Role::Primary && heard.role == Role::Secondary && !member.script_knows {
+            member.script_knows = true;
+            base.call(now, Hook::Connect, "connected to a secondary");
+        }
+        let verdict = heard.verdict.clone();
+        let was_silent = member.heard.replace(heard).is_none();
+        let node = member.node.clone();
+        if let (Some(verdict), Some(node)) = (verdict, node) {
+            self.on_verdict(now, base, &node, &verdict);
+        }
+        // Enough may be in reach now.
+        if was_silent {
+            self.seek_votes(now, base);
+        }
+    }
+
+    /// The verdict of a voter: of another node, or of this one.
+    pub(crate) fn on_verdict(&mut self, now: Instant, base: &mut Base, node: &str, verdict: &Verdict) {
+        let epoch = self.claim.epoch();
+        match self.claim.on_verdict(now, node, verdict) {
+            Outcome::Open => {}
+            Outcome::Won => {
+                self.candidacy = None;
+                if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
+                    let (votes, of) = (self.claim.votes(now), self.claim.voters().len());
+                    base.event(Event::LeaseWon { epoch, votes, of });
+                    self.news.push(News::Won(Grant { epoch, until }));
+                }
+            }
+            Outcome::Lost(hope) => self.lose_round(now, base, hope),
+        }
+        if epoch.is_some() && epoch != self.claim.epoch() {
+            base.set_stop_limit(self.claim.terms().stop);
+        }
+    }
+
+    /// What keeps this node from the lease, in words.
+    pub(crate) fn why_no_lease(&self) -> String {
+        let (of, needed) = (self.claim.voters().len(), self.claim.voters().majority());
+        let in_reach = self.reachable();
+        if in_reach < needed {
+            return format!("waiting for votes: {in_reach} of {of} nodes in reach, needs {needed}");
+        }
+        let refusals: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
+        let bound = self.list.iter().find_map(|member| {
+            let heard = member.heard.as_ref()?;
+            let holder = heard.bound.as_ref().filter(|holder| *holder != self.claim.me())?;
+            Some(format!("{}: {}", member.name(), Refusal::Bound { holder: holder.clone(), left: heard.bound_for }))
+        });
+        let why = if refusals.is_empty() { bound.into_iter().collect() } else { refusals };
+        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
+        format!("waiting for votes: needs {needed} of {of}{why}")
+    }
+
+    /// A node in reach that is, or may be, running the resource.
+    pub(crate) fn that_runs(&self) -> Option<(String, State)> {
+        self.list.iter().find_map(|member| {
+            let heard = member.heard.as_ref()?;
+            matches!(heard.state, State::Run | State::Starting | State::Stopping)
+                .then(|| (member.name(), heard.state))
+                .filter(|_| heard.role != Role::Watchdog)
+        })
+    }
+
+    /// Why this node cannot take over the resource now; `None`: it can.
+    pub(crate) fn why_not_ready(&self, node: &str) -> Option<String> {
+        let member = self.list.iter().find(|member| member.node.as_deref() == Some(node));
+        match member.and_then(|member| member.heard.as_ref()) {
+            None => Some(format!("{node} is not connected")),
+            Some(heard) if heard.role != Role::Secondary => Some(format!("{node} is {} and not secondary", heard.role)),
+            Some(heard) if heard.state != State::Stopped => Some(format!("the resource is {} on {node}", heard.state)),
+            Some(_) => None,
+        }
+    }
+
+    /// Nodes that could take over, the best first.
+    pub(crate) fn secondaries(&self) -> Vec<String> {
+        let mut found: Vec<(i32, String)> = self
+            .list
+            .iter()
+            .filter(|member| member.role() == Some(Role::Secondary))
+            .filter_map(|member| Some((member.heard.as_ref()?.priority, member.node.clone()?)))
+            .collect();
+        found.sort();
+        found.into_iter().map(|(_, node)| node).collect()
+    }
+
+    pub(crate) fn close_all(&mut self, now: Instant, base: &mut Base, tell_script: bool) {
+        for member in &mut self.list {
+            if let Link::Connecting(id) | Link::Up { id, .. } = member.link {
+                base.act(Action::Disconnect(id));
+                if core::mem::take(&mut member.script_knows) && tell_script {
+                    base.call(now, Hook::Disconnect, "connection to a secondary closed");
+                }
+            }
+            member.link = Link::Down;
+            member.heard = None;
+        }
+    }
+
+    /// New settings: connections to nodes that stay are kept.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+        let mut old = core::mem::take(&mut self.list);
+        for address in base.resource.remotes.clone() {
+            let kept = old.iter().position(|member| member.address == address).map(|at| old.swap_remove(at));
+            self.list.push(kept.unwrap_or_else(|| Member::new(address)));
+        }
+        for mut member in old {
+            if let Link::Connecting(id) | Link::Up { id, .. } = member.link {
+                member.lose(now, base, "it is no longer a remote".to_string());
+                base.act(Action::Disconnect(id));
+            }
+        }
+        self.claim.reconfigure(Voters::new(base.resource.nodes.iter().cloned()), terms(&base.resource));
+        self.next_beat = self.next_beat.min(now + base.heartbeat());
+    }
+
+    pub(crate) fn remotes(&self) -> Vec<RemoteReport> {
+        let report = |member: &Member| match (self.role, &member.heard) {
+            (Role::Watchdog, Some(heard)) => RemoteReport::Polled(Some(heard.role), heard.state),
+            (Role::Watchdog, None) => RemoteReport::Polled(None, State::Unknown),
+            _ => RemoteReport::Connected(member.heard.is_some()),
+        };
+        self.list.iter().map(report).collect()
+    }
+
+    /// A node is off for certain: voters need not wait for it.
+    pub(crate) fn tell_fenced(&self, base: &mut Base, node: &str) {
+        let said = Said::Fenced { node: node.to_string(), epoch: self.claim.highest() };
+        self.tell_all(base, &said);
+    }
+}
+
+impl Member {
+    fn role(&self) -> Option<Role> {
+        self.heard.as_ref().map(|heard| heard.role)
+    }
+}
