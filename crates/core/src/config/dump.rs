@@ -64,6 +64,8 @@ pub(super) fn top_value(config: &Config, name: Name) -> Option<String> {
         Name::Control => Some(quote(&format!("uds://{}", config.control)).into_owned()),
         Name::Listen => Some(quote(&config.listen.text).into_owned()),
         Name::Friends => list(&config.friends),
+        Name::Statedir => Some(quote(&config.statedir).into_owned()),
+        Name::Realtime => Some(if config.realtime { "on" } else { "off" }.to_owned()),
         _ => None,
     }
 }
@@ -71,6 +73,7 @@ pub(super) fn top_value(config: &Config, name: Name) -> Option<String> {
 pub(super) fn value(resource: &Resource, name: Name) -> Option<String> {
     Some(match name {
         Name::Exec => quote(&resource.exec).into_owned(),
+        Name::Fence => quote(resource.fence.as_deref()?).into_owned(),
         Name::Remote => list(&resource.remotes).unwrap_or_else(|| "none".to_owned()),
         Name::Friends => return list(&resource.friends),
         Name::Priority => resource.priority.to_string(),
@@ -80,13 +83,17 @@ pub(super) fn value(resource: &Resource, name: Name) -> Option<String> {
         Name::HeartbeatInterval => show_duration(resource.heartbeat_interval),
         Name::ComplaintCount => resource.complaint_count.to_string(),
         Name::ComplaintInterval => show_duration(resource.complaint_interval),
+        Name::Lease => show_duration(resource.lease),
         Name::StartTimeout => show_duration(resource.start_timeout),
         Name::StopTimeout => show_duration(resource.stop_timeout),
         Name::StatusTimeout => show_duration(resource.status_timeout),
         Name::HookTimeout => show_duration(resource.hook_timeout),
+        Name::FenceTimeout => show_duration(resource.fence_timeout),
+        Name::OnStopFailure => resource.on_stop_failure.as_str().to_owned(),
         Name::Key => format!("{{ algorithm {} secret \"{MASK}\" }}", resource.key.as_ref()?.algorithm),
         // Of the whole daemon, inside of a key, or written as sections.
-        Name::Control | Name::Listen | Name::Algorithm | Name::Secret | Name::On | Name::Resource => return None,
+        Name::Control | Name::Listen | Name::Statedir | Name::Realtime => return None,
+        Name::Algorithm | Name::Secret | Name::On | Name::Resource => return None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The defaults of the configuration, and its limits with their reasons. Decides nothing else.
 
+use super::StopFailure;
 use crate::time::Duration;
 use crate::types::Role;
 
@@ -21,12 +22,16 @@ pub const DEFAULT_PRIORITY: i32 = 100;
 pub const DEFAULT_ROLE_ON_START: Role = Role::Init;
 /// The time limit of the `start` hook.
 pub const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time limit of the `stop` hook.
-pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time limit of the `status` hook.
 pub const DEFAULT_STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit of each of the other hooks.
 pub const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time limit of the `fence` script: a power switch may take its time.
+pub const DEFAULT_FENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What follows a `stop` that failed.
+pub const DEFAULT_ON_STOP_FAILURE: StopFailure = StopFailure::Log;
+/// The directory of what must outlive the daemon.
+pub const DEFAULT_STATEDIR: &str = if cfg!(target_os = "freebsd") { "/var/db/hastmon" } else { "/var/lib/hastmon" };
 
 /// The longest file, in bytes: the dump of 10,000 resources fits, and what is longer is some other file.
 pub const MAX_FILE_LEN: usize = 8 << 20;
@@ -42,6 +47,12 @@ pub const MAX_FRIENDS: usize = 256;
 pub const MAX_NAME_LEN: usize = 255;
 /// The shortest length of time: what the daemon's timers resolve.
 pub const MIN_DURATION: Duration = Duration::from_millis(1);
+/// The shortest heartbeat_interval: each heartbeat runs `status`, and a process needs about this long to start and end.
+pub const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(5);
+/// The shortest lease, in heartbeats: it is renewed at each of them, and one that is late must not end it.
+pub const MIN_LEASE_HEARTBEATS: u32 = 2;
+/// By how much two clocks may differ in speed, in per cent: votes for a dead primary are held for so much longer.
+pub(super) const DRIFT_PER_CENT: u32 = 1;
 /// The longest length of time, 30 days: a longer one is a slip of the unit. In seconds it fits the int32 of protocol 0.
 pub const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Enough to mean "for ever"; it fits the int32 of protocol 0.

@@ -53,6 +53,10 @@ pub struct Config {
     pub control: String,
     /// Where the daemon listens.
     pub listen: Address,
+    /// The path of the directory of what must outlive the daemon.
+    pub statedir: String,
+    /// Whether the daemon and its workers ask the system to run before others and to stay in memory.
+    pub realtime: bool,
     /// Who may talk about any resource.
     pub friends: Vec<Address>,
     /// The resources, in the order of the file.
@@ -82,20 +86,54 @@ pub struct Resource {
     pub complaint_count: u32,
     /// How long a complaint counts.
     pub complaint_interval: Duration,
+    /// How long a primary may go on without hearing from a majority: [`MIN_LEASE_HEARTBEATS`] heartbeats or more.
+    pub lease: Duration,
     /// The role at the start of the daemon.
     pub role_on_start: Role,
     /// The time limit of the `start` hook.
     pub start_timeout: Duration,
-    /// The time limit of the `stop` hook.
+    /// The time limit of the `stop` hook. A dead primary's votes are held for `lease` and this, and the drift of clocks.
     pub stop_timeout: Duration,
     /// The time limit of the `status` hook.
     pub status_timeout: Duration,
     /// The time limit of each of the other hooks.
     pub hook_timeout: Duration,
+    /// The path of the script that turns a node off, if there is one.
+    pub fence: Option<String>,
+    /// The time limit of the `fence` script.
+    pub fence_timeout: Duration,
+    /// What follows a `stop` that failed or outlived its time limit. [`StopFailure::Fence`] only where there is a `fence`.
+    pub on_stop_failure: StopFailure,
     /// The shared key, if there is one.
     pub key: Option<Key>,
     /// All nodes that have a section in it, this one included, in the order of the file.
     pub nodes: Vec<String>,
+}
+
+/// What a node does, besides telling it and trying again, when a `stop` has failed and the resource may still run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopFailure {
+    /// Nothing more.
+    Log,
+    /// It has the `fence` script turn this node off.
+    Fence,
+    /// It reboots this host.
+    Reboot,
+}
+
+impl StopFailure {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Log, Self::Fence, Self::Reboot];
+
+    /// The word for it in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Fence => "fence",
+            Self::Reboot => "reboot",
+        }
+    }
 }
 
 impl Config {

@@ -2,6 +2,7 @@
 //! hints and the dump all go by it. Decides nothing about a particular file.
 
 use super::limits;
+use crate::time::Duration;
 use Place::{Key, Resource, ResourceNode, Top, TopNode};
 
 /// Where in the file something stands.
@@ -47,7 +48,10 @@ impl Place {
 pub(super) enum Name {
     Control,
     Listen,
+    Statedir,
+    Realtime,
     Exec,
+    Fence,
     Remote,
     Friends,
     Priority,
@@ -57,10 +61,13 @@ pub(super) enum Name {
     HeartbeatInterval,
     ComplaintCount,
     ComplaintInterval,
+    Lease,
     StartTimeout,
     StopTimeout,
     StatusTimeout,
     HookTimeout,
+    FenceTimeout,
+    OnStopFailure,
     Algorithm,
     Secret,
     Key,
@@ -71,7 +78,7 @@ pub(super) enum Name {
 /// What kind of value a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The path of an exec script.
+    /// The path of a script or a directory.
     Path,
     /// The path of the control socket, with or without its scheme.
     Control,
@@ -79,14 +86,18 @@ pub(super) enum Kind {
     Address,
     /// One address or more, up to a limit.
     Addresses { most: usize },
-    /// A length of time.
-    Duration,
+    /// A length of time, and the shortest one.
+    Duration { least: Duration },
     /// A whole number in a range.
     Count { least: u32, most: u32 },
     /// A whole number that is not negative; the lower is preferred.
     Priority,
     /// The word for a role.
     Role,
+    /// `on` or `off`.
+    Switch,
+    /// What follows a `stop` that failed.
+    StopFailure,
     /// The name of an algorithm.
     Algorithm,
     /// Any text that is not empty.
@@ -98,6 +109,11 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const fn is_list(self) -> bool {
         matches!(self, Self::Addresses { .. })
+    }
+
+    /// Whether a word that is a keyword elsewhere is a value of this kind. It has to stand on the same line.
+    pub(super) fn takes_keyword(self, word: &str) -> bool {
+        matches!((self, word), (Self::Switch, "on") | (Self::StopFailure, "fence"))
     }
 }
 
@@ -124,29 +140,38 @@ const fn row(name: Name, word: &'static str, kind: Kind, places: &'static [Place
 }
 
 const ALL_BUT_KEY: &[Place] = &[Top, TopNode, Resource, ResourceNode];
+const SCRIPT: &[Place] = &[Top, Resource, ResourceNode];
+const SPAN: Kind = Kind::Duration { least: limits::MIN_DURATION };
+const HEARTBEAT: Kind = Kind::Duration { least: limits::MIN_HEARTBEAT_INTERVAL };
 const ATTEMPTS: Kind = Kind::Count { least: 1, most: limits::MAX_ATTEMPTS };
 const COMPLAINTS: Kind = Kind::Count { least: 0, most: limits::MAX_COMPLAINT_COUNT };
 const REMOTES: Kind = Kind::Addresses { most: limits::MAX_REMOTES };
 const FRIENDS: Kind = Kind::Addresses { most: limits::MAX_FRIENDS };
 
 /// Every word that means something, in the order of the dump and of the hints.
-pub(super) static PARAMETERS: [Parameter; 21] = [
+pub(super) static PARAMETERS: [Parameter; 27] = [
     row(Name::Control, "control", Kind::Control, &[Top, TopNode], "uds:///var/run/hastmonctl"),
     row(Name::Listen, "listen", Kind::Address, &[Top, TopNode], "tcp4://0.0.0.0:8458"),
-    row(Name::Exec, "exec", Kind::Path, &[Top, Resource, ResourceNode], "/usr/local/etc/rc.d/service"),
+    row(Name::Statedir, "statedir", Kind::Path, &[Top, TopNode], limits::DEFAULT_STATEDIR),
+    row(Name::Realtime, "realtime", Kind::Switch, &[Top, TopNode], "off"),
+    row(Name::Exec, "exec", Kind::Path, SCRIPT, "/usr/local/etc/rc.d/service"),
+    row(Name::Fence, "fence", Kind::Path, SCRIPT, "/usr/local/libexec/hastmon/fence.sh"),
     row(Name::Remote, "remote", REMOTES, &[ResourceNode], "tcp4://192.0.2.1 tcp4://192.0.2.2"),
     row(Name::Friends, "friends", FRIENDS, ALL_BUT_KEY, "tcp4://192.0.2.3"),
     row(Name::Priority, "priority", Kind::Priority, &[TopNode, ResourceNode], "100"),
     row(Name::RoleOnStart, "role_on_start", Kind::Role, ALL_BUT_KEY, "secondary"),
     row(Name::Attempts, "attempts", ATTEMPTS, ALL_BUT_KEY, "5"),
-    row(Name::Timeout, "timeout", Kind::Duration, ALL_BUT_KEY, "5s"),
-    row(Name::HeartbeatInterval, "heartbeat_interval", Kind::Duration, ALL_BUT_KEY, "10s"),
+    row(Name::Timeout, "timeout", SPAN, ALL_BUT_KEY, "5s"),
+    row(Name::HeartbeatInterval, "heartbeat_interval", HEARTBEAT, ALL_BUT_KEY, "10s"),
     row(Name::ComplaintCount, "complaint_count", COMPLAINTS, ALL_BUT_KEY, "3"),
-    row(Name::ComplaintInterval, "complaint_interval", Kind::Duration, ALL_BUT_KEY, "1m"),
-    row(Name::StartTimeout, "start_timeout", Kind::Duration, ALL_BUT_KEY, "1m"),
-    row(Name::StopTimeout, "stop_timeout", Kind::Duration, ALL_BUT_KEY, "30s"),
-    row(Name::StatusTimeout, "status_timeout", Kind::Duration, ALL_BUT_KEY, "10s"),
-    row(Name::HookTimeout, "hook_timeout", Kind::Duration, ALL_BUT_KEY, "30s"),
+    row(Name::ComplaintInterval, "complaint_interval", SPAN, ALL_BUT_KEY, "1m"),
+    row(Name::Lease, "lease", SPAN, ALL_BUT_KEY, "30s"),
+    row(Name::StartTimeout, "start_timeout", SPAN, ALL_BUT_KEY, "1m"),
+    row(Name::StopTimeout, "stop_timeout", SPAN, ALL_BUT_KEY, "10s"),
+    row(Name::StatusTimeout, "status_timeout", SPAN, ALL_BUT_KEY, "10s"),
+    row(Name::HookTimeout, "hook_timeout", SPAN, ALL_BUT_KEY, "30s"),
+    row(Name::FenceTimeout, "fence_timeout", SPAN, ALL_BUT_KEY, "1m"),
+    row(Name::OnStopFailure, "on_stop_failure", Kind::StopFailure, ALL_BUT_KEY, "log"),
     row(Name::Algorithm, "algorithm", Kind::Algorithm, &[Key], "SHA256"),
     row(Name::Secret, "secret", Kind::Secret, &[Key], "\"a long text\""),
     row(Name::Key, "key", Kind::Section { named: false }, &[Top, Resource], ""),

@@ -5,13 +5,19 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
+use super::StopFailure;
 use super::address::AddressError;
 use super::diagnostic::Severity;
 use super::key::Algorithm;
 use super::lexer::Fault;
-use super::limits::{MAX_FILE_LEN, MAX_NAME_LEN, MAX_NODES, MAX_RESOURCES};
+use super::limits::{
+    DRIFT_PER_CENT, MAX_DURATION, MAX_FILE_LEN, MAX_NAME_LEN, MAX_NODES, MAX_RESOURCES, MIN_LEASE_HEARTBEATS,
+};
 use super::params::{Kind, Name, PARAMETERS, Parameter, Place};
+use super::value::show_duration;
+use crate::time::Duration;
 use crate::types::Role;
 
 /// The longest part of a word that a message repeats, in characters.
@@ -83,6 +89,10 @@ pub(super) enum Problem<'a> {
     NegativePriority,
     #[error("`{}` is not a role", clip(.0))]
     NotARole(&'a str),
+    #[error("`{}` is neither `on` nor `off`", clip(.0))]
+    NotASwitch(&'a str),
+    #[error("`{}` is nothing that could follow a `stop` that failed", clip(.0))]
+    NotAStopFailure(&'a str),
     #[error("unknown algorithm `{}`", clip(.0))]
     Algorithm(&'a str),
     #[error("the secret is empty")]
@@ -135,6 +145,16 @@ pub(super) enum Problem<'a> {
         "complaint_interval {interval} is shorter than (complaint_count {count} + 1) x heartbeat_interval {heartbeat} = {needed}"
     )]
     ShortInterval { interval: String, count: u32, heartbeat: String, needed: String },
+    #[error("lease {lease} is shorter than {MIN_LEASE_HEARTBEATS} x heartbeat_interval {heartbeat} = {needed}")]
+    ShortLease { lease: String, heartbeat: String, needed: String },
+    #[error("{hold} is longer than {}", show_duration(MAX_DURATION))]
+    LongHold { hold: Hold },
+    #[error("stop_timeout {} is longer than the lease {}", show_duration(.hold.stop), show_duration(.hold.lease))]
+    LongStop { hold: Hold },
+    #[error("timeout {timeout} is longer than the lease {lease}")]
+    LongTimeout { timeout: String, lease: String },
+    #[error("on_stop_failure fence without a `fence` script")]
+    NoFence { resource: &'a str },
 }
 
 impl Problem<'_> {
@@ -146,7 +166,9 @@ impl Problem<'_> {
             | Self::AddressTwice(_)
             | Self::NoRemote { ours: false, .. }
             | Self::BothNames { .. }
-            | Self::ShortInterval { .. } => Severity::Warning,
+            | Self::ShortInterval { .. }
+            | Self::LongStop { .. }
+            | Self::LongTimeout { .. } => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -182,6 +204,9 @@ impl Problem<'_> {
             Self::AddressTwice(_) => "the second is ignored",
             Self::NameAll => "`all` stands for all resources on the command line",
             Self::NoRemote { .. } => "`remote none` says that no address is known yet",
+            Self::ShortLease { .. } => "one late heartbeat would stop the resource",
+            Self::LongHold { .. } => "nobody could start the resource for so long after a power loss",
+            Self::LongTimeout { .. } => "a peer that is slow to answer costs the lease before it is given up",
             Self::ShortInterval { .. } => "complaints grow old before there are enough of them for a takeover",
             _ => return self.composed_hint().map(Cow::Owned),
         };
@@ -211,6 +236,11 @@ impl Problem<'_> {
                 if *list { format!("{first}; several addresses stand after one `{word}`") } else { first }
             }
             Self::NotARole(_) => one_of(&Role::ALL.map(Role::as_str)),
+            Self::NotAStopFailure(_) => one_of(&StopFailure::ALL.map(StopFailure::as_str)),
+            Self::LongStop { hold } => format!("after a power loss nobody may start the resource for {hold}"),
+            Self::NoFence { resource } => {
+                format!("set `fence /PATH` in resource `{}`, or at the top of the file", clip(resource))
+            }
             Self::Algorithm(_) => one_of(&Algorithm::ALL.map(Algorithm::as_str)),
             Self::ResourceTwice { line, .. } | Self::NodeTwice { line, .. } => {
                 format!("the first one is at line {line}")
@@ -224,6 +254,27 @@ impl Problem<'_> {
             }
             _ => return None,
         })
+    }
+}
+
+/// How long the votes of a dead primary are held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    pub(super) lease: Duration,
+    pub(super) stop: Duration,
+}
+
+impl Hold {
+    pub(super) fn span(self) -> Duration {
+        self.lease.saturating_add(self.stop).saturating_mul(100 + DRIFT_PER_CENT) / 100
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [lease, stop, span] = [self.lease, self.stop, self.span()].map(show_duration);
+        let factor = 100 + DRIFT_PER_CENT;
+        write!(f, "(lease {lease} + stop_timeout {stop}) x {}.{:02} = {span}", factor / 100, factor % 100)
     }
 }
 

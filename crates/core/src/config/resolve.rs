@@ -10,10 +10,10 @@ use super::diagnostic::Problems;
 use super::key::Key;
 use super::limits::*;
 use super::params::{Name, Place};
-use super::problem::Problem;
+use super::problem::{Hold, Problem};
 use super::syntax::{Section, Setting};
 use super::value::{Value, show_duration};
-use super::{Address, Config, NodeName, Resource, short_name};
+use super::{Address, Config, NodeName, Resource, StopFailure, short_name};
 use crate::time::Duration;
 
 /// The configuration of one node. It is complete only if no error has been reported.
@@ -27,7 +27,9 @@ pub(super) fn resolve(file: &Section, node: &NodeName, problems: &mut Problems) 
             Some(own) => {
                 let layers = Layers([Some(own), Some(section), here, Some(file)]);
                 check_resource(section, own, &layers, node, problems);
-                resources.push(resource(section, &layers));
+                let resource = resource(section, &layers);
+                check_timing(&resource, &layers, problems);
+                resources.push(resource);
             }
             None if section.damaged => {}
             None => homeless.push(section),
@@ -38,6 +40,8 @@ pub(super) fn resolve(file: &Section, node: &NodeName, problems: &mut Problems) 
         node: node.as_str().to_owned(),
         control: layers.path(Name::Control).unwrap_or_else(|| DEFAULT_CONTROL.to_owned()),
         listen: layers.listen(),
+        statedir: layers.path(Name::Statedir).unwrap_or_else(|| DEFAULT_STATEDIR.to_owned()),
+        realtime: matches!(layers.value(Name::Realtime), Some(Value::Switch(true))),
         friends: layers.addresses(Name::Friends),
         resources,
     }
@@ -87,20 +91,63 @@ fn check_resource(section: &Section, own: &Section, layers: &Layers<'_>, node: &
         let problem = Problem::NoExec { resource: &section.name, node: node.as_str() };
         problems.report(section.name_span.clone(), &problem);
     }
-    let interval = layers.duration(Name::ComplaintInterval, DEFAULT_COMPLAINT_INTERVAL);
-    let count = layers.count(Name::ComplaintCount, DEFAULT_COMPLAINT_COUNT);
-    let heartbeat = layers.duration(Name::HeartbeatInterval, DEFAULT_HEARTBEAT_INTERVAL);
-    let needed = heartbeat.saturating_mul(count.saturating_add(1));
-    let mut involved = [Name::ComplaintInterval, Name::ComplaintCount, Name::HeartbeatInterval].into_iter();
-    if interval < needed
-        && let Some(setting) = involved.find_map(|name| layers.find(name))
+    if let Some(setting) = layers.find(Name::OnStopFailure)
+        && matches!(setting.value, Some(Value::StopFailure(StopFailure::Fence)))
+        && layers.find(Name::Fence).is_none()
+        && !layers.damaged()
     {
-        let [interval, heartbeat, needed] = [interval, heartbeat, needed].map(show_duration);
-        problems.report(setting.span.clone(), &Problem::ShortInterval { interval, count, heartbeat, needed });
+        problems.report(setting.span.clone(), &Problem::NoFence { resource: &section.name });
     }
 }
 
+/// What the lengths of time of one resource mean together, each told at the first of those parameters that is set.
+fn check_timing(resource: &Resource, layers: &Layers<'_>, problems: &mut Problems) {
+    use Name::{ComplaintCount, ComplaintInterval, HeartbeatInterval, Lease, StopTimeout, Timeout};
+    let &Resource { lease, timeout, heartbeat_interval, complaint_interval, complaint_count, .. } = resource;
+    let hold = Hold { lease, stop: resource.stop_timeout };
+    let heartbeat = || show_duration(heartbeat_interval);
+    let mut tell = |involved: &[Name], problem: Problem<'_>| {
+        // What follows from a value that is faulty and was told is not told.
+        let is_sound = involved.iter().all(|name| layers.find(*name).is_none_or(|setting| setting.value.is_some()));
+        if let Some(setting) = involved.iter().find_map(|name| layers.find(*name)).filter(|_| is_sound) {
+            problems.report(setting.span.clone(), &problem);
+        }
+    };
+    let needed = heartbeat_interval.saturating_mul(complaint_count.saturating_add(1));
+    if complaint_interval < needed {
+        let [interval, needed] = [complaint_interval, needed].map(show_duration);
+        let problem = Problem::ShortInterval { interval, count: complaint_count, heartbeat: heartbeat(), needed };
+        tell(&[ComplaintInterval, ComplaintCount, HeartbeatInterval], problem);
+    }
+    let needed = heartbeat_interval.saturating_mul(MIN_LEASE_HEARTBEATS);
+    if lease < needed {
+        let [lease, needed] = [lease, needed].map(show_duration);
+        tell(&[Lease, HeartbeatInterval], Problem::ShortLease { lease, heartbeat: heartbeat(), needed });
+    }
+    if hold.span() > MAX_DURATION {
+        let [first, second] = if hold.stop > lease { [StopTimeout, Lease] } else { [Lease, StopTimeout] };
+        tell(&[first, second, HeartbeatInterval], Problem::LongHold { hold });
+    } else if hold.stop > lease {
+        tell(&[StopTimeout, Lease, ComplaintCount, HeartbeatInterval], Problem::LongStop { hold });
+    }
+    if timeout > lease {
+        let [timeout, lease] = [timeout, lease].map(show_duration);
+        tell(&[Timeout, Lease, HeartbeatInterval, ComplaintCount], Problem::LongTimeout { timeout, lease });
+    }
+}
+
+/// The original's limit of network silence, kept so short that the hold of its votes is never too long unless heartbeats are.
+fn default_lease(heartbeat: Duration, complaint_count: u32, stop: Duration) -> Duration {
+    let longest =
+        Duration::from_secs(MAX_DURATION.as_secs() * 100 / u64::from(100 + DRIFT_PER_CENT)).saturating_sub(stop);
+    let least = heartbeat.saturating_mul(MIN_LEASE_HEARTBEATS);
+    heartbeat.saturating_mul(complaint_count).min(longest).max(least)
+}
+
 fn resource(section: &Section, layers: &Layers<'_>) -> Resource {
+    let heartbeat_interval = layers.duration(Name::HeartbeatInterval, DEFAULT_HEARTBEAT_INTERVAL);
+    let complaint_count = layers.count(Name::ComplaintCount, DEFAULT_COMPLAINT_COUNT);
+    let stop_timeout = layers.duration(Name::StopTimeout, heartbeat_interval);
     Resource {
         name: section.name.clone(),
         exec: layers.path(Name::Exec).unwrap_or_default(),
@@ -112,17 +159,24 @@ fn resource(section: &Section, layers: &Layers<'_>) -> Resource {
         },
         timeout: layers.duration(Name::Timeout, DEFAULT_TIMEOUT),
         attempts: layers.count(Name::Attempts, DEFAULT_ATTEMPTS),
-        heartbeat_interval: layers.duration(Name::HeartbeatInterval, DEFAULT_HEARTBEAT_INTERVAL),
-        complaint_count: layers.count(Name::ComplaintCount, DEFAULT_COMPLAINT_COUNT),
+        heartbeat_interval,
+        complaint_count,
         complaint_interval: layers.duration(Name::ComplaintInterval, DEFAULT_COMPLAINT_INTERVAL),
+        lease: layers.duration(Name::Lease, default_lease(heartbeat_interval, complaint_count, stop_timeout)),
         role_on_start: match layers.value(Name::RoleOnStart) {
             Some(Value::Role(role)) => *role,
             _ => DEFAULT_ROLE_ON_START,
         },
         start_timeout: layers.duration(Name::StartTimeout, DEFAULT_START_TIMEOUT),
-        stop_timeout: layers.duration(Name::StopTimeout, DEFAULT_STOP_TIMEOUT),
+        stop_timeout,
         status_timeout: layers.duration(Name::StatusTimeout, DEFAULT_STATUS_TIMEOUT),
         hook_timeout: layers.duration(Name::HookTimeout, DEFAULT_HOOK_TIMEOUT),
+        fence: layers.path(Name::Fence),
+        fence_timeout: layers.duration(Name::FenceTimeout, DEFAULT_FENCE_TIMEOUT),
+        on_stop_failure: match layers.value(Name::OnStopFailure) {
+            Some(Value::StopFailure(what)) => *what,
+            _ => DEFAULT_ON_STOP_FAILURE,
+        },
         key: layers.key(),
         nodes: node_names(section).map(str::to_owned).collect(),
     }

@@ -162,6 +162,7 @@ impl<'t> Parser<'t, '_> {
                 if known.is_some() {
                     self.problems.report(token.span.clone(), &Problem::Misplaced { parameter, place });
                 }
+                self.next_if(|next, word| !next.first_on_line && parameter.kind.takes_keyword(word));
                 self.skip_statement();
             }
         }
@@ -173,7 +174,7 @@ impl<'t> Parser<'t, '_> {
         let mut words = Vec::new();
         let mut given = 0;
         while given < most
-            && let Some(item) = self.next_value()
+            && let Some(item) = self.next_value(parameter)
         {
             given += 1;
             // A string without its end may have swallowed a secret.
@@ -215,7 +216,8 @@ impl<'t> Parser<'t, '_> {
             self.hide_in_key(&next);
             found = true;
             if tell {
-                let unit = parameter.kind == Kind::Duration && matches!(raw(self.text, &next), "ms" | "s" | "m" | "h");
+                let unit = matches!(parameter.kind, Kind::Duration { .. })
+                    && matches!(raw(self.text, &next), "ms" | "s" | "m" | "h");
                 self.lost(next.span, &Problem::ExtraValue { parameter, unit });
             }
             tell = false;
@@ -399,13 +401,15 @@ impl<'t> Parser<'t, '_> {
         Some(token)
     }
 
-    /// The next token if it can be a value: no brace, no keyword, and no line of its own that looks like a misspelt one.
-    fn next_value(&mut self) -> Option<Token> {
+    /// The next token if it can be a value: no brace, no keyword but one that this parameter takes, and no line of its own that
+    /// looks like a misspelt one.
+    fn next_value(&mut self, parameter: &Parameter) -> Option<Token> {
         let place = self.place();
         let next = self.tokens.peek()?;
         let word = raw(self.text, next);
         match next.kind {
             Lexeme::Open | Lexeme::Close => None,
+            Lexeme::Word if !next.first_on_line && parameter.kind.takes_keyword(word) => self.next(),
             Lexeme::Word if params::find(word).is_some() => None,
             Lexeme::Word
                 if next.first_on_line

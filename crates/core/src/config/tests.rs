@@ -88,6 +88,8 @@ fn what_is_not_set_has_the_default_of_the_manual() {
         "# As node a understands it. Secrets are masked, other nodes are only named.
 control uds:///var/run/hastmonctl
 listen tcp4://0.0.0.0:8458
+statedir STATEDIR
+realtime off
 
 resource r {
 	exec /x
@@ -97,17 +99,88 @@ resource r {
 	heartbeat_interval 10s
 	complaint_count 3
 	complaint_interval 1m
+	lease 30s
 	start_timeout 1m
-	stop_timeout 30s
+	stop_timeout 10s
 	status_timeout 10s
 	hook_timeout 30s
+	fence_timeout 1m
+	on_stop_failure log
 	on a {
 		remote none
 		priority 100
 	}
 }
 "
+        .replace("STATEDIR", if cfg!(target_os = "freebsd") { "/var/db/hastmon" } else { "/var/lib/hastmon" })
     );
+}
+
+/// The resource in a file with these settings around it, and what is said about them.
+fn timed(settings: &str) -> (Resource, Vec<String>) {
+    let outcome = load(&format!("{settings}\nresource r {{ exec /x on a {{ remote b }} }}"), &node("a"));
+    let told = outcome.diagnostics.into_iter().map(|found| found.message).collect();
+    (outcome.config.unwrap().resources.remove(0), told)
+}
+
+#[test]
+fn lease_and_stop_timeout_follow_the_heartbeat() {
+    for (settings, lease_ms, stop_ms) in [
+        ("", 30_000, 10_000),
+        ("heartbeat_interval 2", 6_000, 2_000),
+        ("heartbeat_interval 25ms timeout 25ms", 75, 25),
+        ("heartbeat_interval 2 complaint_count 0", 4_000, 2_000),
+        ("heartbeat_interval 2 complaint_count 1", 4_000, 2_000),
+        ("heartbeat_interval 2 complaint_count 5 stop_timeout 7", 10_000, 7_000),
+        ("heartbeat_interval 2 lease 10 complaint_count 7", 10_000, 2_000),
+    ] {
+        let (resource, told) = timed(settings);
+        assert_eq!(resource.lease, Duration::from_millis(lease_ms), "{settings}");
+        assert_eq!(resource.stop_timeout, Duration::from_millis(stop_ms), "{settings}");
+        // `timeout` is 5 s.
+        assert_eq!(told.len(), usize::from(lease_ms == 4_000), "{settings}: {told:?}");
+    }
+}
+
+#[test]
+fn a_file_of_the_original_with_the_longest_waits_is_not_refused() {
+    let (resource, told) =
+        timed("heartbeat_interval 86400 complaint_count 10000 timeout 86400 complaint_interval 2592000");
+    assert_eq!(resource.lease + resource.stop_timeout, Duration::from_secs(2_592_000 * 100 / 101));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("complaint_interval 720h is shorter than"), "{told:?}");
+}
+
+#[test]
+fn a_heartbeat_of_a_part_of_a_second_is_shown_as_it_was_written() {
+    let config = config_of(
+        "heartbeat_interval 25ms timeout 40ms complaint_interval 100ms lease 60ms stop_timeout 5ms
+        resource r { exec /x on a { remote b } }",
+        "a",
+    );
+    let dump = config.dump();
+    for line in
+        ["heartbeat_interval 25ms", "timeout 40ms", "complaint_interval 100ms", "lease 60ms", "stop_timeout 5ms"]
+    {
+        assert!(dump.contains(&format!("\t{line}\n")), "{line}: {dump}");
+    }
+    assert_eq!(load(&dump, &node("a")).config, Some(config));
+}
+
+#[test]
+fn the_daemon_and_the_script_that_fences_are_set_where_they_may_be() {
+    let config = config_of(
+        "statedir /var/state realtime off fence /top on_stop_failure reboot
+        on a { realtime on statedir \"/own state\" } on b { statedir /other }
+        resource r { exec /x fence /middle on a { remote b fence /own on_stop_failure fence } }
+        resource s { exec /x on a { remote b } }",
+        "a",
+    );
+    assert_eq!((config.statedir.as_str(), config.realtime), ("/own state", true));
+    let fences = |at: usize| (config.resources[at].fence.as_deref(), config.resources[at].on_stop_failure);
+    assert_eq!(fences(0), (Some("/own"), StopFailure::Fence));
+    assert_eq!(fences(1), (Some("/top"), StopFailure::Reboot));
+    assert_eq!(load(&config.dump(), &node("a")).config, Some(config));
 }
 
 /// A file for node `a` in which a parameter is set in some places, to the value of each, and nothing else that matters.
@@ -118,6 +191,7 @@ fn file_with(parameter: &Parameter, values: &[(Place, String)], inner_first: boo
     };
     let exec = if parameter.name == Name::Exec { "" } else { "exec /base\n" };
     let remote = if parameter.name == Name::Remote { "" } else { "remote base\n" };
+    let exec = if parameter.name == Name::OnStopFailure { "exec /base fence /base\n" } else { exec };
     let own = format!("on a {{ {remote}{} }}\non b {{ remote none }}\n", set(Place::ResourceNode));
     let outer = format!("on a {{\n{} }}\non b {{ }}\n", set(Place::TopNode));
     let inner = set(Place::Resource);
@@ -137,10 +211,12 @@ fn sample(kind: Kind, index: usize) -> String {
         Kind::Control => format!("uds:///socket{index}"),
         Kind::Address => format!("host{index}"),
         Kind::Addresses { .. } => format!("host{index} other{index}:1"),
-        Kind::Duration => format!("{}s", 61 + index),
+        Kind::Duration { .. } => format!("{}s", 61 + index),
         Kind::Count { .. } => format!("{}", 1 + index),
         Kind::Priority => format!("{index}"),
         Kind::Role => Role::ALL[index].to_string(),
+        Kind::Switch => ["off", "on"][index % 2].to_owned(),
+        Kind::StopFailure => StopFailure::ALL[index % 3].as_str().to_owned(),
         Kind::Algorithm | Kind::Secret | Kind::Section { .. } => unreachable!(),
     }
 }
@@ -329,10 +405,15 @@ fn any_string() -> impl Strategy<Value = String> {
     r#"([^"\\\p{C}]|\\"|\\\\){1,20}"#.prop_map(|text| format!("\"{text}\""))
 }
 
-fn any_value(kind: Kind) -> BoxedStrategy<String> {
+fn any_value(parameter: &Parameter) -> BoxedStrategy<String> {
     let address =
         prop_oneof!["(tcp4?://)?h[a-z]{1,5}(:[1-9][0-9]{0,3})?", "tcp6://\\[::[1-9a-f]\\]", "\"(exec|on|key)\""];
-    match kind {
+    match parameter.kind {
+        // Whatever the others are, a lease must not be too short nor too long.
+        Kind::Duration { .. } if parameter.name == Name::Lease => "2[0-3]h|2[0-9]{3}m".boxed(),
+        Kind::Duration { .. } if matches!(parameter.name, Name::HeartbeatInterval | Name::StopTimeout) => {
+            "[1-9][0-9]?(\\.5)?(s|m)?|[1-9][0-9]{1,6}ms".boxed()
+        }
         Kind::Path => prop_oneof!["/[a-z/.]{1,9}", any_string().prop_map(|text| text.replacen('"', "\"/", 1))].boxed(),
         Kind::Control => "(uds://|unix://)?/[a-z/.]{1,9}".boxed(),
         Kind::Address => address.boxed(),
@@ -340,10 +421,14 @@ fn any_value(kind: Kind) -> BoxedStrategy<String> {
             prop_oneof![Just("none".into()), vec(address, 1..5).prop_map(|list| list.join("\n"))].boxed()
         }
         Kind::Addresses { .. } => vec(address, 1..5).prop_map(|list| list.join(" ")).boxed(),
-        Kind::Duration => "[1-9][0-9]{0,2}(\\.5)?(s|m)?|[1-9][0-9]{0,8}ms".boxed(),
+        Kind::Duration { .. } => "[1-9][0-9]{0,2}(\\.5)?(s|m)?|[1-9][0-9]{0,8}ms".boxed(),
         Kind::Count { least, most } => (least..=most).prop_map(|number| number.to_string()).boxed(),
         Kind::Priority => (0..=i32::MAX).prop_map(|number| number.to_string()).boxed(),
         Kind::Role => proptest::sample::select(&Role::ALL[..]).prop_map(|role| role.to_string()).boxed(),
+        Kind::Switch => proptest::sample::select(&["on", "off", "\"on\""][..]).prop_map(str::to_owned).boxed(),
+        Kind::StopFailure => {
+            proptest::sample::select(&StopFailure::ALL[..]).prop_map(|what| what.as_str().to_owned()).boxed()
+        }
         Kind::Algorithm => proptest::sample::select(&Algorithm::ALL[..]).prop_map(|name| name.to_string()).boxed(),
         Kind::Secret => any_string().boxed(),
         Kind::Section { .. } => Just(String::new()).boxed(),
@@ -358,7 +443,7 @@ fn any_settings(place: Place, needed: &'static [Name]) -> impl Strategy<Value = 
     let lines: Vec<_> = allowed
         .map(|parameter| {
             let set = needed.contains(&parameter.name);
-            let line = any_value(parameter.kind).prop_map(|value| format!("{} {value}\n", parameter.word));
+            let line = any_value(parameter).prop_map(|value| format!("{} {value}\n", parameter.word));
             if set { line.boxed() } else { prop_oneof![Just(String::new()), line].boxed() }
         })
         .collect();
@@ -374,7 +459,7 @@ fn any_file() -> impl Strategy<Value = String> {
     let key = || prop_oneof![Just(String::new()), any_block("key", Place::Key, &[Name::Algorithm, Name::Secret])];
     let resource = (
         any_string(),
-        any_settings(Place::Resource, &[Name::Exec]),
+        any_settings(Place::Resource, &[Name::Exec, Name::Fence]),
         key(),
         any_block("on a", Place::ResourceNode, &[Name::Remote]),
         any_block("on \"b c\"", Place::ResourceNode, &[Name::Remote]),

@@ -10,10 +10,11 @@ use core::ops::Range;
 
 use zeroize::Zeroizing;
 
+use super::StopFailure;
 use super::address::Address;
 use super::diagnostic::Problems;
 use super::key::{Algorithm, Secret};
-use super::limits::{MAX_DURATION, MAX_PATH_LEN, MAX_SOCKET_PATH_LEN, MIN_DURATION};
+use super::limits::{MAX_DURATION, MAX_PATH_LEN, MAX_SOCKET_PATH_LEN};
 use super::params::{Kind, Parameter};
 use super::problem::Problem;
 use crate::time::Duration;
@@ -29,7 +30,7 @@ pub(super) struct Word<'t> {
 /// A value that is valid by itself.
 #[derive(Debug)]
 pub(super) enum Value {
-    /// Of an exec script, or of the control socket.
+    /// Of a script, a directory, or the control socket.
     Path(String),
     Address(Address),
     Addresses(Vec<Address>),
@@ -37,6 +38,8 @@ pub(super) enum Value {
     Count(u32),
     Priority(i32),
     Role(Role),
+    Switch(bool),
+    StopFailure(StopFailure),
     Algorithm(Algorithm),
     Secret(Secret),
 }
@@ -52,10 +55,12 @@ pub(super) fn parse(parameter: &'static Parameter, words: Vec<Word<'_>>, problem
         Kind::Path => path(text_ref, MAX_PATH_LEN).map(Value::Path),
         Kind::Control => control(text_ref).map(Value::Path),
         Kind::Address => address(text_ref).map(Value::Address),
-        Kind::Duration => duration(parameter.word, text_ref).map(Value::Duration),
+        Kind::Duration { least } => duration(parameter.word, text_ref, least).map(Value::Duration),
         Kind::Count { least, most } => count(parameter.word, text_ref, least, most).map(Value::Count),
         Kind::Priority => priority(parameter.word, text_ref).map(Value::Priority),
         Kind::Role => text_ref.parse().map(Value::Role).map_err(|_| Problem::NotARole(text_ref)),
+        Kind::Switch => switch(text_ref).map(Value::Switch),
+        Kind::StopFailure => stop_failure(text_ref).map(Value::StopFailure),
         Kind::Algorithm => text_ref.parse().map(Value::Algorithm).map_err(|_| Problem::Algorithm(text_ref)),
         Kind::Secret if text.is_empty() => Err(Problem::EmptySecret),
         Kind::Secret => return Some(Value::Secret(Secret::new(Zeroizing::new(text.into_owned())))),
@@ -89,6 +94,18 @@ fn control(text: &str) -> Result<String, Problem<'_>> {
 
 fn address(text: &str) -> Result<Address, Problem<'_>> {
     text.parse().map_err(|error| Problem::Address { word: text, error })
+}
+
+fn switch(text: &str) -> Result<bool, Problem<'_>> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(Problem::NotASwitch(text)),
+    }
+}
+
+fn stop_failure(text: &str) -> Result<StopFailure, Problem<'_>> {
+    StopFailure::ALL.into_iter().find(|known| known.as_str() == text).ok_or(Problem::NotAStopFailure(text))
 }
 
 /// A list of addresses, each once; `none`, which the table allows where it means something, is an empty one.
@@ -150,13 +167,12 @@ fn priority<'t>(word: &'static str, text: &'t str) -> Result<i32, Problem<'t>> {
 }
 
 /// `5`, `500ms`, `1.5s`, `2m`, `1h`: exact to the millisecond.
-fn duration<'t>(word: &'static str, text: &'t str) -> Result<Duration, Problem<'t>> {
-    let out_of_range =
-        || Problem::OutOfRange { word, least: show_duration(MIN_DURATION), most: show_duration(MAX_DURATION) };
+fn duration<'t>(word: &'static str, text: &'t str, least: Duration) -> Result<Duration, Problem<'t>> {
+    let out_of_range = || Problem::OutOfRange { word, least: show_duration(least), most: show_duration(MAX_DURATION) };
     let (number, unit) = text.split_at(text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len()));
     if number.is_empty() {
         // A sign is not part of the number: -5 is a number, and out of range.
-        let negative = text.strip_prefix('-').is_some_and(|rest| duration(word, rest).is_ok());
+        let negative = text.strip_prefix('-').is_some_and(|rest| duration(word, rest, least).is_ok());
         return Err(if negative { out_of_range() } else { Problem::NotADuration(text) });
     }
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
@@ -180,10 +196,11 @@ fn duration<'t>(word: &'static str, text: &'t str) -> Result<Duration, Problem<'
         return Err(Problem::TooFine(text));
     }
     let value = Duration::from_millis(whole_ms.saturating_add(parts * unit_ms / scale));
-    if (MIN_DURATION..=MAX_DURATION).contains(&value) { Ok(value) } else { Err(out_of_range()) }
+    if (least..=MAX_DURATION).contains(&value) { Ok(value) } else { Err(out_of_range()) }
 }
 
-/// A length of time in the words of the file, in the largest unit that leaves it whole: `500ms`, `90s`, `2m`, `1h`.
+/// A length of time in the words of the file, in the largest unit that leaves it whole: `500ms`, `90s`, `2m`, `1h`; from a second
+/// on with a fraction rather than in milliseconds: `1.5s`. What is finer than a millisecond is left out.
 pub(super) fn show_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     let (unit_ms, unit) = match ms {
@@ -191,13 +208,18 @@ pub(super) fn show_duration(duration: Duration) -> String {
         _ if ms.is_multiple_of(3_600_000) => (3_600_000, "h"),
         _ if ms.is_multiple_of(60_000) => (60_000, "m"),
         _ if ms.is_multiple_of(1000) => (1000, "s"),
-        _ => (1, "ms"),
+        1..1000 => (1, "ms"),
+        _ => {
+            let text = format!("{}.{:03}", ms / 1000, ms % 1000);
+            return format!("{}s", text.trim_end_matches('0'));
+        }
     };
     format!("{}{unit}", ms / unit_ms)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::MIN_DURATION;
     use super::*;
 
     #[test]
@@ -213,7 +235,7 @@ mod tests {
             ("1.0000000000000000000000", 1000),
             ("720h", 2_592_000_000),
         ] {
-            assert_eq!(duration("timeout", text).ok(), Some(Duration::from_millis(ms)), "{text}");
+            assert_eq!(duration("timeout", text, MIN_DURATION).ok(), Some(Duration::from_millis(ms)), "{text}");
         }
     }
 
@@ -239,7 +261,7 @@ mod tests {
             ("18446744073709551615h", range),
         ] {
             assert_eq!(
-                duration("timeout", text).map_err(|problem| problem.to_string()),
+                duration("timeout", text, MIN_DURATION).map_err(|problem| problem.to_string()),
                 Err(message.to_owned()),
                 "{text}"
             );
@@ -248,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_length_of_time_is_shown_as_it_can_be_read() {
-        for text in ["1ms", "1500ms", "90s", "2m", "1h", "720h"] {
-            assert_eq!(show_duration(duration("timeout", text).unwrap_or_default()), text);
+        for text in ["1ms", "25ms", "999ms", "1.5s", "33.33s", "1.001s", "90s", "2m", "1h", "720h"] {
+            assert_eq!(show_duration(duration("timeout", text, MIN_DURATION).unwrap_or_default()), text);
         }
     }
 }

@@ -155,8 +155,21 @@ struct Case {
     shows: fn(&Lab, &dyn Fn()),
 }
 
-/// Parameters that have tests of their own below.
-const ELSEWHERE: [&str; 7] = ["control", "listen", "exec", "key", "algorithm", "secret", "on"];
+/// Parameters that have tests of their own below or, those of the lease, beside the tests of what they are for.
+const ELSEWHERE: [&str; 12] = [
+    "control",
+    "listen",
+    "exec",
+    "key",
+    "algorithm",
+    "secret",
+    "on",
+    "statedir",
+    "realtime",
+    "lease",
+    "fence_timeout",
+    "on_stop_failure",
+];
 
 fn cases() -> Vec<Case> {
     let case = |parameter, before, after, beside, shows| Case { parameter, place: Own, before, after, beside, shows };
