@@ -11,6 +11,7 @@ pub mod event;
 pub mod hooks;
 pub mod lease;
 mod members;
+mod peers;
 mod primary;
 pub mod rate_limit;
 mod secondary;

@@ -1,0 +1,408 @@
+//! The nodes that are connected to this node's main daemon for one resource, by protocol 1; and the vote of this node, which they ask for.
+//!
+//! Decides what each is answered. What follows for the role of this node is decided by the [`Supervisor`](crate::supervisor).
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::config::{Address, Resource};
+use crate::daemon::{Action, ConnId, WorkerId};
+use crate::event::Event;
+use crate::lease::record::Record;
+use crate::lease::voter::{Bound, Voter};
+use crate::lease::{Ask, Refusal, Release, Verdict, Voters, with_drift};
+use crate::members::terms;
+use crate::supervisor::Context;
+use crate::time::{Duration, Instant};
+use crate::types::{Role, State};
+use crate::wire::peer::{Heard, Hello, Said, Welcome};
+use crate::worker::Order;
+
+/// Connections of one node for one resource: it needs one, and may have left some behind that have not been noticed yet.
+pub const MAX_SESSIONS_PER_NODE: usize = 4;
+/// Answers that may wait for a record to be written. Each is of a node that waits for it, so there are never more than nodes have connections.
+const MAX_OWED: usize = 256;
+/// A node that has connected and says nothing for so many heartbeats (and no less than its `timeout`) is gone.
+const SILENT_BEATS: u32 = 3;
+/// A primary that says nothing for so many heartbeats is not connected any more, as far as a takeover is concerned.
+const PRIMARY_SILENT_BEATS: u32 = 2;
+
+/// A node that has connected.
+#[derive(Debug)]
+struct Peer {
+    node: String,
+    address: Address,
+    role: Role,
+    priority: i32,
+    /// When it was heard last; what it said at first counts when it has proved to have the key, by a beat.
+    heard: Instant,
+    /// It has said something since.
+    is_proven: bool,
+    state: State,
+    /// It has given the lease back since it was heard last: it is no primary any more.
+    has_released: bool,
+}
+
+/// Who waits for a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Peer { conn: ConnId, seq: u64 },
+    Worker(WorkerId),
+}
+
+/// A verdict that may leave only when its record is on disk.
+#[derive(Debug)]
+struct Owed {
+    id: u64,
+    to: Asker,
+    verdict: Verdict,
+}
+
+/// What the supervisor must know of what a peer has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// A primary beats; it is one that this node does not serve yet, or the one that it does.
+    Primary { conn: ConnId, node: String, priority: i32, state: State },
+    /// A watchdog complains.
+    Complaint { node: String, released: bool },
+    /// A holder has given the lease back; `to_us`: for this node to take it.
+    Released { to_us: bool },
+    /// Nothing that matters to the role of this node.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Peers {
+    me: String,
+    /// `None` until the record has been looked for.
+    voter: Option<Voter>,
+    sessions: BTreeMap<ConnId, Peer>,
+    owed: VecDeque<Owed>,
+    /// A record could not be written, and that has been told.
+    told_not_recorded: bool,
+    told_voters: BTreeMap<String, Voters>,
+}
+
+impl Peers {
+    pub(crate) fn new(me: &str) -> Self {
+        Self {
+            me: me.to_string(),
+            voter: None,
+            sessions: BTreeMap::new(),
+            owed: VecDeque::new(),
+            told_not_recorded: false,
+            told_voters: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) const fn voter(&self) -> Option<&Voter> {
+        self.voter.as_ref()
+    }
+
+    /// Who has the vote of this node.
+    pub(crate) fn bound(&self, now: Instant) -> Option<Bound<'_>> {
+        self.voter.as_ref()?.bound(now)
+    }
+
+    /// What was found on disk from before the start.
+    pub(crate) fn on_record_found(
+        &mut self,
+        cx: &mut Context<'_>,
+        settings: &Resource,
+        found: Result<Option<Record>, String>,
+    ) {
+        let voters = Voters::new(settings.nodes.iter().cloned());
+        self.voter = Some(match found {
+            Ok(record) => Voter::new(cx.now, voters, record),
+            Err(why) => {
+                let hold = terms(settings).hold();
+                cx.event(settings, Event::RecordLost { why, wait: with_drift(hold) });
+                Voter::without_record(cx.now, voters, hold)
+            }
+        });
+    }
+
+    pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource) {
+        if let Some(voter) = &mut self.voter {
+            voter.reconfigure(now, Voters::new(settings.nodes.iter().cloned()));
+        }
+    }
+
+    /// A node connects. What it says of itself counts from its first beat on.
+    pub(crate) fn on_hello(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        settings: &Resource,
+        address: Address,
+        hello: Hello,
+        version: &str,
+    ) -> Result<(), String> {
+        let Some(protocol) = hello.common_protocol() else {
+            let ((theirs_least, theirs_most), (least, most)) = (hello.protocols, crate::wire::peer::PROTOCOLS);
+            return Err(alloc::format!(
+                "{} (hastmon {}) speaks protocol {theirs_least} to {theirs_most}, {} (hastmon {version}) speaks {least} to {most}",
+                hello.node,
+                hello.version,
+                self.me
+            ));
+        };
+        let voters = Voters::new(settings.nodes.iter().cloned());
+        if hello.node == self.me || !settings.nodes.contains(&hello.node) {
+            return Err(alloc::format!(
+                "{} calls from {address}, but on {} the resource has the nodes {voters}{}",
+                hello.node,
+                self.me,
+                if hello.node == self.me { ", and that is this node's own name" } else { "" }
+            ));
+        }
+        if self.sessions.values().filter(|peer| peer.node == hello.node).count() >= MAX_SESSIONS_PER_NODE {
+            return Err(alloc::format!("{} has {MAX_SESSIONS_PER_NODE} connections already", hello.node));
+        }
+        self.tell_voters(cx, settings, &hello, &voters);
+        let welcome = Welcome { protocol, version: version.to_string(), node: self.me.clone(), voters };
+        cx.out.push(Action::Welcome { conn, answer: welcome.encode(), key: settings.key.clone() });
+        let peer = Peer {
+            node: hello.node,
+            address,
+            role: hello.role,
+            priority: hello.priority,
+            heard: cx.now,
+            is_proven: false,
+            state: State::Unknown,
+            has_released: false,
+        };
+        self.sessions.insert(conn, peer);
+        Ok(())
+    }
+
+    /// Tells once of each node whose configuration has other voters.
+    fn tell_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, hello: &Hello, here: &Voters) {
+        if hello.voters == *here {
+            self.told_voters.remove(&hello.node);
+        } else if self.told_voters.get(&hello.node) != Some(&hello.voters) {
+            self.told_voters.insert(hello.node.clone(), hello.voters.clone());
+            let (there, here) = (hello.voters.to_string(), here.to_string());
+            cx.event(settings, Event::VotersDiffer { node: hello.node.clone(), there, here });
+        }
+    }
+
+    /// The node of a connection; `None` when it is no connection of this resource.
+    pub(crate) fn node(&self, conn: ConnId) -> Option<&str> {
+        self.sessions.get(&conn).map(|peer| peer.node.as_str())
+    }
+
+    /// A node says something. `role`, `state`: those of this node.
+    pub(crate) fn on_said(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        settings: &Resource,
+        said: Said,
+        here: (Role, State),
+    ) -> News {
+        let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
+        peer.heard = cx.now;
+        peer.is_proven = true;
+        let node = peer.node.clone();
+        match said {
+            Said::Beat { seq, state, ask } => {
+                peer.state = state;
+                peer.has_released &= ask.is_none();
+                let (role, priority, released) = (peer.role, peer.priority, peer.has_released);
+                match ask {
+                    Some(ask) => self.on_ask(cx, settings, Asker::Peer { conn, seq }, &ask, here),
+                    None => self.answer(cx, conn, settings, seq, None, here),
+                }
+                if role == Role::Primary && !released {
+                    return News::Primary { conn, node, priority, state };
+                }
+                News::Nothing
+            }
+            Said::Complaint { released } => News::Complaint { node, released },
+            Said::Release(release) => {
+                peer.has_released = release.was_held;
+                let to_us = release.successor.as_deref() == Some(&self.me);
+                self.on_release(cx, settings, &release);
+                if release.was_held { News::Released { to_us } } else { News::Nothing }
+            }
+            Said::Fenced { node, epoch } => {
+                let record = self.voter.as_mut().and_then(|voter| voter.on_fenced(cx.now, &node, epoch));
+                self.record(cx, settings, record);
+                News::Nothing
+            }
+        }
+    }
+
+    /// Somebody asks for the vote of this node.
+    pub(crate) fn on_ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        settings: &Resource,
+        to: Asker,
+        ask: &Ask,
+        here: (Role, State),
+    ) {
+        let step = self.voter.as_mut().map(|voter| voter.on_ask(cx.now, ask));
+        let (verdict, record) = match step {
+            Some(step) => (step.verdict, step.record),
+            // The record is being read.
+            None => {
+                let refused = Some(Refusal::Waits { left: settings.heartbeat_interval });
+                (Verdict { round: ask.round, highest: 0, refused }, None)
+            }
+        };
+        // What was promised under a record that is being written counts when that is written.
+        let is_owed = verdict.refused.is_none() && !self.owed.is_empty();
+        match record {
+            None if is_owed => {
+                let id = self.owed.back().map_or(0, |owed| owed.id);
+                self.owe(id, to, verdict);
+            }
+            None => self.give(cx, settings, to, verdict, here),
+            Some(record) => {
+                let id = cx.new_id();
+                self.owe(id, to, verdict);
+                cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
+            }
+        }
+    }
+
+    fn owe(&mut self, id: u64, to: Asker, verdict: Verdict) {
+        // Who is dropped asks again.
+        if self.owed.len() == MAX_OWED {
+            self.owed.pop_front();
+        }
+        self.owed.push_back(Owed { id, to, verdict });
+    }
+
+    /// The vote of somebody comes back: of another node, or of a worker here.
+    pub(crate) fn on_release(&mut self, cx: &mut Context<'_>, settings: &Resource, release: &Release) {
+        let record = self.voter.as_mut().and_then(|voter| voter.on_release(cx.now, release));
+        self.record(cx, settings, record);
+    }
+
+    fn record(&self, cx: &mut Context<'_>, settings: &Resource, record: Option<Record>) {
+        if let Some(record) = record {
+            let id = cx.new_id();
+            cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
+        }
+    }
+
+    /// A record is on disk, or cannot be written. Records are written in their order.
+    pub(crate) fn on_recorded(
+        &mut self,
+        cx: &mut Context<'_>,
+        settings: &Resource,
+        id: u64,
+        result: Result<(), String>,
+        here: (Role, State),
+    ) {
+        let due: Vec<Owed> = self.owed.extract_if(|owed| owed.id <= id).collect();
+        for owed in due {
+            let refused = result.is_err().then_some(Refusal::NotRecorded).or(owed.verdict.refused);
+            self.give(cx, settings, owed.to, Verdict { refused, ..owed.verdict }, here);
+        }
+        match result {
+            Ok(()) => self.told_not_recorded = false,
+            Err(why) if !core::mem::replace(&mut self.told_not_recorded, true) => {
+                cx.event(settings, Event::NotRecorded { why });
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn give(
+        &self,
+        cx: &mut Context<'_>,
+        settings: &Resource,
+        to: Asker,
+        verdict: Verdict,
+        here: (Role, State),
+    ) {
+        match to {
+            Asker::Peer { conn, seq } => self.answer(cx, conn, settings, seq, Some(verdict), here),
+            Asker::Worker(id) => cx.out.push(Action::Order { id, order: Order::Verdict(verdict) }),
+        }
+    }
+
+    fn answer(
+        &self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        settings: &Resource,
+        seq: u64,
+        verdict: Option<Verdict>,
+        (role, state): (Role, State),
+    ) {
+        let bound = self.bound(cx.now);
+        let heard = Heard {
+            seq,
+            role,
+            priority: settings.priority,
+            state,
+            verdict,
+            bound: bound.map(|bound| bound.holder.to_string()),
+            bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
+            epoch: self.voter.as_ref().map_or(0, Voter::highest),
+            voters: self.voter.as_ref().map_or(0, |voter| voter.configured().digest()),
+        };
+        cx.out.push(Action::Tell { conn, message: heard.encode() });
+    }
+
+    /// A connection is gone; says whether it was one of this resource.
+    pub(crate) fn on_gone(&mut self, conn: ConnId) -> bool {
+        self.sessions.remove(&conn).is_some()
+    }
+
+    pub(crate) fn next_deadline(&self, settings: &Resource) -> Option<Instant> {
+        self.sessions.values().map(|peer| peer.heard + silence_limit(settings)).min()
+    }
+
+    /// Connections of nodes that have fallen silent are closed.
+    pub(crate) fn drop_silent(&mut self, cx: &mut Context<'_>, settings: &Resource) -> Vec<ConnId> {
+        let limit = silence_limit(settings);
+        let silent: Vec<ConnId> =
+            self.sessions.iter().filter(|(_, peer)| cx.now.since(peer.heard) >= limit).map(|(conn, _)| *conn).collect();
+        for conn in &silent {
+            self.sessions.remove(conn);
+            cx.out.push(Action::Close(*conn));
+        }
+        silent
+    }
+
+    /// A primary that was heard of within the last heartbeats, but for one that has given the lease back.
+    pub(crate) fn has_heard(&self, now: Instant, settings: &Resource, conn: ConnId) -> bool {
+        let limit = settings.heartbeat_interval * PRIMARY_SILENT_BEATS;
+        self.sessions.get(&conn).is_some_and(|peer| {
+            peer.is_proven && peer.role == Role::Primary && !peer.has_released && now.since(peer.heard) < limit
+        })
+    }
+
+    /// When the connection of a primary counts as silent.
+    pub(crate) fn silent_at(&self, settings: &Resource, conn: ConnId) -> Option<Instant> {
+        let peer = self.sessions.get(&conn)?;
+        Some(peer.heard + settings.heartbeat_interval * PRIMARY_SILENT_BEATS)
+    }
+
+    pub(crate) fn address(&self, conn: ConnId) -> Option<&Address> {
+        self.sessions.get(&conn).map(|peer| &peer.address)
+    }
+
+    /// What a node said last of the resource on itself, and as what.
+    pub(crate) fn state_on(&self, node: &str) -> Option<(Role, State)> {
+        let peer = self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
+        Some((peer.role, peer.state))
+    }
+
+    pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {
+        for (conn, _) in core::mem::take(&mut self.sessions) {
+            cx.out.push(Action::Close(conn));
+        }
+    }
+}
+
+fn silence_limit(settings: &Resource) -> Duration {
+    settings.timeout.max(settings.heartbeat_interval * SILENT_BEATS)
+}
