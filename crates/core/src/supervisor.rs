@@ -56,6 +56,8 @@ pub struct Supervisor {
     lost: Option<Address>,
     half_open: Vec<HalfOpen>,
     hold_off_until: Option<Instant>,
+    /// Until then this is a new primary, which has had no time to call the others.
+    fresh_until: Option<Instant>,
     /// The worker of a primary died, and nobody has found since that what it ran is stopped.
     unattended: bool,
     /// The worker that ends now was started only to stop that.
@@ -126,6 +128,7 @@ impl Supervisor {
             lost: None,
             half_open: Vec::new(),
             hold_off_until: None,
+            fresh_until: None,
             unattended: false,
             cleaning: false,
             leaving: false,
@@ -281,6 +284,12 @@ impl Supervisor {
             let ours = self.settings.priority;
             if priority > ours {
                 cx.refuse(conn, Refusal::HigherPriority(ours));
+                return;
+            }
+            // Of two equals the one yields that is called. A new primary calls first: else chance decides whether an operator's word
+            // counts, and two that take over at once yield to each other again and again.
+            if priority == ours && self.fresh_until.is_some_and(|until| cx.now < until) {
+                cx.refuse(conn, Refusal::Busy);
                 return;
             }
             let reason = RoleReason::Yields { to: remote.to_string(), theirs: priority, ours };
@@ -487,6 +496,11 @@ impl Supervisor {
             return;
         }
         let changed_from = (self.told != self.role).then_some(self.told);
+        self.fresh_until = changed_from.map(|_| cx.now + self.settings.timeout);
+        if self.role == Role::Secondary && changed_from.is_some() {
+            // Those that came while the last role was ending speak of its end.
+            self.complaints.clear();
+        }
         self.told_before = core::mem::replace(&mut self.told, self.role);
         let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
         self.run_worker(cx, self.role, changed_from, replaces);

@@ -195,6 +195,7 @@ mod handshakes {
     fn a_primary_yields_to_one_with_an_equal_or_lower_number_when_its_resource_is_stopped() {
         for (previous, priority) in [(Role::Secondary, 100), (Role::Secondary, 5), (Role::Secondary, 0)] {
             let mut bench = daemon_after(previous, Role::Primary);
+            bench.wait(s(2));
             let conn = bench.handshake(B, priority);
             assert_eq!(bench.role(), previous);
             assert!(matches!(&bench.orders()[..], [Order::End { .. }]));
@@ -204,6 +205,21 @@ mod handshakes {
             assert!(matches!(bench.answer_to(conn), Some(Answer::Token(_))));
             assert_eq!(bench.started()[0].1.changed_from, Some(Role::Primary));
         }
+    }
+
+    #[test]
+    fn a_new_primary_does_not_yield_to_an_equal_one_before_it_has_had_time_to_call_it() {
+        let mut bench = daemon_after(Role::Secondary, Role::Primary);
+        bench.wait(s(2) - ms(1));
+        let equal = bench.handshake(B, 100);
+        assert_eq!((bench.role(), bench.refusal(equal)), (Role::Primary, Some((Refusal::Busy.to_string(), None))));
+        let better = bench.handshake(B, 99);
+        assert_eq!((bench.role(), bench.answer_to(better)), (Role::Secondary, None));
+        let mut bench = daemon_after(Role::Secondary, Role::Primary);
+        bench.worker_exits(WorkerExit::Signal(9));
+        bench.wait(s(2));
+        bench.handshake(B, 100);
+        assert_eq!(bench.role(), Role::Secondary, "a new worker makes no new primary");
     }
 
     #[test]
@@ -424,6 +440,18 @@ mod takeover {
         bench.set_role(Role::Secondary);
         complain(&mut bench, 9);
         assert_eq!((bench.role(), stays(&bench)), (Role::Secondary, Some(StaysSecondary::Changing)));
+    }
+
+    #[test]
+    fn complaints_that_came_while_it_became_secondary_do_not_count() {
+        let mut bench = daemon(Role::Primary);
+        bench.set_role(Role::Secondary);
+        complain(&mut bench, 9);
+        bench.worker_ends();
+        complain(&mut bench, 3);
+        assert_eq!(bench.role(), Role::Secondary);
+        complain(&mut bench, 1);
+        assert_eq!(bench.role(), Role::Primary);
     }
 
     #[test]
