@@ -2,11 +2,11 @@
 
 use alloc::collections::VecDeque;
 
+use crate::config::MAX_COMPLAINT_COUNT;
 use crate::time::{Duration, Instant};
 
-/// Complaints that are remembered: more than any `complaint_count` ([`MAX_COMPLAINT_COUNT`](crate::config::MAX_COMPLAINT_COUNT)), far
-/// below what would hurt when a peer floods.
-pub const MAX_REMEMBERED: usize = 16_384;
+/// Complaints that are remembered: more than any `complaint_count` may ask for, and still little memory when a peer floods.
+pub const MAX_REMEMBERED: usize = MAX_COMPLAINT_COUNT as usize + 1;
 
 /// The times of the latest complaints.
 #[derive(Clone, Debug, Default)]

@@ -16,11 +16,17 @@ use crate::supervisor::{Context, Supervisor, WorkerExit};
 use crate::time::Instant;
 use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
-use crate::wire::reply::{Entry, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, WorkerStatus};
+use crate::wire::reply::{
+    Entry, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, WorkerStatus,
+};
 use crate::wire::request::{ALL_RESOURCES, Request};
 use crate::wire::session::{Answer, Refusal};
 use crate::wire::signature::Signature;
 use crate::worker::{Assignment, LinkId, Order, RemoteReport, Report};
+
+/// Resources that one request on the network may be about. The status of one takes more than 300 bytes, so no more would fit into a
+/// message; and nobody shall keep the daemon busy with answers that cannot be sent.
+pub const MAX_ASKED: usize = 200;
 
 /// Names a connection that somebody made to this daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,10 +78,21 @@ pub enum Input {
     WorkerExited(WorkerId, WorkerExit),
     /// A name of the configuration stands for these addresses, or why it stands for none.
     Resolved(String, Result<Vec<IpAddr>, String>),
-    /// Somebody was sent away unheard.
+    /// Somebody has connected whom [`Daemon::knows`] does not know, and was sent away.
+    Stranger(IpAddr),
+    /// Somebody who is known was sent away unheard.
     Refused(IpAddr, String),
-    /// A new configuration, already checked.
+    /// A signal asks to read the configuration again.
+    Hangup,
+    /// The new configuration, already checked; its sockets are open.
     Reload(Box<Config>),
+    /// The new configuration cannot be used.
+    ReloadFailed {
+        /// Why, in one line for the log.
+        why: String,
+        /// Why, in as many lines as it takes, for who asked.
+        report: String,
+    },
     /// Stop what runs here, then exit.
     Stop,
 }
@@ -125,6 +142,11 @@ pub enum Action {
         /// To be echoed on the first connection, which completes the handshake.
         resuid: u64,
     },
+    /// Read the configuration again, open the sockets that it asks for beside those in use, and answer with [`Input::Reload`] or
+    /// [`Input::ReloadFailed`].
+    LoadConfig,
+    /// The configuration that was read is in force: what it says of the whole daemon, too. Use its sockets from now on.
+    Adopt,
     /// Tell the administrator, of the named resource or of the daemon as a whole.
     Event(Option<String>, Event),
     /// All is stopped.
@@ -142,9 +164,30 @@ pub struct Daemon {
     /// Names that stand for nothing, as told to the administrator.
     unknown: BTreeSet<String>,
     next_id: u64,
-    refusals: RateLimit,
+    floods: RateLimit,
+    reloads: Reloads,
     stopping: bool,
 }
+
+/// One reload at a time: what was read last is in force at the end, however long each takes.
+#[derive(Debug, Default)]
+struct Reloads {
+    under_way: bool,
+    /// Who waits to hear what comes of the one under way.
+    callers: Vec<ConnId>,
+    /// It was asked for again meanwhile, by these: the file may have changed since it was read.
+    next: Option<Vec<ConnId>>,
+}
+
+/// Callers that may wait for a reload to end. Administrators are few, and a file system that hangs must not use up the control socket.
+const MAX_RELOAD_CALLERS: usize = 16;
+
+/// What is said to who asks for a new configuration of a daemon that is about to end.
+const STOPPING: &str = "hastmon is stopping";
+
+/// A file that is read while it is written is often empty, and would stop everything.
+const NO_RESOURCE: &str =
+    "the file has no resource at all; to switch all of them off: hastmonctl role init all, or end hastmon";
 
 impl Daemon {
     /// A daemon that takes up `role_on_start` for each resource.
@@ -156,11 +199,13 @@ impl Daemon {
             names: BTreeMap::new(),
             unknown: BTreeSet::new(),
             next_id: 0,
-            refusals: RateLimit::default(),
+            floods: RateLimit::default(),
+            reloads: Reloads::default(),
             stopping: false,
         };
-        let actions = daemon.handle(now, Input::Reload(Box::new(config)));
-        (daemon, actions)
+        let mut out = Vec::new();
+        daemon.apply(&mut Turn { now, out: &mut out }, config);
+        (daemon, out)
     }
 
     /// Something happened: what shall be done?
@@ -178,8 +223,8 @@ impl Daemon {
                 }
             }
             Input::Report(id, report) => {
-                if let Some((supervisor, _)) = self.of_worker(&mut turn, id) {
-                    supervisor.on_report(id, report);
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_report(&mut cx, id, report);
                 }
             }
             Input::PrimaryGone(id, link) => {
@@ -194,11 +239,28 @@ impl Daemon {
                 }
             }
             Input::Resolved(name, found) => self.on_resolved(&mut turn, name, found),
-            Input::Refused(address, why) => self.refused(&mut turn, &address, why),
-            Input::Reload(_) if self.stopping => {}
-            Input::Reload(config) => self.reload(&mut turn, *config),
+            Input::Stranger(address) => {
+                turn.out.push(Action::Event(None, Event::StrangerRefused { address: address.to_string() }));
+            }
+            Input::Refused(address, why) => turn.refused(&address, why),
+            Input::Hangup => self.on_reload_asked(&mut turn, None),
+            Input::Reload(_) if self.stopping => self.on_reload_failed(&mut turn, STOPPING.to_string(), None),
+            Input::Reload(config) if config.resources.is_empty() && !self.resources.is_empty() => {
+                self.on_reload_failed(&mut turn, NO_RESOURCE.to_string(), None);
+            }
+            Input::Reload(config) => {
+                let changes = self.reload(&mut turn, *config);
+                self.on_reload_over(&mut turn, &ReloadReply::Done(changes));
+            }
+            Input::ReloadFailed { why, report } => self.on_reload_failed(&mut turn, why, Some(report)),
             Input::Stop => {
                 self.stopping = true;
+                let Reloads { callers, next, .. } = core::mem::take(&mut self.reloads);
+                let refused = ReloadReply::Refused(STOPPING.to_string());
+                callers
+                    .into_iter()
+                    .chain(next.into_iter().flatten())
+                    .for_each(|caller| turn.reply_to_reload(Some(caller), &refused));
                 self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop"));
             }
         }
@@ -207,12 +269,25 @@ impl Daemon {
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
         }
-        out
+        self.hold_back_floods(now, out)
+    }
+
+    fn hold_back_floods(&mut self, now: Instant, actions: Vec<Action>) -> Vec<Action> {
+        let due = self.floods.take_due(now).into_iter().map(|(resource, event)| Action::Event(resource, event));
+        let mut told: Vec<Action> = due.collect();
+        told.extend(actions.into_iter().filter_map(|action| match action {
+            Action::Event(resource, event) => {
+                let event = self.floods.admit(now, resource.as_deref(), event)?;
+                Some(Action::Event(resource, event))
+            }
+            other => Some(other),
+        }));
+        told
     }
 
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.resources.iter().filter_map(Supervisor::next_deadline).min()
+        self.resources.iter().filter_map(Supervisor::next_deadline).chain(self.floods.next_deadline()).min()
     }
 
     /// The configuration in force (without its resources, which [`resources`](Self::resources) tells).
@@ -282,31 +357,93 @@ impl Daemon {
         self.resources.iter().enumerate().find(|(_, supervisor)| supervisor.settings().name == name)
     }
 
-    fn reload(&mut self, turn: &mut Turn<'_>, mut config: Config) {
-        let wanted = core::mem::take(&mut config.resources).into_iter().enumerate();
-        let mut wanted: BTreeMap<String, _> =
-            wanted.map(|(place, settings)| (settings.name.clone(), (place, settings))).collect();
+    fn on_reload_asked(&mut self, turn: &mut Turn<'_>, caller: Option<ConnId>) {
+        let waiting = self.reloads.callers.len() + self.reloads.next.as_ref().map_or(0, Vec::len);
+        if self.stopping || waiting >= MAX_RELOAD_CALLERS {
+            let why = if self.stopping { STOPPING } else { "many wait already for the configuration to be read" };
+            turn.out.push(Action::Event(None, Event::ReloadFailed { why: why.to_string() }));
+            turn.reply_to_reload(caller, &ReloadReply::Refused(why.to_string()));
+        } else if self.reloads.under_way {
+            self.reloads.next.get_or_insert_default().extend(caller);
+        } else {
+            self.reloads.under_way = true;
+            self.reloads.callers.extend(caller);
+            turn.out.push(Action::LoadConfig);
+        }
+    }
+
+    /// Nothing changes: why, in one line for the log, and in as many as it takes for who asked.
+    fn on_reload_failed(&mut self, turn: &mut Turn<'_>, why: String, report: Option<String>) {
+        let report = report.unwrap_or_else(|| why.clone());
+        turn.out.push(Action::Event(None, Event::ReloadFailed { why }));
+        self.on_reload_over(turn, &ReloadReply::Refused(report));
+    }
+
+    /// Tells who asked for it, and begins the next one if it was asked for meanwhile.
+    fn on_reload_over(&mut self, turn: &mut Turn<'_>, reply: &ReloadReply) {
+        let Reloads { callers, next, .. } = core::mem::take(&mut self.reloads);
+        callers.into_iter().for_each(|caller| turn.reply_to_reload(Some(caller), reply));
+        if let Some(callers) = next {
+            self.reloads = Reloads { under_way: true, callers, next: None };
+            turn.out.push(Action::LoadConfig);
+        }
+    }
+
+    /// Puts a new configuration into force; says what it changes.
+    fn reload(&mut self, turn: &mut Turn<'_>, config: Config) -> String {
+        turn.out.push(Action::Adopt);
+        let changes = self.apply(turn, config).to_string();
+        turn.out.push(Action::Event(None, Event::Reloaded { changes: changes.clone() }));
+        // A name that is needed again later is looked up, and told of, like a new one.
+        let needed = self.names_to_resolve();
+        self.names.retain(|name, _| needed.contains(name));
+        self.unknown.retain(|name| needed.contains(name));
+        changes
+    }
+
+    /// Puts a configuration into force; what it leaves as it was is not touched.
+    fn apply(&mut self, turn: &mut Turn<'_>, mut config: Config) -> Changes {
+        let mut changes = Changes::default();
+        let wanted = core::mem::take(&mut config.resources);
         self.config = config;
+        let old = core::mem::take(&mut self.resources);
+        let mut old: BTreeMap<String, Supervisor> =
+            old.into_iter().map(|supervisor| (supervisor.settings().name.clone(), supervisor)).collect();
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
-        let mut places = BTreeMap::new();
-        for supervisor in &mut self.resources {
-            match wanted.remove(&supervisor.settings().name) {
-                Some((place, settings)) => {
-                    places.insert(settings.name.clone(), place);
+        for settings in wanted {
+            let name = settings.name.clone();
+            let supervisor = match old.remove(&name) {
+                Some(mut supervisor) => {
+                    match (supervisor.is_leaving(), *supervisor.settings() == settings) {
+                        (true, _) => changes.added.push(name),
+                        (false, true) => changes.unchanged += 1,
+                        (false, false) => changes.changed.push(name),
+                    }
                     supervisor.reconfigure(&mut cx, settings);
+                    supervisor
                 }
-                None => supervisor.leave(&mut cx, "the resource has left the configuration"),
-            }
-        }
-        for (name, (place, settings)) in wanted {
-            let role = settings.role_on_start;
-            let mut supervisor = Supervisor::new(settings);
-            supervisor.set_role(&mut cx, role, RoleReason::Start);
+                None => {
+                    changes.added.push(name);
+                    let role = settings.role_on_start;
+                    let mut supervisor = Supervisor::new(turn.now, settings);
+                    supervisor.set_role(&mut cx, role, RoleReason::Start);
+                    supervisor
+                }
+            };
             self.resources.push(supervisor);
-            places.insert(name, place);
         }
-        // As in the configuration; those that leave come last.
-        self.resources.sort_by_key(|supervisor| places.get(&supervisor.settings().name).copied().unwrap_or(usize::MAX));
+        for (name, mut supervisor) in old {
+            if !supervisor.is_leaving() {
+                changes.removed.push(name);
+                supervisor.leave(&mut cx, "the resource has left the configuration");
+            }
+            self.resources.push(supervisor);
+        }
+        let names = self.names_to_resolve();
+        self.names.retain(|name, _| names.contains(name));
+        // Whoever changes the configuration wants to hear again what is wrong with it.
+        self.unknown.clear();
+        changes
     }
 
     fn on_message(
@@ -323,7 +460,7 @@ impl Daemon {
         let request = match Request::decode(message) {
             Ok(request) => request,
             Err(error) => {
-                self.refused(turn, &caller, error.to_string());
+                turn.refused(&caller, error.to_string());
                 return match error.answer() {
                     Some(code) => turn.reply(conn, RoleReply::Failed(code.to_wire()).encode()),
                     None => turn.close(conn),
@@ -333,6 +470,11 @@ impl Daemon {
         match request {
             Request::SetRole { role, resources } => self.on_set_role(turn, conn, &proof, role, &resources),
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
+            Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
+            Request::Reload => {
+                turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
+                turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
+            }
             Request::Complaint { resource } => {
                 turn.close(conn);
                 self.on_complaint(turn, &proof, &resource);
@@ -341,13 +483,13 @@ impl Daemon {
                 Ok((at, remote)) => self.on(turn, at, |supervisor, cx| {
                     supervisor.on_handshake(cx, conn, remote, priority, random);
                 }),
-                Err(refusal) => self.refuse(turn, conn, caller, &resource, refusal),
+                Err(refusal) => turn.refuse_handshake(conn, caller, &resource, refusal),
             },
             Request::HandshakeToken { resource, token, resuid } => match self.may_shake_hands(&proof, &resource) {
                 Ok((at, remote)) => self.on(turn, at, |supervisor, cx| {
                     supervisor.on_token(cx, conn, &remote, &token, resuid);
                 }),
-                Err(refusal) => self.refuse(turn, conn, caller, &resource, refusal),
+                Err(refusal) => turn.refuse_handshake(conn, caller, &resource, refusal),
             },
         }
     }
@@ -355,14 +497,15 @@ impl Daemon {
     fn on_set_role(&mut self, turn: &mut Turn<'_>, conn: ConnId, proof: &Proof, role: Role, names: &[String]) {
         let asked_by = proof.caller.to_string();
         let mut entries = Vec::new();
-        for (name, found) in self.select(names) {
+        let Some(selected) = self.select(turn, conn, proof, names) else { return };
+        for (name, found) in selected {
             let outcome = match found {
                 None => Err(ErrorCode::NoEntry),
                 Some(at) => self.set_role(turn, at, proof, role, &asked_by),
             };
             if outcome == Err(ErrorCode::Authentication) {
                 let why = alloc::format!("set role {role} for {name}: not signed with a configured key");
-                self.refused(turn, &proof.caller, why);
+                turn.refused(&proof.caller, why);
             }
             entries.push(Entry { resource: name, outcome: outcome.map_err(ErrorCode::to_wire) });
         }
@@ -378,7 +521,13 @@ impl Daemon {
         role: Role,
         who: &str,
     ) -> Result<Role, ErrorCode> {
+        if self.stopping {
+            return Err(ErrorCode::Invalid);
+        }
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
+        if supervisor.is_leaving() {
+            return Err(if self.stopping { ErrorCode::Invalid } else { ErrorCode::NoEntry });
+        }
         let settings = supervisor.settings();
         let may = match proof.caller {
             Caller::ControlSocket => true,
@@ -398,7 +547,8 @@ impl Daemon {
     fn on_status(&mut self, turn: &mut Turn<'_>, conn: ConnId, proof: &Proof, names: &[String]) {
         let mut entries = Vec::new();
         let mut unproven = None;
-        for (resource, found) in self.select(names) {
+        let Some(selected) = self.select(turn, conn, proof, names) else { return };
+        for (resource, found) in selected {
             let Some((at, supervisor)) = found.and_then(|at| Some((at, self.resources.get(at)?))) else {
                 if proof.caller == Caller::ControlSocket {
                     entries.push(Entry { resource, outcome: Err(ErrorCode::NoEntry.to_wire()) });
@@ -421,14 +571,13 @@ impl Daemon {
         }
         match unproven {
             Some((resource, why)) if entries.is_empty() => {
-                self.refused(turn, &proof.caller, alloc::format!("status of {resource}: {why}"));
+                turn.refused(&proof.caller, alloc::format!("status of {resource}: {why}"));
                 turn.reply(conn, StatusReply::Failed(ErrorCode::Authentication.to_wire()).encode());
             }
             None if entries.is_empty() && proof.caller != Caller::ControlSocket => {
-                self.refused(
-                    turn,
+                turn.refused(
                     &proof.caller,
-                    alloc::format!("status of {}: not one of its friends", names.join(" ")),
+                    alloc::format!("status of {}: no such resource, or not its friend", names.join(" ")),
                 );
                 turn.close(conn);
             }
@@ -447,7 +596,7 @@ impl Daemon {
             Ok(at) => {
                 self.on(turn, at, |supervisor, cx| supervisor.on_complaint(cx, peer.ip().to_canonical().to_string()))
             }
-            Err(why) => self.refused(turn, &proof.caller, alloc::format!("complaint about {name}: {why}")),
+            Err(why) => turn.refused(&proof.caller, alloc::format!("complaint about {name}: {why}")),
         }
     }
 
@@ -468,13 +617,30 @@ impl Daemon {
         [&settings.remotes, &settings.friends, &self.config.friends].iter().any(|list| self.is_one_of(address, list))
     }
 
-    /// The resources that a request names, with their places.
-    fn select(&self, names: &[String]) -> Vec<(String, Option<usize>)> {
-        if names.iter().any(|name| name == ALL_RESOURCES) {
+    /// The resources that a request names, with their places; `None` when they are too many, which the caller is told.
+    fn select(
+        &self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        proof: &Proof,
+        names: &[String],
+    ) -> Option<Vec<(String, Option<usize>)>> {
+        let selected: Vec<_> = if names.iter().any(|name| name == ALL_RESOURCES) {
             let all = self.resources.iter().enumerate();
-            return all.map(|(at, supervisor)| (supervisor.settings().name.clone(), Some(at))).collect();
+            all.map(|(at, supervisor)| (supervisor.settings().name.clone(), Some(at))).collect()
+        } else {
+            // hastmonctl is answered as often as it asks, as in hastmon 0.3; who is on the network asks once for each.
+            let mut seen = BTreeSet::new();
+            let names = names.iter().filter(|name| proof.caller == Caller::ControlSocket || seen.insert(*name));
+            names.map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
+        };
+        if proof.caller == Caller::ControlSocket || selected.len() <= MAX_ASKED {
+            return Some(selected);
         }
-        names.iter().map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
+        let why = alloc::format!("it asks for {} resources at once; {MAX_ASKED} are allowed", selected.len());
+        turn.refused(&proof.caller, why);
+        turn.reply(conn, RoleReply::Failed(ErrorCode::Invalid.to_wire()).encode());
+        None
     }
 
     fn status_of(&self, now: Instant, supervisor: &Supervisor) -> ResourceStatus {
@@ -503,13 +669,17 @@ impl Daemon {
             complaints_interval: settings.complaint_interval,
             heartbeat: settings.heartbeat_interval,
             worker: report.map(|report| WorkerStatus { state: report.state, attempts: report.attempts }),
+            stuck_for: supervisor.stuck_for(now),
         }
     }
 
     fn on_resolved(&mut self, turn: &mut Turn<'_>, name: String, found: Result<Vec<IpAddr>, String>) {
         match found {
             Ok(addresses) => {
-                self.unknown.remove(&name);
+                if self.unknown.remove(&name) {
+                    let (name, addresses) = (name.clone(), addresses.clone());
+                    turn.out.push(Action::Event(None, Event::NameKnown { name, addresses }));
+                }
                 self.names.insert(name, addresses);
             }
             // Once: it is looked up again and again.
@@ -521,20 +691,10 @@ impl Daemon {
                         addresses.any(|address| matches!(&address.host, Host::Name(used) if *used == name))
                     };
                     let resources = self.resources.iter().filter(uses).map(|s| s.settings().name.clone()).collect();
-                    turn.out.push(Action::Event(None, Event::NameUnknown { why, resources }));
+                    let was_known = self.names.contains_key(&name);
+                    turn.out.push(Action::Event(None, Event::NameUnknown { why, resources, was_known }));
                 }
             }
-        }
-    }
-
-    fn refuse(&mut self, turn: &mut Turn<'_>, conn: ConnId, caller: Caller, resource: &str, refusal: Refusal) {
-        self.refused(turn, &caller, alloc::format!("handshake for {resource}: {refusal}"));
-        turn.reply(conn, Answer::from(refusal).encode());
-    }
-
-    fn refused(&mut self, turn: &mut Turn<'_>, caller: &impl ToString, why: String) {
-        if let Some(left_out) = self.refusals.admit(turn.now) {
-            turn.out.push(Action::Event(None, Event::CallerRefused { caller: caller.to_string(), why, left_out }));
         }
     }
 }
@@ -546,12 +706,50 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    fn refused(&mut self, caller: &impl ToString, why: String) {
+        self.out.push(Action::Event(None, Event::CallerRefused { caller: caller.to_string(), why }));
+    }
+
+    fn refuse_handshake(&mut self, conn: ConnId, caller: Caller, resource: &str, refusal: Refusal) {
+        self.refused(&caller, alloc::format!("handshake for {resource}: {refusal}"));
+        self.reply(conn, Answer::from(refusal).encode());
+    }
+
     fn reply(&mut self, conn: ConnId, message: List) {
         self.out.push(Action::Reply { conn, message, keep: false });
     }
 
+    fn reply_to_reload(&mut self, caller: Option<ConnId>, reply: &ReloadReply) {
+        caller.into_iter().for_each(|conn| self.reply(conn, reply.encode()));
+    }
+
     fn close(&mut self, conn: ConnId) {
         self.out.push(Action::Close(conn));
+    }
+}
+
+/// What a new configuration changes.
+#[derive(Debug, Default)]
+struct Changes {
+    added: Vec<String>,
+    removed: Vec<String>,
+    changed: Vec<String>,
+    unchanged: usize,
+}
+
+/// Names of one kind of change that are told: more do not help to see what happened.
+const MAX_NAMES: usize = 10;
+
+impl core::fmt::Display for Changes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (what, names) in [("added", &self.added), ("removed", &self.removed), ("changed", &self.changed)] {
+            if !names.is_empty() {
+                let shown: Vec<&str> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
+                let more = if names.len() > MAX_NAMES { ", ..." } else { "" };
+                write!(f, "{} {what} ({}{more}), ", names.len(), shown.join(", "))?;
+            }
+        }
+        write!(f, "{} as before", self.unchanged)
     }
 }
 
@@ -580,5 +778,7 @@ impl core::fmt::Display for Caller {
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

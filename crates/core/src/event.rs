@@ -1,12 +1,14 @@
 //! What is worth telling an administrator. One list, so that the log and whatever else tells of events agree.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hooks::{Finished, Hook};
+use crate::hooks::{Finished, Hook, Outcome};
 use crate::time::Duration;
 use crate::types::{Role, State};
 
@@ -63,6 +65,8 @@ pub enum Event {
     },
     /// The resource may still run here: `stop` did not do its work.
     MayStillRun,
+    /// The script cannot be started any more, so a resource that ran is neither checked nor stopped nor given up.
+    LeftAlone,
     /// The primary gives up its role.
     GivingUp(GiveUp),
     /// A hook did not do what was asked.
@@ -111,14 +115,24 @@ pub enum Event {
         /// Why this secondary does not take over, when there are enough of them.
         stays: Option<StaysSecondary>,
     },
+    /// Somebody has connected who is in no configuration, and was not listened to.
+    StrangerRefused {
+        /// From where.
+        address: String,
+    },
     /// A caller asked for something that it may not have, or that makes no sense.
     CallerRefused {
         /// Who.
         caller: String,
         /// What, and why not.
         why: String,
-        /// How many such events were not told before this one, because there were too many.
-        left_out: u64,
+    },
+    /// An event that stands for others of its kind, which were too many to be told one by one.
+    Repeated {
+        /// The last of them.
+        last: Box<Event>,
+        /// How many there were besides.
+        others: u64,
     },
     /// A name of the configuration has no address: who has it is not known here, and cannot be reached.
     NameUnknown {
@@ -126,6 +140,15 @@ pub enum Event {
         why: String,
         /// The resources that use it.
         resources: Vec<String>,
+        /// It had addresses before, which go on being used.
+        was_known: bool,
+    },
+    /// A name that had no address has one (again).
+    NameKnown {
+        /// The name.
+        name: String,
+        /// What it stands for.
+        addresses: Vec<IpAddr>,
     },
     /// This process was not woken for so long that what it knows is out of date.
     WokeLate {
@@ -146,11 +169,43 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A worker has said nothing for long: what is known of its resource is old.
+    WorkerStuck {
+        /// For how long.
+        silent_for: Duration,
+    },
+    /// A worker that was silent speaks again.
+    WorkerBack,
+    /// A new configuration is in force.
+    Reloaded {
+        /// What it changes, resource by resource.
+        changes: String,
+    },
+    /// The configuration was not changed.
+    ReloadFailed {
+        /// Why not.
+        why: String,
+    },
     /// The configuration of the resource changed.
     Reconfigured {
         /// Its resource runs a new script: it is stopped with the old one and started with the new one.
         restart: bool,
     },
+}
+
+/// Kinds of events that peers can cause as often as they like. Each is limited by itself, so that none hides another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flood {
+    /// Strangers that connect.
+    Strangers,
+    /// Known callers with requests that are refused.
+    Refusals,
+    /// Complaints.
+    Complaints,
+    /// Primaries that connect and go.
+    Connections,
+    /// Calls of the script for such events that find no room.
+    Hooks,
 }
 
 /// What follows the unexpected end of a worker.
@@ -219,10 +274,25 @@ pub enum RoleReason {
 }
 
 impl Event {
+    /// Whether peers can cause it as often as they like, and as part of which flood.
+    pub const fn flood(&self) -> Option<Flood> {
+        match self {
+            Self::StrangerRefused { .. } => Some(Flood::Strangers),
+            Self::CallerRefused { .. } => Some(Flood::Refusals),
+            Self::ComplaintHeard { .. } => Some(Flood::Complaints),
+            Self::Connected { .. } | Self::Disconnected { .. } => Some(Flood::Connections),
+            Self::HookDropped(_) => Some(Flood::Hooks),
+            _ => None,
+        }
+    }
+
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {
-            Self::MayStillRun => Level::Error,
+            Self::Repeated { last, .. } => last.level(),
+            Self::MayStillRun | Self::LeftAlone | Self::ReloadFailed { .. } => Level::Error,
+            // Done on purpose.
+            Self::HookFailed(Finished { outcome: Outcome::CutShort, .. }) => Level::Info,
             Self::GivingUp(_)
             | Self::HookFailed(_)
             | Self::HookSlow { .. }
@@ -232,17 +302,26 @@ impl Event {
             | Self::Unreachable { .. }
             | Self::Complaining { .. }
             | Self::ComplaintHeard { .. }
+            | Self::StrangerRefused { .. }
             | Self::CallerRefused { .. }
             | Self::NameUnknown { .. }
             | Self::WokeLate { .. }
             | Self::DaemonGone
             | Self::WorkerDied { .. }
+            | Self::WorkerStuck { .. }
             | Self::WorkerNotStarted { .. } => Level::Warning,
+            Self::RoleChanged {
+                reason: RoleReason::GaveUp(_) | RoleReason::Yields { .. } | RoleReason::WorkerFailed,
+                ..
+            } => Level::Warning,
             Self::RoleChanged { .. }
             | Self::StateChanged { .. }
             | Self::Starting { .. }
             | Self::StartWaits { .. }
             | Self::Connected { .. }
+            | Self::WorkerBack
+            | Self::NameKnown { .. }
+            | Self::Reloaded { .. }
             | Self::Reconfigured { .. } => Level::Info,
         }
     }
@@ -259,6 +338,10 @@ impl fmt::Display for Event {
                 write!(f, "{remote} reports {state}: stopping the resource here, so that it does not run twice")
             }
             Self::MayStillRun => f.write_str("stop did not work: the resource MAY STILL RUN on this node"),
+            Self::LeftAlone => f.write_str(
+                "the script cannot be asked: the resource ran when it last answered and is left as it is, neither started again nor \
+                 given up, until it answers",
+            ),
             Self::GivingUp(why) => write!(f, "giving up the role primary: {why}"),
             Self::HookFailed(Finished { hook, outcome, took }) => write!(f, "{hook}: {outcome} (after {took:.1?})"),
             Self::HookSlow { hook, running_for } => write!(f, "{hook} has been running for {running_for:?}"),
@@ -270,19 +353,20 @@ impl fmt::Display for Event {
                 write!(f, "no primary runs the resource: complaining to the secondaries (complaint {count})")
             }
             Self::ComplaintHeard { from, count, threshold, stays } => {
-                write!(f, "complaint from {from}: {count} by now, more than {threshold} count")?;
+                write!(f, "complaint {count} from {from}; a takeover needs more than {threshold}")?;
                 stays.map_or(Ok(()), |why| write!(f, "; staying secondary: {why}"))
             }
-            Self::CallerRefused { caller, why, left_out } => {
-                write!(f, "refused {caller}: {why}")?;
-                if *left_out > 0 {
-                    write!(f, " ({left_out} more refusals were not logged)")?;
-                }
-                Ok(())
-            }
-            Self::NameUnknown { why, resources } => {
+            Self::StrangerRefused { address } => write!(f, "refused {address}: it is in no friends and no remote"),
+            Self::CallerRefused { caller, why } => write!(f, "refused {caller}: {why}"),
+            Self::Repeated { last, others } => write!(f, "{last} (and {others} more like this)"),
+            Self::NameUnknown { why, resources, was_known } => {
                 let resources = if resources.is_empty() { "all".to_string() } else { resources.join(", ") };
-                write!(f, "{why} (needed for: {resources}; trying again)")
+                let meanwhile = if *was_known { ", going on with what it was" } else { "" };
+                write!(f, "{why} (needed for: {resources}; trying again{meanwhile})")
+            }
+            Self::NameKnown { name, addresses } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                write!(f, "{name} is now known as {}", addresses.join(", "))
             }
             Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
             Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),
@@ -291,6 +375,12 @@ impl fmt::Display for Event {
                 WorkerNext::Role(role) => write!(f, "worker {how}; going back to the role {role}"),
             },
             Self::WorkerNotStarted { why } => write!(f, "cannot start a worker process, trying again: {why}"),
+            Self::WorkerStuck { silent_for } => {
+                write!(f, "the worker has said nothing for {silent_for:.0?}: what is known of the resource is old")
+            }
+            Self::WorkerBack => f.write_str("the worker speaks again"),
+            Self::Reloaded { changes } => write!(f, "the configuration is in force; resources: {changes}"),
+            Self::ReloadFailed { why } => write!(f, "the configuration stays as it was: {why}"),
             Self::Reconfigured { restart: false } => f.write_str("configuration changed"),
             Self::Reconfigured { restart: true } => f.write_str("configuration changed: restarting with the new exec"),
         }
@@ -301,7 +391,9 @@ impl fmt::Display for StaysSecondary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected => f.write_str("a primary is connected"),
-            Self::HoldsOff(left) => write!(f, "its own starts failed, holding off for another {left:.0?}"),
+            Self::HoldsOff(left) => {
+                write!(f, "its starts failed, or it has yielded; holding off for another {left:.0?}")
+            }
             Self::Changing => f.write_str("the change to this role is not finished"),
         }
     }

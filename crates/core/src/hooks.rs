@@ -22,6 +22,8 @@ pub const KILL_GRACE: Duration = Duration::from_secs(2);
 pub const REPORT_AFTER: Duration = Duration::from_secs(30);
 /// Hooks that may wait: more means that hooks take longer than the events that cause them, and old news help nobody.
 pub const MAX_WAITING: usize = 64;
+/// Complaints that may wait: `status` and `stop` stand behind them in the queue, and a friend may send any number.
+pub const MAX_WAITING_COMPLAINTS: usize = 8;
 /// Processes that KILL did not end. With so many left over, calls fail at once until one goes: each holds memory.
 pub const MAX_LEFT_OVER: usize = 4;
 /// A `stop` is tried even then: it is what keeps the resource from running twice. But not for ever.
@@ -159,6 +161,11 @@ impl Outcome {
     pub const fn is_success(&self) -> bool {
         matches!(self, Self::Ended(Exit::Code(0)))
     }
+
+    /// The script was not even asked: that says nothing of the resource.
+    pub const fn is_unasked(&self) -> bool {
+        matches!(self, Self::Ended(Exit::NotStarted(_)))
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -267,6 +274,11 @@ impl HookQueue {
     /// Asks for a call. It runs after those before it; a `stop` runs before all that wait, and instead of waiting `status`
     /// and `start` calls; it ends a running `status` at once.
     pub fn push(&mut self, now: Instant, hook: Hook, reason: impl Into<Reason>, out: &mut Vec<HookAction>) {
+        // One more complaint tells the script nothing that those which wait do not.
+        let complaints = self.waiting.iter().filter(|call| call.hook == Hook::Complain).count();
+        if hook == Hook::Complain && complaints >= MAX_WAITING_COMPLAINTS {
+            return;
+        }
         if hook.is_notice() && self.waiting.len() >= MAX_WAITING {
             out.push(HookAction::Dropped(hook));
             return;

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::config::Address;
+use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Finished, Hook, KILL_GRACE, TERM_GRACE};
 use crate::time::{Duration, Instant};
@@ -24,6 +24,8 @@ pub(crate) struct Primary {
     last_contact: Instant,
     /// The last `status` found that the resource does not run; it is to be started as soon as that is allowed.
     wants_start: bool,
+    /// What the script said last, of a `start` or a `status`, means that the resource runs.
+    believed_running: bool,
     /// `start` has ended and the `status` that follows it at once has not: that one counts no attempt.
     just_started: bool,
     /// What the start waits for, as told to the administrator.
@@ -37,6 +39,8 @@ struct Remote {
     link: Link,
     /// The result of the first attempt to connect need not be waited for, or is known.
     tried: bool,
+    /// Its failure is the reason for this role.
+    replaced: bool,
     /// Since when it says that it is busy: alive, and perhaps not yet done with stopping.
     busy_since: Option<Instant>,
     /// Why there is no connection, as told to the administrator.
@@ -70,7 +74,7 @@ impl Session {
 
 impl Remote {
     const fn new(address: Address) -> Self {
-        Self { address, link: Link::Down, tried: false, busy_since: None, told: None }
+        Self { address, link: Link::Down, tried: false, replaced: false, busy_since: None, told: None }
     }
 
     fn is(&self, link: LinkId) -> bool {
@@ -100,7 +104,8 @@ impl Primary {
     pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>) -> Self {
         let mut remotes: Vec<Remote> = base.resource.remotes.iter().cloned().map(Remote::new).collect();
         for remote in &mut remotes {
-            remote.tried = replaces == Some(&remote.address);
+            remote.replaced = replaces == Some(&remote.address);
+            remote.tried = remote.replaced;
         }
         Self {
             since: now,
@@ -108,6 +113,7 @@ impl Primary {
             remotes,
             last_contact: now,
             wants_start: false,
+            believed_running: false,
             just_started: false,
             told_wait: None,
             outranked: None,
@@ -115,18 +121,24 @@ impl Primary {
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
-        let silence = self.expects_contact(base).then(|| self.last_contact + silence_limit(base));
+        let touch = self.next_touch(base);
+        if expects_contact(&base.resource) {
+            touch.min(self.last_contact + silence_limit(&base.resource))
+        } else {
+            touch
+        }
+    }
+
+    /// When [`stay_in_touch`](Self::stay_in_touch) wants to be called next.
+    pub(crate) fn next_touch(&self, base: &Base) -> Instant {
         let answers = self.remotes.iter().filter_map(Remote::session).filter_map(|session| session.waits_since);
         let answer = answers.min().map(|since| since + base.resource.timeout);
-        [Some(self.next_heartbeat), silence, answer].into_iter().flatten().min().unwrap_or(self.next_heartbeat)
+        answer.map_or(self.next_heartbeat, |answer| answer.min(self.next_heartbeat))
     }
 
-    pub(crate) const fn next_heartbeat(&self) -> Instant {
-        self.next_heartbeat
-    }
-
-    /// While the resource is being stopped at the end of this role: the secondaries that are connected shall not take over before that.
-    pub(crate) fn keep_company(&mut self, now: Instant, base: &mut Base) {
+    /// While the resource is stopped at the end: a secondary that hears nothing might take over before that is done.
+    pub(crate) fn stay_in_touch(&mut self, now: Instant, base: &mut Base) {
+        self.drop_silent(now, base);
         if now >= self.next_heartbeat {
             self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
             for remote in &mut self.remotes {
@@ -154,16 +166,19 @@ impl Primary {
     /// Whether nobody has heard this node for too long. It is asked before any news are heard: after this process was frozen, they are
     /// old.
     pub(crate) fn look_at_the_clock(&mut self, now: Instant, base: &Base) -> Option<GiveUp> {
-        if !self.expects_contact(base) {
+        if !expects_contact(&base.resource) {
             self.last_contact = now;
             return None;
         }
         let silence = now.since(self.last_contact);
-        (silence >= silence_limit(base)).then_some(GiveUp::Isolated(silence))
+        (silence >= silence_limit(&base.resource)).then_some(GiveUp::Isolated(silence))
     }
 
     /// What depends on the time alone; says when the role is to be given up.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) -> Option<GiveUp> {
+        if self.is_beginning(now, base) {
+            self.last_contact = now;
+        }
         if let Some(give_up) = self.outranked.take().or_else(|| self.look_at_the_clock(now, base)) {
             return Some(give_up);
         }
@@ -179,16 +194,19 @@ impl Primary {
         match finished.hook {
             Hook::Start => {
                 self.just_started = true;
+                self.believed_running = finished.outcome.is_success();
                 base.call(now, Hook::Status, "start has ended");
             }
             Hook::Stop => {
                 let stopped = finished.outcome.is_success();
+                self.believed_running = false;
                 base.set_state(if stopped { State::Stopped } else { State::Failed });
                 if !stopped {
                     base.event(Event::MayStillRun);
                 }
                 base.call(now, Hook::Status, "stop has ended");
             }
+            Hook::Status if finished.outcome.is_unasked() && self.believed_running => self.leave_alone(base),
             Hook::Status => self.on_status(base, answer_of(&finished.outcome)),
             Hook::Connect | Hook::Disconnect | Hook::Complain | Hook::Role { .. } => {}
         }
@@ -196,6 +214,7 @@ impl Primary {
 
     fn on_status(&mut self, base: &mut Base, answer: State) {
         let just_started = core::mem::take(&mut self.just_started);
+        self.believed_running = answer == State::Run;
         if answer == State::Run {
             base.attempts = 0;
             base.set_state(State::Run);
@@ -208,6 +227,17 @@ impl Primary {
         self.wants_start = answer != State::Run && !just_started;
     }
 
+    /// Whatever keeps the script from being started (the machine is out of processes, the file is gone) is no news of the resource. To
+    /// count attempts would end in giving up without being able to stop: another node would start what still runs here.
+    fn leave_alone(&mut self, base: &mut Base) {
+        self.just_started = false;
+        self.wants_start = false;
+        if base.state != State::Unknown {
+            base.event(Event::LeftAlone);
+            base.set_state(State::Unknown);
+        }
+    }
+
     pub(crate) fn on_link(&mut self, now: Instant, base: &mut Base, link: LinkId, event: LinkEvent) {
         let Some(remote) = self.remotes.iter_mut().find(|remote| remote.is(link)) else { return };
         match event {
@@ -218,6 +248,7 @@ impl Primary {
                 remote.link = Link::Up(session);
                 remote.tried = true;
                 remote.busy_since = None;
+                remote.replaced = false;
                 remote.told = None;
                 let name = remote.address.to_string();
                 base.event(Event::Connected { remote: name });
@@ -239,11 +270,20 @@ impl Primary {
                 remote.busy_since = (message == Refusal::Busy.to_string()).then_some(busy_since);
             }
             LinkEvent::Failed(why) => remote.lose(now, base, why),
+            // An original answers only when its `stop` is done. The one that this node replaces is silent because it hangs.
+            LinkEvent::Silent(why) => {
+                let busy_since = remote.busy_since.unwrap_or(now);
+                remote.lose(now, base, why);
+                remote.busy_since = (!remote.replaced).then_some(busy_since);
+            }
         }
     }
 
-    /// New settings: connections to remotes that stay are kept.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+    /// New settings: connections to remotes that stay are kept. What was no silence by the settings before is none by the new ones.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
+        if !expects_contact(before) || silence_limit(&base.resource) < silence_limit(before) {
+            self.last_contact = now;
+        }
         let mut old = core::mem::take(&mut self.remotes);
         for address in base.resource.remotes.clone() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
@@ -251,6 +291,11 @@ impl Primary {
         }
         for mut remote in old {
             remote.close(now, base, true);
+        }
+        // What is under way would go by the old limit.
+        if base.resource.timeout != before.timeout {
+            let attempts = self.remotes.iter_mut().filter(|remote| matches!(remote.link, Link::Connecting(_)));
+            attempts.for_each(|remote| remote.close(now, base, false));
         }
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
     }
@@ -265,9 +310,9 @@ impl Primary {
         self.remotes.iter().map(|remote| RemoteReport::Connected(remote.session().is_some())).collect()
     }
 
-    /// Whether silence means something: with nobody to talk to it does not.
-    fn expects_contact(&self, base: &Base) -> bool {
-        !self.remotes.is_empty() || !base.resource.friends.is_empty()
+    /// Silence begins when everybody had a chance to answer.
+    fn is_beginning(&self, now: Instant, base: &Base) -> bool {
+        now.since(self.since) < base.resource.timeout && self.remotes.iter().any(|remote| !remote.tried)
     }
 
     fn drop_silent(&mut self, now: Instant, base: &mut Base) {
@@ -429,12 +474,17 @@ impl Remote {
     }
 }
 
+/// Whether silence means something: with nobody to talk to it does not.
+fn expects_contact(resource: &Resource) -> bool {
+    !resource.remotes.is_empty() || !resource.friends.is_empty()
+}
+
 /// Answers come once in a heartbeat: with less than two heartbeats of silence, a late one would be taken for isolation.
 const LEAST_SILENT_HEARTBEATS: u32 = 2;
 
 /// How long a primary goes on when nobody hears it (hastmon 0.3: complaint_count × heartbeat_interval).
-fn silence_limit(base: &Base) -> Duration {
-    base.heartbeat() * base.resource.complaint_count.max(LEAST_SILENT_HEARTBEATS)
+fn silence_limit(resource: &Resource) -> Duration {
+    resource.heartbeat_interval * resource.complaint_count.max(LEAST_SILENT_HEARTBEATS)
 }
 
 /// Something is under way whose end will tell more.

@@ -1,56 +1,147 @@
-//! Keeps callers from filling the log: a burst is told line by line, a flood as a count.
+//! Keeps peers from filling the log: of each kind of event that they can cause at will, a burst is told event by event, and a flood as
+//! one line for each second with a count. Decides what is told and when; [`Event::flood`] says which events it is for.
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::event::{Event, Flood};
 use crate::time::{Duration, Instant};
 
-/// Lines in a row that are told.
+/// Events in a row that are told one by one: as many as an administrator reads.
 pub const BURST: u32 = 20;
-/// After a burst, one line for each such interval.
+/// After a burst, one line for each such interval; in quiet times each one makes up for one event of a burst.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Decides which lines are told, and counts the others.
-#[derive(Clone, Debug)]
+/// Of a resource, or of the daemon as a whole.
+type Key = (Option<String>, Flood);
+
+/// Decides which events are told at once, and holds the others back to be counted.
+#[derive(Debug, Default)]
 pub struct RateLimit {
-    left: u32,
-    refilled: Option<Instant>,
-    left_out: u64,
+    kinds: BTreeMap<Key, Bucket>,
 }
 
-impl Default for RateLimit {
-    fn default() -> Self {
-        Self { left: BURST, refilled: None, left_out: 0 }
-    }
+#[derive(Debug)]
+struct Bucket {
+    left: u32,
+    refilled: Instant,
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    last: Event,
+    /// Those before it.
+    others: u64,
+    due: Instant,
 }
 
 impl RateLimit {
-    /// Whether to tell a line now; if so, how many were left out before it.
-    pub fn admit(&mut self, now: Instant) -> Option<u64> {
-        let since = *self.refilled.get_or_insert(now);
-        let earned = u32::try_from(now.since(since).as_nanos() / INTERVAL.as_nanos()).unwrap_or(BURST);
+    /// Passes an event through, or holds it back when there have been too many like it.
+    pub fn admit(&mut self, now: Instant, resource: Option<&str>, event: Event) -> Option<Event> {
+        let Some(flood) = event.flood() else { return Some(event) };
+        let key = (resource.map(Into::into), flood);
+        self.kinds.entry(key).or_insert(Bucket { left: BURST, refilled: now, held: None }).admit(now, event)
+    }
+
+    /// What was held back and is to be told now, with its resource.
+    pub fn take_due(&mut self, now: Instant) -> Vec<(Option<String>, Event)> {
+        let due = self.kinds.iter_mut().filter_map(|((resource, _), bucket)| {
+            let held = bucket.held.take_if(|held| now >= held.due)?;
+            bucket.refill(now);
+            bucket.left = bucket.left.saturating_sub(1);
+            let Held { last, others, .. } = held;
+            let told = if others == 0 { last } else { Event::Repeated { last: Box::new(last), others } };
+            Some((resource.clone(), told))
+        });
+        due.collect()
+    }
+
+    /// When [`take_due`](Self::take_due) will have something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.kinds.values().filter_map(|bucket| Some(bucket.held.as_ref()?.due)).min()
+    }
+}
+
+impl Bucket {
+    fn refill(&mut self, now: Instant) {
+        let earned = now.since(self.refilled).as_nanos() / INTERVAL.as_nanos();
         if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(BURST);
-            self.refilled = Some(now);
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
+            self.refilled = now;
         }
-        if self.left == 0 {
-            self.left_out += 1;
+    }
+
+    fn admit(&mut self, now: Instant, event: Event) -> Option<Event> {
+        if let Some(held) = &mut self.held {
+            held.last = event;
+            held.others += 1;
             return None;
         }
-        self.left -= 1;
-        Some(core::mem::take(&mut self.left_out))
+        self.refill(now);
+        if self.left > 0 {
+            self.left -= 1;
+            return Some(event);
+        }
+        self.held = Some(Held { last: event, others: 0, due: now + INTERVAL });
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
+
+    fn refused(number: u32) -> Event {
+        Event::StrangerRefused { address: format!("192.0.2.{number}") }
+    }
+
+    fn told(limit: &mut RateLimit, now: Instant) -> Vec<String> {
+        limit.take_due(now).into_iter().map(|(_, event)| event.to_string()).collect()
+    }
 
     #[test]
-    fn a_flood_is_told_as_a_count() {
+    fn a_flood_is_told_as_a_count_for_each_second_and_at_its_end() {
         let mut limit = RateLimit::default();
         let start = Instant::from_nanos(0);
-        let told = (0..1000).filter(|_| limit.admit(start).is_some()).count();
-        assert_eq!(told, 20);
-        assert_eq!(limit.admit(start + INTERVAL), Some(980));
-        assert_eq!(limit.admit(start + INTERVAL), None);
-        assert_eq!(limit.admit(start + INTERVAL * 100), Some(1));
+        assert_eq!((0..1000).filter_map(|number| limit.admit(start, None, refused(number))).count(), 20);
+        assert_eq!(limit.next_deadline(), Some(start + INTERVAL));
+        assert_eq!(told(&mut limit, start), [""; 0]);
+        let expected = "refused 192.0.2.999: it is in no friends and no remote (and 979 more like this)";
+        assert_eq!(told(&mut limit, start + INTERVAL), [expected]);
+        // The flood goes on: the second that has passed was worth the line that told the count.
+        assert_eq!(limit.admit(start + INTERVAL, None, refused(1)), None);
+        assert_eq!(
+            told(&mut limit, start + INTERVAL * 2),
+            ["refused 192.0.2.1: it is in no friends and no remote"],
+            "one that was held back alone is told as it is"
+        );
+        assert_eq!(limit.next_deadline(), None, "the flood is over, and nothing of it is left to tell");
+        assert_eq!(limit.admit(start + INTERVAL * 100, None, refused(7)), Some(refused(7)));
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_hides_neither_another_kind_nor_another_resource() {
+        let mut limit = RateLimit::default();
+        let now = Instant::from_nanos(0);
+        let refusal = || Event::CallerRefused { caller: "192.0.2.1".to_string(), why: "set role".to_string() };
+        let heard = || Event::HookDropped(crate::hooks::Hook::Complain);
+        for number in 0..1000 {
+            limit.admit(now, None, refused(number));
+            limit.admit(now, Some("web"), heard());
+        }
+        assert_eq!(limit.admit(now, None, refusal()), Some(refusal()));
+        assert_eq!(limit.admit(now, Some("mail"), heard()), Some(heard()));
+    }
+
+    #[test]
+    fn what_no_peer_can_cause_at_will_is_never_held_back() {
+        let mut limit = RateLimit::default();
+        let now = Instant::from_nanos(0);
+        assert!((0..1000).all(|_| limit.admit(now, None, Event::MayStillRun).is_some()));
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Secondary {
     confirms: Option<bool>,
     /// What `status` said after the last `stop`, when that was not "stopped".
     left_by_stop: Option<State>,
+    /// The last `status` that could be asked said "stopped".
+    seen_stopped: bool,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,14 @@ struct Served {
 
 impl Secondary {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { next_heartbeat: now, served: None, checked: false, confirms: None, left_by_stop: None }
+        Self {
+            next_heartbeat: now,
+            served: None,
+            checked: false,
+            confirms: None,
+            left_by_stop: None,
+            seen_stopped: false,
+        }
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
@@ -68,9 +77,12 @@ impl Secondary {
                 self.confirms = Some(finished.outcome.is_success());
                 base.call(now, Hook::Status, "stop has ended");
             }
+            // Nobody has started it since, and a `stop` could not be started either.
+            Hook::Status if finished.outcome.is_unasked() && self.seen_stopped => base.set_state(State::Unknown),
             Hook::Status => {
                 let found = answer_of(&finished.outcome);
                 self.checked = true;
+                self.seen_stopped = found == State::Stopped;
                 match self.confirms.take() {
                     _ if found == State::Stopped => {
                         self.left_by_stop = None;
@@ -96,17 +108,23 @@ impl Secondary {
     /// A script that knows no "stopped" is believed when its `stop` succeeds; one that says "runs" is believed, too.
     fn after_stop(&mut self, base: &mut Base, stop_succeeded: bool, found: State) {
         let may_run = !stop_succeeded || found == State::Run;
-        let state = if may_run { State::Failed } else { State::Unknown };
         if may_run && base.state != State::Failed {
             base.event(Event::MayStillRun);
         }
-        base.set_state(state);
+        base.set_state(if may_run { State::Failed } else { State::Unknown });
         self.left_by_stop = Some(found);
     }
 
-    /// A shorter heartbeat counts from now on, not after the longer one.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &Base) {
+    /// New settings. A connection from who is still a remote is kept, and its silence counts from now.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
+        let stays = |from: &str| base.resource.remotes.iter().any(|remote| remote.to_string() == from);
+        if let Some(gone) = self.served.take_if(|served| !stays(&served.from)) {
+            Self::lost(now, base, gone, "it is no longer a remote".to_string());
+        }
+        if let Some(served) = &mut self.served {
+            served.last_heard = now;
+        }
     }
 
     pub(crate) fn on_connected(&mut self, now: Instant, base: &mut Base, link: LinkId, from: String) {
@@ -121,8 +139,13 @@ impl Secondary {
     pub(crate) fn on_heartbeat(&mut self, now: Instant, base: &mut Base, link: LinkId, seq: u64) {
         if let Some(served) = self.served.as_mut().filter(|served| served.link == link) {
             served.last_heard = now;
-            // A primary that waits for us must not start before that, however long `status` takes.
-            let state = if self.checked { base.state } else { State::Stopping };
+            let state = match base.state {
+                // A primary that waits for us must not start before that, however long `status` takes.
+                _ if !self.checked => State::Stopping,
+                // Nor start what is known to run here, though it was to be stopped.
+                State::Failed if self.left_by_stop == Some(State::Run) => State::Run,
+                state => state,
+            };
             base.act(Action::AnswerHeartbeat { link, seq, state });
         }
     }

@@ -1,5 +1,5 @@
 //! The main daemon's side of one resource: its role, the life of its worker, the handshakes of primaries, the complaints,
-//! and with them the decision to take over ([`Supervisor::on_complaint`]).
+//! and with them the decision to take over (`Supervisor::on_complaint`).
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -19,8 +19,20 @@ use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, Link
 
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
-/// Handshakes of one resource that may be half done: its remotes are few, and each needs one.
+/// Handshakes of one remote for one resource that may be half done: it needs one, and may have left some behind. Counted for each remote by
+/// itself, so that none can keep another out.
 pub const MAX_HALF_OPEN: usize = 8;
+/// A worker reports at every heartbeat. After so many without a word it is doubted,
+pub const SILENT_HEARTBEATS: u32 = 3;
+/// but not before this time: short heartbeats do not make machines faster.
+pub const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// A primary's worker is told of polls at most so often within a heartbeat: it counts silence in heartbeats, and whoever polls all the time
+/// shall not keep it busy.
+pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
+/// Two nodes that have yielded to each other choose among so many heartbeats when to stand again.
+const YIELD_BEATS: u32 = 8;
+/// At the end of the daemon, workers that are started to stop what a killed worker has left: after so many, somebody must look.
+pub const MAX_LAST_WORKERS: u32 = 3;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -58,11 +70,18 @@ pub struct Supervisor {
     hold_off_until: Option<Instant>,
     /// Until then this is a new primary, which has had no time to call the others.
     fresh_until: Option<Instant>,
-    /// The worker of a primary died, and nobody has found since that what it ran is stopped.
-    unattended: bool,
-    /// The worker that ends now was started only to stop that.
-    cleaning: bool,
     leaving: bool,
+    /// The script of the worker that was started last.
+    exec: String,
+    /// That worker died, and what it had in hand may still run: the script that can stop it.
+    left_running: Option<String>,
+    /// Workers that were started for that since the resource is to leave.
+    last_workers: u32,
+    /// When the worker was heard of last, and whether its silence has been told.
+    heard: Instant,
+    told_stuck: bool,
+    /// When the worker was told of a poll last.
+    told_poll: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -114,7 +133,7 @@ impl Context<'_> {
 
 impl Supervisor {
     /// A resource in the role init.
-    pub(crate) fn new(settings: Resource) -> Self {
+    pub(crate) fn new(now: Instant, settings: Resource) -> Self {
         Self {
             settings,
             role: Role::Init,
@@ -129,9 +148,13 @@ impl Supervisor {
             half_open: Vec::new(),
             hold_off_until: None,
             fresh_until: None,
-            unattended: false,
-            cleaning: false,
             leaving: false,
+            exec: String::new(),
+            left_running: None,
+            last_workers: 0,
+            heard: now,
+            told_stuck: false,
+            told_poll: None,
         }
     }
 
@@ -178,6 +201,10 @@ impl Supervisor {
         }
         self.event(cx, Event::RoleChanged { old: self.role, new: role, reason: reason.clone() });
         self.previous = core::mem::replace(&mut self.role, role);
+        if role == Role::Secondary {
+            // They were about another primary, or about this node.
+            self.complaints.clear();
+        }
         match reason {
             RoleReason::Takeover { .. } => {}
             RoleReason::Operator(_) => (self.lost, self.hold_off_until) = (None, None),
@@ -185,6 +212,10 @@ impl Supervisor {
         }
         self.drop_tokens(cx);
         match self.worker {
+            // Nobody follows who would find what a secondary could not stop.
+            Process::Running(id) if matches!(role, Role::Init | Role::Watchdog) && self.previous == Role::Secondary => {
+                self.end_last_worker(cx, id, &reason.to_string());
+            }
             Process::Running(_) => {
                 let hurry = matches!(reason, RoleReason::Takeover { .. });
                 self.end_worker(cx, &reason.to_string(), hurry);
@@ -194,14 +225,20 @@ impl Supervisor {
         }
     }
 
+    /// The daemon stops, or the resource has left the configuration.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// Ends what runs and starts nothing more: the daemon stops, or the resource has left the configuration.
     pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str) {
         self.leaving = true;
+        self.last_workers = 0;
         self.refuse_all(cx);
         match self.worker {
-            Process::Running(_) => self.end_worker(cx, reason, true),
-            Process::Pausing(_) => self.stay_without_worker(cx),
-            Process::None | Process::Ending { .. } => {}
+            Process::Running(id) | Process::Ending { id, .. } => self.end_last_worker(cx, id, reason),
+            Process::Pausing(_) => self.start_worker(cx),
+            Process::None => {}
         }
     }
 
@@ -220,11 +257,14 @@ impl Supervisor {
         let restart = settings.exec != self.settings.exec && self.role != Role::Init;
         self.event(cx, Event::Reconfigured { restart });
         self.settings = settings;
+        // It was silent by the settings before.
+        self.heard = cx.now;
         if let Process::Running(id) = self.worker {
             if restart {
-                self.end_worker(cx, "the configuration has a new exec", false);
+                // With the new script its successor would not find what the old one has started.
+                self.end_last_worker(cx, id, "the configuration has a new exec");
             } else {
-                cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings.clone())) });
+                cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings_for_worker())) });
             }
         }
     }
@@ -261,8 +301,13 @@ impl Supervisor {
     }
 
     /// Somebody on the network asks for the state: the primary is not isolated.
-    pub(crate) fn on_polled(&self, cx: &mut Context<'_>) {
+    pub(crate) fn on_polled(&mut self, cx: &mut Context<'_>) {
+        let pause = self.settings.heartbeat_interval / POLLS_TOLD_PER_HEARTBEAT;
+        if self.told_poll.is_some_and(|at| cx.now.since(at) < pause) {
+            return;
+        }
         if let (Role::Primary, Process::Running(id)) = (self.role, &self.worker) {
+            self.told_poll = Some(cx.now);
             cx.out.push(Action::Order { id: *id, order: Order::Polled });
         }
     }
@@ -295,6 +340,9 @@ impl Supervisor {
             }
             let reason = RoleReason::Yields { to: remote.to_string(), theirs: priority, ours };
             self.set_role(cx, self.previous, reason);
+            if priority == ours {
+                self.step_aside(cx.now, token);
+            }
         }
         let waits = !self.is_settled();
         // A caller that waits must hear something before its own patience (its `timeout`) ends: silence would look like death.
@@ -302,7 +350,7 @@ impl Supervisor {
         let until = cx.now + if waits { timeout * 3 / 4 } else { timeout };
         if !waits && self.role != Role::Secondary {
             cx.refuse(conn, Refusal::ActsAs(self.role));
-        } else if self.half_open.len() >= MAX_HALF_OPEN {
+        } else if self.half_open.iter().filter(|half| half.remote == remote).count() >= MAX_HALF_OPEN {
             cx.refuse(conn, Refusal::Busy);
         } else if waits {
             self.half_open.push(HalfOpen { conn, remote, until, stage: Handshake::Waits { priority, token } });
@@ -310,6 +358,14 @@ impl Supervisor {
             self.half_open.push(HalfOpen { conn, remote, until, stage: Handshake::Token(token) });
             cx.out.push(Action::Reply { conn, message: Answer::Token(token).encode(), keep: true });
         }
+    }
+
+    /// Two secondaries of one priority that take over at the same complaint yield to each other, and would do so again at every following
+    /// takeover. Each holds off for another while, so that one of them is first. (`random`: its bytes are the token's, not used as such here.)
+    fn step_aside(&mut self, now: Instant, random: [u8; 16]) {
+        let [dice, ..] = random;
+        let beats = self.settings.complaint_count.saturating_add(1).saturating_add(u32::from(dice) % YIELD_BEATS);
+        self.hold_off_until = Some(now + self.settings.heartbeat_interval * beats);
     }
 
     /// A primary makes the second step of its handshake, on its second connection.
@@ -346,11 +402,28 @@ impl Supervisor {
     }
 
     /// News from the worker: what `status` shall say.
-    pub(crate) fn on_report(&mut self, id: WorkerId, report: Report) {
+    pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
-            self.unattended &= report.state != State::Stopped;
             self.report = Some(report);
+            self.heard = cx.now;
+            if core::mem::take(&mut self.told_stuck) {
+                self.event(cx, Event::WorkerBack);
+            }
         }
+    }
+
+    /// How long a worker has been silent that should speak at every heartbeat; `None` while that is no reason to doubt it.
+    pub(crate) fn stuck_for(&self, now: Instant) -> Option<Duration> {
+        let silent_for = now.since(self.heard);
+        (self.expects_reports() && silent_for >= self.silence_limit()).then_some(silent_for)
+    }
+
+    const fn expects_reports(&self) -> bool {
+        matches!(self.worker, Process::Running(_)) && !matches!(self.role, Role::Init)
+    }
+
+    fn silence_limit(&self) -> Duration {
+        (self.settings.heartbeat_interval * SILENT_HEARTBEATS).max(MIN_SILENCE)
     }
 
     /// News from the worker: the connection from the primary is gone.
@@ -377,15 +450,23 @@ impl Supervisor {
         if self.served.take().is_some() {
             self.forget_early_complaints(cx.now);
         }
+        self.note_what_is_left(&exit);
         self.report = None;
-        self.note_end(cx, &exit);
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
+        if ended_as_told && self.left_running.is_some() {
+            self.restart_worker(cx, "died before its resource was stopped".to_string());
+            return;
+        }
         if self.leaving {
-            self.stay_without_worker(cx);
+            self.start_worker(cx);
             return;
         }
         if ended_as_told {
+            if self.role == Role::Secondary {
+                // What was heard while the role changed speaks of the change.
+                self.complaints.clear();
+            }
             self.start_worker(cx);
             self.answer_waiting(cx);
             return;
@@ -418,35 +499,6 @@ impl Supervisor {
         }
     }
 
-    /// What a worker leaves behind.
-    fn note_end(&mut self, cx: &mut Context<'_>, exit: &WorkerExit) {
-        let in_order = matches!(exit, WorkerExit::Farewell(_));
-        let not_started = matches!(exit, WorkerExit::NotStarted(_));
-        if core::mem::take(&mut self.cleaning) {
-            if !in_order {
-                self.event(cx, Event::MayStillRun);
-            }
-        } else if not_started {
-            self.told = self.told_before;
-        } else if self.told == Role::Primary {
-            self.unattended = !in_order;
-        }
-    }
-
-    /// No worker shall run, but what one has left behind must be stopped.
-    fn stay_without_worker(&mut self, cx: &mut Context<'_>) {
-        self.worker = Process::None;
-        if self.unattended {
-            self.clean_up(cx);
-        }
-    }
-
-    fn clean_up(&mut self, cx: &mut Context<'_>) {
-        (self.unattended, self.cleaning) = (false, true);
-        self.run_worker(cx, Role::Primary, None, None);
-        self.end_worker(cx, "its worker died before the resource was stopped", false);
-    }
-
     fn on_gave_up(&mut self, cx: &mut Context<'_>, why: GiveUp) {
         if matches!(why, GiveUp::StartsFailed(_)) {
             self.hold_off_until = Some(cx.now + self.settings.complaint_interval);
@@ -460,7 +512,8 @@ impl Supervisor {
             Process::Ending { kill_at, .. } => kill_at,
             Process::None | Process::Running(_) => None,
         };
-        self.half_open.iter().map(|half| half.until).chain(worker).min()
+        let stuck = (self.expects_reports() && !self.told_stuck).then(|| self.heard + self.silence_limit());
+        self.half_open.iter().map(|half| half.until).chain(worker).chain(stuck).min()
     }
 
     pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>) {
@@ -473,6 +526,12 @@ impl Supervisor {
             }
             Process::None | Process::Running(_) | Process::Ending { .. } | Process::Pausing(_) => {}
         }
+        if !self.told_stuck
+            && let Some(silent_for) = self.stuck_for(cx.now)
+        {
+            self.told_stuck = true;
+            self.event(cx, Event::WorkerStuck { silent_for });
+        }
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
             match half.stage {
@@ -482,14 +541,45 @@ impl Supervisor {
         }
     }
 
+    /// A worker needs to know whether there are friends, not who they are: its assignment has to fit into one packet.
+    fn settings_for_worker(&self) -> Resource {
+        let mut settings = self.settings.clone();
+        settings.friends.truncate(1);
+        settings.nodes.clear();
+        settings
+    }
+
     /// No change of role is under way.
     const fn is_settled(&self) -> bool {
         !matches!(self.worker, Process::Ending { .. })
     }
 
+    /// A worker that says farewell has stopped what it had to; one that dies may have left it running.
+    fn note_what_is_left(&mut self, exit: &WorkerExit) {
+        let is_stopped = self.report.as_ref().is_some_and(|report| report.state == State::Stopped);
+        let had_it_in_hand = match self.told {
+            Role::Primary => true,
+            Role::Secondary => !is_stopped,
+            Role::Init | Role::Watchdog => false,
+        };
+        match exit {
+            WorkerExit::Farewell(_) => self.left_running = None,
+            WorkerExit::NotStarted(_) => self.told = self.told_before,
+            WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
+                self.left_running = Some(self.exec.clone())
+            }
+            WorkerExit::Code(_) | WorkerExit::Signal(_) => {}
+        }
+    }
+
     fn start_worker(&mut self, cx: &mut Context<'_>) {
-        if self.unattended && !matches!(self.role, Role::Primary | Role::Secondary) {
-            self.clean_up(cx);
+        let is_found = matches!(self.role, Role::Primary | Role::Secondary) && !self.leaving;
+        if let Some(exec) = self.left_running.clone().filter(|exec| !is_found || *exec != self.settings.exec) {
+            self.start_last_worker(cx, exec);
+            return;
+        }
+        if self.leaving {
+            self.worker = Process::None;
             return;
         }
         if self.role == Role::Init && self.told == Role::Init {
@@ -498,10 +588,6 @@ impl Supervisor {
         }
         let changed_from = (self.told != self.role).then_some(self.told);
         self.fresh_until = changed_from.map(|_| cx.now + self.settings.timeout);
-        if self.role == Role::Secondary && changed_from.is_some() {
-            // Those that came while the last role was ending speak of its end.
-            self.complaints.clear();
-        }
         self.told_before = core::mem::replace(&mut self.told, self.role);
         let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
         self.run_worker(cx, self.role, changed_from, replaces);
@@ -510,8 +596,30 @@ impl Supervisor {
     fn run_worker(&mut self, cx: &mut Context<'_>, role: Role, changed_from: Option<Role>, replaces: Option<Address>) {
         let id = WorkerId(cx.new_id());
         self.worker = Process::Running(id);
-        let assignment = Assignment { resource: self.settings.clone(), role, changed_from, replaces };
+        self.heard = cx.now;
+        self.told_stuck = false;
+        self.told_poll = None;
+        self.exec.clone_from(&self.settings.exec);
+        let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
+    }
+
+    /// What a killed worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to
+    /// leave stops it, and does nothing else.
+    fn start_last_worker(&mut self, cx: &mut Context<'_>, exec: String) {
+        if self.leaving && self.last_workers >= MAX_LAST_WORKERS {
+            self.event(cx, Event::MayStillRun);
+            self.worker = Process::None;
+            return;
+        }
+        self.last_workers += 1;
+        self.exec.clone_from(&exec);
+        self.told_before = self.told;
+        let id = WorkerId(cx.new_id());
+        let resource = Resource { exec, ..self.settings_for_worker() };
+        let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None };
+        cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
+        self.end_last_worker(cx, id, "the worker that had it in hand has died");
     }
 
     fn restart_worker(&mut self, cx: &mut Context<'_>, how: String) {
@@ -524,6 +632,16 @@ impl Supervisor {
             self.worker = Process::Ending { id, kill_at: Some(cx.now + end_budget(&self.settings)) };
             cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string(), hurry } });
         }
+    }
+
+    /// Ends a worker that nobody follows who would stop what it leaves running.
+    fn end_last_worker(&mut self, cx: &mut Context<'_>, id: WorkerId, reason: &str) {
+        let kill_at = match self.worker {
+            Process::Ending { kill_at, .. } => kill_at,
+            _ => Some(cx.now + end_budget(&self.settings)),
+        };
+        self.worker = Process::Ending { id, kill_at };
+        cx.out.push(Action::Order { id, order: Order::Leave { reason: reason.to_string() } });
     }
 
     /// Tokens of a secondary are worth nothing in another role.

@@ -57,7 +57,8 @@ pub(crate) fn config(settings: &str) -> Config {
     let sets = |name: &str| settings.split_whitespace().any(|word| word == name);
     let mut inside = String::new();
     for (name, value) in base {
-        if !sets(name) && !(friendless && name == "friends") {
+        let is_left_out = sets(name) || (friendless && name == "friends");
+        if !is_left_out {
             inside += &format!("{name} {value}\n");
         }
     }

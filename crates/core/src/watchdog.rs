@@ -134,12 +134,19 @@ impl Watchdog {
         }
     }
 
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &Base) {
+    /// New settings: what is known of remotes that stay is kept.
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
         let mut old = core::mem::take(&mut self.remotes);
         for address in base.resource.remotes.clone() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
             self.remotes.push(kept.unwrap_or_else(|| Polled::new(address)));
+        }
+        // A poll under way would go by the old limit. The silence is ours then, and the round begins anew.
+        if base.resource.timeout != before.timeout {
+            self.round_open = false;
+            let polls = self.remotes.iter_mut().filter_map(|remote| remote.poll.take());
+            polls.for_each(|poll| base.act(Action::Disconnect(poll)));
         }
     }
 

@@ -1,8 +1,8 @@
 //! One worker: the role of one resource on this node, with the queue of its hooks.
 //!
 //! This page is the vocabulary between the worker's decisions and its process: [`Input`]s with the time go in, [`Action`]s come
-//! out. What the roles decide stands in [`primary`](crate::primary), [`secondary`](crate::secondary) and
-//! [`watchdog`](crate::watchdog); this file keeps what they share: state, hooks, the report, and how a worker ends.
+//! out. What the roles decide stands in `primary.rs`, `secondary.rs` and `watchdog.rs`; this file keeps what they share: state,
+//! hooks, the report, and how a worker ends.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -15,6 +15,7 @@ use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
 use crate::primary::Primary;
+use crate::rate_limit::RateLimit;
 use crate::secondary::Secondary;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
@@ -22,7 +23,7 @@ use crate::watchdog::Watchdog;
 
 /// A worker that ends calls `stop` at most this often when it fails: after that somebody must look.
 pub(crate) const LAST_STOP_TRIES: u32 = 3;
-/// After a `stop` that failed it waits so long before the next one: what is wrong for a moment (no process to be had) is right later.
+/// Between these calls it waits so long: what is short for a moment (processes, memory) may be there again.
 pub(crate) const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Names one attempt to connect, and the connection that comes of it; never used twice within a worker.
@@ -51,6 +52,11 @@ pub enum Order {
         reason: String,
         /// Somebody waits for the end: hooks that only tell the script of something get a heartbeat, not their whole time.
         hurry: bool,
+    },
+    /// End, and nobody follows who would find what runs here: the same, in a hurry, and a secondary stops what it is not sure of.
+    Leave {
+        /// Why, for the environment of `stop`.
+        reason: String,
     },
     /// A watchdog has polled this node for the resource.
     Polled,
@@ -129,6 +135,8 @@ pub enum LinkEvent {
     },
     /// It could not be made, or is gone.
     Failed(String),
+    /// The remote takes connections, but did not answer the handshake in time.
+    Silent(String),
 }
 
 /// What a worker's process shall do.
@@ -238,16 +246,12 @@ impl Worker {
             ending: None,
             next_link: 1,
             reported: None,
+            report_due: now,
+            floods: RateLimit::default(),
             out: Vec::new(),
         };
-        let tell_script = |base: &mut Base| {
-            if let Some(old) = changed_from {
-                base.call(now, Hook::Role { old, new: role }, "the role has changed");
-            }
-        };
-        // A secondary looks first whether the resource runs: a primary may be waiting to hear that.
-        if role != Role::Secondary {
-            tell_script(&mut base);
+        if let Some(old) = changed_from {
+            base.call(now, Hook::Role { old, new: role }, "the role has changed");
         }
         let duty = match role {
             Role::Init => Duty::Init,
@@ -260,9 +264,6 @@ impl Worker {
             worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
         }
         worker.tick(now);
-        if role == Role::Secondary {
-            tell_script(&mut worker.base);
-        }
         let actions = worker.finish_turn(now);
         (worker, actions)
     }
@@ -315,18 +316,18 @@ impl Worker {
     pub fn next_deadline(&self) -> Option<Instant> {
         let duty = match (&self.base.ending, &self.duty) {
             (Some(ending), duty) => {
-                let heartbeat = match duty {
-                    Duty::Primary(primary) if ending.stop.is_some() => Some(primary.next_heartbeat()),
+                let touch = match duty {
+                    Duty::Primary(primary) if ending.stop.is_some() => Some(primary.next_touch(&self.base)),
                     _ => None,
                 };
-                [heartbeat, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
+                [touch, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
             }
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
             (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline()),
         };
-        [duty, self.base.hooks.next_deadline()].into_iter().flatten().min()
+        [duty, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
     }
 
     /// The settings in force.
@@ -340,17 +341,20 @@ impl Worker {
                 let mode = if hurry { EndMode::Hurried } else { EndMode::Orderly };
                 self.end(now, Farewell::AsOrdered, reason, mode);
             }
+            (Order::Leave { reason }, _) => self.end(now, Farewell::AsOrdered, reason, EndMode::Leaving),
             (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
             (Order::Complaint, Duty::Secondary(_)) => {
                 self.base.call(now, Hook::Complain, "a watchdog has complained");
             }
             (Order::Reconfigure(resource), duty) => {
                 self.base.hooks.set_limits(Limits::of(&resource));
-                self.base.resource = *resource;
+                let old = core::mem::replace(&mut self.base.resource, *resource);
+                // By a shorter heartbeat it may be due already.
+                self.base.report_due = now;
                 match duty {
-                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base),
-                    Duty::Secondary(secondary) => secondary.reconfigure(now, &self.base),
-                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &self.base),
+                    Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
+                    Duty::Secondary(secondary) => secondary.reconfigure(now, &mut self.base),
+                    Duty::Watchdog(watchdog) => watchdog.reconfigure(now, &mut self.base, &old),
                     Duty::Init => {}
                 }
             }
@@ -384,7 +388,7 @@ impl Worker {
             }
         }
         if let (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) = (&self.base.ending, &mut self.duty) {
-            primary.keep_company(now, &mut self.base);
+            primary.stay_in_touch(now, &mut self.base);
         }
         self.continue_ending(now);
     }
@@ -413,16 +417,20 @@ impl Worker {
     /// Begins to end. A second call may only make it more urgent.
     fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
         let reason = reason.into();
-        let must_stop = match &self.duty {
-            Duty::Primary(_) => self.base.ending.is_none(),
-            // A secondary has nothing to stop that its successor would not find, unless there is no successor.
-            Duty::Secondary(_) => mode == EndMode::Orphaned && self.base.state != State::Stopped,
-            Duty::Watchdog(_) | Duty::Init => false,
-        };
+        let begins = self.base.ending.is_none();
         let fresh =
             Ending { farewell, mode, reason: reason.clone(), stop: None, stop_again_at: None, goodbye_until: None };
         let ending = self.base.ending.get_or_insert(fresh);
+        let is_more_urgent = mode > ending.mode;
         ending.mode = ending.mode.max(mode);
+        let must_stop = match &self.duty {
+            Duty::Primary(_) => begins,
+            // What a secondary has to stop its successor would find, too, if there is one.
+            Duty::Secondary(_) => {
+                (begins || is_more_urgent) && mode >= EndMode::Leaving && self.base.state != State::Stopped
+            }
+            Duty::Watchdog(_) | Duty::Init => false,
+        };
         if must_stop && ending.stop.is_none() {
             ending.stop = Some(1);
             ending.goodbye_until = None;
@@ -445,7 +453,7 @@ impl Worker {
         }
         let patience = match ending.mode {
             EndMode::Orderly => None,
-            EndMode::Hurried => Some(self.base.resource.heartbeat_interval),
+            EndMode::Hurried | EndMode::Leaving => Some(self.base.resource.heartbeat_interval),
             EndMode::Orphaned => Some(Duration::ZERO),
         };
         if ending.goodbye_until.is_none() {
@@ -471,13 +479,15 @@ impl Worker {
     }
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
-        if self.base.reported.as_ref() != Some(&report) {
+        if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
+            self.base.report_due = now + self.base.heartbeat();
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
-            self.base.out.insert(0, Action::Report(report));
+            actions.insert(0, Action::Report(report));
         }
-        core::mem::take(&mut self.base.out)
+        actions
     }
 
     fn report(&self, now: Instant) -> Report {
@@ -499,6 +509,8 @@ enum EndMode {
     Orderly,
     /// The same, but a script that is slow to take note is not waited for.
     Hurried,
+    /// The same, and nobody follows who would find what still runs.
+    Leaving,
     /// The main daemon is gone: only the resource matters.
     Orphaned,
 }
@@ -510,7 +522,7 @@ struct Ending {
     reason: Reason,
     /// The `stop` that is under way, counted from 1; `None` when there is nothing (more) to stop.
     stop: Option<u32>,
-    /// The last one has failed: when to try again.
+    /// When `stop` is tried again.
     stop_again_at: Option<Instant>,
     /// Set when connections are closed and the script has been asked to take note: how long it may take at most.
     goodbye_until: Option<Instant>,
@@ -530,6 +542,9 @@ pub(crate) struct Base {
     ending: Option<Ending>,
     next_link: u64,
     reported: Option<Report>,
+    /// The next report is due even if it says nothing new: it is the worker's sign of life.
+    report_due: Instant,
+    floods: RateLimit,
     out: Vec<Action>,
 }
 
@@ -575,6 +590,17 @@ impl Base {
         let mut actions = Vec::new();
         self.hooks.push_urgent_stop(now, reason, &mut actions);
         self.carry_out(actions);
+    }
+
+    /// What is to be done at the end of a turn, without the events that peers cause too often.
+    fn hold_back_floods(&mut self, now: Instant) -> Vec<Action> {
+        let due = self.floods.take_due(now).into_iter().map(|(_, event)| Action::Event(event));
+        let mut told: Vec<Action> = due.collect();
+        told.extend(core::mem::take(&mut self.out).into_iter().filter_map(|action| match action {
+            Action::Event(event) => self.floods.admit(now, None, event).map(Action::Event),
+            other => Some(other),
+        }));
+        told
     }
 
     /// Ends a hook that nobody waits for any more.

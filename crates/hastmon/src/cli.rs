@@ -50,7 +50,7 @@ What to type:
   ps ax | grep '[h]astmon: '     the workers: one process for each resource
 
 Exit codes:
-  0 done             64 wrong usage          66, 72 a file cannot be read
+  0 done             64 wrong usage          66 a file cannot be read
   69 unavailable     70 fault of hastmon     71 the system refused
   73 no pidfile      75 another one runs     78 faulty configuration
 
@@ -59,6 +59,7 @@ See also hastmon(8), hastmonctl(8), hastmon.conf(5).";
 const CTL_USAGE: &str = "\
 hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
        hastmonctl status [-d] [-c config] [-n node] [all|name...]
+       hastmonctl reload [-d] [-c config] [-n node]
        hastmonctl dump [-d] [-c config] [-n node]";
 
 const ROLE_USAGE: &str = "\
@@ -66,6 +67,14 @@ hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
 where ROLE is init, primary, secondary or watchdog";
 
 const STATUS_USAGE: &str = "hastmonctl status [-d] [-c config] [-n node] [all|name...]";
+
+const RELOAD_USAGE: &str = "hastmonctl reload [-d] [-c config] [-n node]";
+
+const RELOAD_HELP: &str = "\
+The daemon checks the file as a whole first. A faulty one changes nothing; the
+exit code is 78 then, with every error shown. What the file does not change goes
+on untouched. Where the new file moves the control socket, name the old one with
+--control, or send the daemon a HUP signal.";
 
 const DUMP_USAGE: &str = "hastmonctl dump [-d] [-c config] [-n node]";
 
@@ -79,8 +88,10 @@ What to type:
   hastmonctl role primary web      gives it up, then on the node that takes it
   hastmonctl role init all       switch everything off on this node
   hastmonctl dump                check the configuration and show its meaning
+  hastmonctl reload              put a changed configuration into force
 
-It finds the daemon by the configuration (control, else /var/run/hastmonctl).
+It finds the daemon by the configuration (control, else /var/run/hastmonctl), or
+by --control PATH, which also works while the configuration is faulty.
 
 Exit codes:
   0 done             1 an error for one of the resources, such as: no such name
@@ -172,6 +183,8 @@ pub struct Common {
 pub struct CtlArgs {
     /// Options that hold for every command.
     pub common: Common,
+    /// The control socket, when the configuration is not to be asked for it.
+    pub control: Option<PathBuf>,
     /// What to do.
     pub command: CtlCommand,
 }
@@ -185,6 +198,8 @@ pub enum CtlCommand {
     Status(Selection),
     /// Show the configuration as understood.
     Dump,
+    /// Have the daemon read its configuration again.
+    Reload,
 }
 
 /// Which resources are meant.
@@ -202,6 +217,9 @@ pub enum Selection {
 struct CtlLine {
     #[command(flatten)]
     common: Common,
+    /// Control socket, whatever the configuration says
+    #[arg(long, global = true, value_name = "PATH")]
+    control: Option<PathBuf>,
     #[command(subcommand)]
     command: CtlWord,
 }
@@ -225,6 +243,9 @@ enum CtlWord {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Have the daemon read its configuration again, and tell what came of it
+    #[command(after_help = RELOAD_HELP, override_usage = RELOAD_USAGE)]
+    Reload,
     /// Check the configuration and print it as understood
     #[command(after_help = DUMP_HELP, override_usage = DUMP_USAGE)]
     Dump,
@@ -247,13 +268,14 @@ pub fn parse_daemon(words: impl IntoIterator<Item = OsString>) -> Result<DaemonA
 /// # Errors
 /// Help or the version is asked for, or the line is wrong.
 pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, EarlyExit> {
-    let CtlLine { common, command } = CtlLine::try_parse_from(words)?;
+    let CtlLine { common, control, command } = CtlLine::try_parse_from(words)?;
     let command = match command {
         CtlWord::Role { role, names } => CtlCommand::Role(role, select(names)?),
         CtlWord::Status { names } => CtlCommand::Status(select(names)?),
         CtlWord::Dump => CtlCommand::Dump,
+        CtlWord::Reload => CtlCommand::Reload,
     };
-    Ok(CtlArgs { common, command })
+    Ok(CtlArgs { common, control, command })
 }
 
 /// `all` beside names is refused: whoever types it means one or the other, and a role for all is not to be had by mistake.
@@ -381,6 +403,8 @@ mod tests {
             assert_eq!(args.common, common, "{line}");
         }
         assert_eq!(ctl("hastmonctl dump -dd -c x").unwrap().common.debug, 2);
+        let args = ctl("hastmonctl reload --control /run/old").unwrap();
+        assert_eq!((args.command, args.control), (CtlCommand::Reload, Some("/run/old".into())));
     }
 
     #[test]
@@ -394,7 +418,13 @@ mod tests {
         for part in ["-F, --foreground", DEFAULT_CONFIG, DEFAULT_PIDFILE, "HUP", "Exit codes:", "hastmonctl status"] {
             assert!(daemon.text.contains(part), "{part} is missing: {}", daemon.text);
         }
-        let ctl_lines = ["hastmonctl -h", "hastmonctl role --help", "hastmonctl status -h", "hastmonctl dump -h"];
+        let ctl_lines = [
+            "hastmonctl -h",
+            "hastmonctl role --help",
+            "hastmonctl status -h",
+            "hastmonctl dump -h",
+            "hastmonctl reload -h",
+        ];
         for exit in ctl_lines.map(|line| ctl(line).unwrap_err()).into_iter().chain([daemon]) {
             assert_eq!(exit.code, 0);
             assert!(exit.text.contains("-c, --config <FILE>") && exit.text.ends_with('\n'), "{}", exit.text);

@@ -1,9 +1,11 @@
 //! Where the configuration comes from: the file and the node's name. Reads and checks; changes nothing.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use hastmon_core::config::{self, Config, NodeName};
+use zeroize::Zeroizing;
 
 use crate::cli::Common;
 use crate::os::{host, sysexits};
@@ -38,8 +40,13 @@ pub(crate) enum LoadError {
     #[error("{0:?} cannot be the name of a node; name this one with -n")]
     Nameless(String),
     /// The file has errors: all of them, with their places, ready to be read.
-    #[error("{0}")]
-    Faulty(String),
+    #[error("{brief}")]
+    Faulty {
+        /// In one line, for the log.
+        brief: String,
+        /// With source lines and carets, to be read as it is.
+        report: String,
+    },
 }
 
 impl LoadError {
@@ -47,7 +54,7 @@ impl LoadError {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Unreadable { .. } => sysexits::NOINPUT,
-            Self::NotText { .. } | Self::Nameless(_) | Self::Faulty(_) => sysexits::CONFIG,
+            Self::NotText { .. } | Self::Nameless(_) | Self::Faulty { .. } => sysexits::CONFIG,
         }
     }
 }
@@ -71,20 +78,52 @@ impl Source {
     /// There is no usable configuration.
     pub(crate) fn load(&self) -> Result<Config, LoadError> {
         let path = || self.path.clone();
-        let bytes = std::fs::read(&self.path).map_err(|source| LoadError::Unreadable { path: path(), source })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| LoadError::NotText { path: path(), at: error.utf8_error().valid_up_to() })?;
-        let outcome = config::load(&text, &self.node);
+        let unreadable = |source| LoadError::Unreadable { path: path(), source };
+        // It may hold secrets, and is wiped.
+        let bytes = Zeroizing::new(std::fs::read(&self.path).map_err(unreadable)?);
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|error| LoadError::NotText { path: path(), at: error.valid_up_to() })?;
+        let outcome = config::load(text, &self.node);
         let name = self.path.to_string_lossy();
-        let rendered = outcome.diagnostics.iter().map(|diagnostic| diagnostic.render(&name, &text));
+        let briefs = outcome.diagnostics.iter().map(|diagnostic| diagnostic.brief(&name, text));
         match outcome.config {
             Some(config) => {
-                for warning in rendered {
-                    log::warn!("{}", warning.trim_end());
-                }
+                briefs.for_each(|warning| log::warn!("{warning}"));
                 Ok(config)
             }
-            None => Err(LoadError::Faulty(rendered.collect())),
+            None => Err(LoadError::Faulty {
+                brief: briefs.collect::<Vec<_>>().join("; "),
+                report: outcome.diagnostics.iter().map(|diagnostic| diagnostic.render(&name, text) + "\n").collect(),
+            }),
+        }
+    }
+
+    /// Says what in this configuration helps an attacker. For the daemon, at its start and when the file is read again.
+    pub(crate) fn warn_of_weak_secrets(&self, config: &Config) {
+        let keys = || config.resources.iter().filter_map(|resource| Some((resource, resource.key.as_ref()?)));
+        let mode = std::fs::metadata(&self.path).map(|file| file.permissions().mode());
+        if keys().next().is_some() && mode.is_ok_and(|mode| mode & OTHERS_MAY_READ != 0) {
+            let path = self.path.display();
+            log::warn!("{path} holds a secret and may be read by everybody on this machine: chmod 600 {path}");
+        }
+        for (resource, key) in keys().filter(|(_, key)| key.secret.as_bytes().len() < MIN_SECRET) {
+            let length = key.secret.as_bytes().len();
+            log::warn!(
+                target: &resource.name,
+                "the secret of its key has {length} bytes, so it can be guessed from recorded traffic: use {MIN_SECRET} or more"
+            );
+        }
+        let open: Vec<&str> = config.resources.iter().filter(|r| r.key.is_none()).map(|r| r.name.as_str()).collect();
+        if let Some((first, rest)) = open.split_first() {
+            let rest = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            log::warn!(
+                "no key for {first}{rest}: who can use the address of a friend or remote can speak for it; set a key, or keep strangers off the network"
+            );
         }
     }
 }
+
+/// The bit of a file's mode that lets everybody read it.
+const OTHERS_MAY_READ: u32 = 0o004;
+/// Bytes of a secret that cannot be guessed by trying: 16 random letters and digits are worth over 80 bits.
+const MIN_SECRET: usize = 16;

@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hastmon_core::wire::Lacks;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header};
 use hastmon_core::wire::nv::List;
-use hastmon_core::wire::reply::{Entry, Reply, ResourceStatus, RoleReply, StatusReply};
+use hastmon_core::wire::reply::{Entry, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply};
 use hastmon_core::wire::request::{ALL_RESOURCES, Request, Via};
 
 use crate::cli::{CtlArgs, CtlCommand, Selection};
@@ -23,10 +25,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 enum ControlError {
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("Cannot reach hastmon on its control socket {path}: {source}. {hint}")]
-    Unreachable { path: String, source: io::Error, hint: &'static str },
-    #[error("hastmon does not answer on its control socket {path}: {why}")]
-    NoAnswer { path: String, why: String },
+    #[error("Cannot reach hastmon on its control socket {}: {source}. {hint}", path.display())]
+    Unreachable { path: PathBuf, source: io::Error, hint: &'static str },
+    #[error("hastmon does not answer on its control socket {}: {why}", path.display())]
+    NoAnswer { path: PathBuf, why: String },
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -45,7 +47,7 @@ pub fn main(args: &CtlArgs) -> ExitCode {
     log_sink::init(args.common.debug);
     let code = match run(args) {
         Ok(code) => code,
-        Err(ControlError::Load(LoadError::Faulty(report))) => {
+        Err(ControlError::Load(LoadError::Faulty { report, .. })) => {
             // Made to be read as it is: with source lines and carets.
             eprint!("{report}");
             sysexits::CONFIG
@@ -59,23 +61,38 @@ pub fn main(args: &CtlArgs) -> ExitCode {
 }
 
 fn run(args: &CtlArgs) -> Result<u8, ControlError> {
-    let source = Source::new(&args.common)?;
-    let config = source.load()?;
     match &args.command {
         CtlCommand::Dump => {
-            print(&config.dump())?;
+            print(&Source::new(&args.common)?.load()?.dump())?;
             Ok(sysexits::OK)
         }
         CtlCommand::Role(role, selection) => {
             let request = Request::SetRole { role: *role, resources: names(selection) };
-            let reply: RoleReply = ask(&config.control, &request)?;
+            let reply = ask(&control_path(args)?, &request, RoleReply::decode)?;
             Ok(show_role_reply(&reply))
         }
         CtlCommand::Status(selection) => {
             let request = Request::Status { resources: names(selection) };
-            let reply: StatusReply = ask(&config.control, &request)?;
+            let reply = ask(&control_path(args)?, &request, StatusReply::decode)?;
             show_status_reply(&reply)
         }
+        CtlCommand::Reload => match ask(&control_path(args)?, &Request::Reload, ReloadReply::decode)? {
+            ReloadReply::Done(changes) => {
+                print(&format!("The configuration is in force. Resources: {changes}.\n"))?;
+                Ok(sysexits::OK)
+            }
+            ReloadReply::Refused(why) => {
+                eprintln!("{}\nhastmon goes on with the configuration that it had.", why.trim_end());
+                Ok(sysexits::CONFIG)
+            }
+        },
+    }
+}
+
+fn control_path(args: &CtlArgs) -> Result<PathBuf, ControlError> {
+    match &args.control {
+        Some(path) => Ok(path.clone()),
+        None => Ok(Source::new(&args.common)?.load()?.control.into()),
     }
 }
 
@@ -94,10 +111,11 @@ fn print(text: &str) -> Result<(), ControlError> {
     }
 }
 
-fn ask<T: hastmon_core::wire::reply::PerResource>(path: &str, request: &Request) -> Result<Reply<T>, ControlError> {
-    let no_answer = |why: String| ControlError::NoAnswer { path: path.to_string(), why };
+/// One question, one answer.
+fn ask<T>(path: &Path, request: &Request, decode: fn(&List) -> Result<T, Lacks>) -> Result<T, ControlError> {
+    let no_answer = |why: String| ControlError::NoAnswer { path: path.into(), why };
     let mut stream = UnixStream::connect(path).map_err(|source| ControlError::Unreachable {
-        path: path.to_string(),
+        path: path.into(),
         hint: match source.kind() {
             io::ErrorKind::PermissionDenied => "Only its owner may: become root, or the user that hastmon runs as.",
             _ => "Is it running? Start it with: hastmon",
@@ -110,7 +128,7 @@ fn ask<T: hastmon_core::wire::reply::PerResource>(path: &str, request: &Request)
     let message = message.map_err(|error| no_answer(error.to_string()))?;
     stream.write_all(&message).map_err(|error| no_answer(in_words(&error)))?;
     let reply = receive(&mut stream).map_err(|error| no_answer(in_words(&error)))?;
-    Reply::decode(&reply).map_err(|error| no_answer(error.to_string()))
+    decode(&reply).map_err(|error| no_answer(error.to_string()))
 }
 
 fn in_words(error: &io::Error) -> String {
@@ -197,7 +215,15 @@ fn write_status(text: &mut String, status: &ResourceStatus) -> std::fmt::Result 
         "  complaints: {} for last {interval} sec (threshold {})",
         status.complaints, status.complaints_critical
     )?;
-    writeln!(text, "  heartbeat: {} sec\n", seconds(status.heartbeat))
+    writeln!(text, "  heartbeat: {} sec", seconds(status.heartbeat))?;
+    if let Some(silent_for) = status.stuck_for {
+        writeln!(
+            text,
+            "  stuck: the worker has said nothing for {} sec; what stands above is old",
+            silent_for.as_secs()
+        )?;
+    }
+    writeln!(text)
 }
 
 /// Seconds as hastmon 0.3 wrote them, with a fraction only where there is one.
@@ -235,6 +261,7 @@ mod tests {
             complaints_interval: Duration::from_secs(60),
             heartbeat: Duration::from_secs(10),
             worker: None,
+            stuck_for: None,
         };
         let entry = Entry { resource: "res".to_string(), outcome: Ok(status) };
         let expected = "res:\n  role: init\n  exec: /lab/res.sh\n  remote:\n    tcp4://10.77.0.2\n  \

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+use zeroize::Zeroizing;
 
 /// The largest packet. An assignment with all the remotes and friends that the configuration allows takes half of it; FreeBSD's
 /// kernel takes no larger one.
@@ -29,6 +30,8 @@ pub(crate) enum ToWorker {
     Setup(Box<Setup>),
     /// An order.
     Order(Order),
+    /// Connections leave from this address from now on; those that are open stay.
+    Source(Option<std::net::IpAddr>),
     /// A primary has connected; its two connections come with this packet.
     Serve {
         /// The name of the connection.
@@ -53,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) foreground: bool,
     /// How often `-d` was given.
     pub(crate) verbosity: u8,
+    /// Locked by the worker while it lives, so that no two workers of a resource act on this node, even of different daemons.
+    pub(crate) lock: std::path::PathBuf,
     /// The soft limit on descriptors that hooks shall have.
     pub(crate) descriptor_limit: Option<u64>,
 }
@@ -134,12 +139,31 @@ impl Channel {
     }
 }
 
-fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let packet = serde_json::to_vec(message)?;
-    if packet.len() > MAX_PACKET {
+/// An assignment carries the secret of its resource: packets are wiped, and have their size from the start, because what grows leaves copies
+/// behind.
+fn encode(message: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut size = Counter(0);
+    serde_json::to_writer(&mut size, message)?;
+    if size.0 > MAX_PACKET {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too large for a packet between daemon and worker"));
     }
+    let mut packet = Zeroizing::new(Vec::with_capacity(size.0));
+    serde_json::to_writer(&mut *packet, message)?;
     Ok(packet)
+}
+
+/// Counts what is written, and keeps nothing.
+struct Counter(usize);
+
+impl io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -152,10 +176,10 @@ fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'
     Ok(())
 }
 
-fn receive_packet(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+fn receive_packet(socket: &UnixDatagram) -> io::Result<(Zeroizing<Vec<u8>>, Vec<OwnedFd>)> {
     // At least as much as the next packet has: room for the largest one would be most of a worker's memory.
     let waiting = usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(MAX_PACKET);
-    let mut packet = vec![0; waiting.clamp(1, MAX_PACKET)];
+    let mut packet = Zeroizing::new(vec![0; waiting.clamp(1, MAX_PACKET)]);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
@@ -171,4 +195,64 @@ fn receive_packet(socket: &UnixDatagram) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> 
         }
     }
     Ok((packet, descriptors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn messages_arrive_whole_in_order_and_with_their_descriptors() {
+        run(async {
+            let (daemon, worker) = pair().unwrap();
+            let worker = Channel::new(worker).unwrap();
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let serve = ToWorker::Serve { link: LinkId(7), from: "tcp4://192.0.2.1".to_string(), resuid: 3 };
+            daemon.send(&ToWorker::Order(Order::Polled), &[]).await.unwrap();
+            daemon.send(&serve, &[writer.as_fd()]).await.unwrap();
+            drop((daemon, writer));
+
+            let (first, none) = worker.receive::<ToWorker>().await.unwrap().unwrap();
+            assert!(matches!(first, ToWorker::Order(Order::Polled)) && none.is_empty());
+            let (second, mut passed) = worker.receive::<ToWorker>().await.unwrap().unwrap();
+            assert!(matches!(second, ToWorker::Serve { link: LinkId(7), resuid: 3, .. }));
+            std::fs::File::from(passed.pop().unwrap()).write_all(b"through").unwrap();
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "through");
+            assert!(
+                worker.receive::<ToWorker>().await.unwrap().is_none(),
+                "the end of the daemon is the end of the channel"
+            );
+        });
+    }
+
+    #[test]
+    fn a_side_that_does_not_listen_holds_up_nobody() {
+        run(async {
+            let (daemon, _worker) = pair().unwrap();
+            let full = (0..100_000).find_map(|_| daemon.try_send(&ToWorker::Order(Order::Polled)).err());
+            assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
+        });
+    }
+
+    #[test]
+    fn a_message_larger_than_a_packet_is_refused() {
+        run(async {
+            let (daemon, _worker) = pair().unwrap();
+            let order = ToWorker::Order(Order::End { reason: "x".repeat(MAX_PACKET), hurry: false });
+            assert_eq!(daemon.send(&order, &[]).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        });
+    }
+
+    #[test]
+    fn the_title_of_a_worker_is_exact() {
+        assert_eq!(worker_title("web", Role::Secondary), "hastmon: web (secondary)");
+    }
 }

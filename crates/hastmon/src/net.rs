@@ -33,7 +33,7 @@ pub(crate) enum NetError {
     #[error(transparent)]
     TooLarge(#[from] frame::TooLarge),
     /// The message makes no sense.
-    #[error("malformed message: {0}")]
+    #[error(transparent)]
     Malformed(#[from] hastmon_core::wire::nv::DecodeError),
     /// The message is not the one that is due.
     #[error(transparent)]
@@ -114,6 +114,15 @@ pub(crate) async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &List,
     Ok(stream.flush().await?)
 }
 
+/// Whether an address is of the family that the configuration asks for.
+pub(crate) const fn is_of(family: Family, ip: &IpAddr) -> bool {
+    match family {
+        Family::Tcp4 => ip.is_ipv4(),
+        Family::Tcp6 => ip.is_ipv6(),
+        Family::Any => true,
+    }
+}
+
 /// Opens connections to other nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
@@ -133,13 +142,8 @@ impl Dialer {
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => self.resolver.lookup(name).await.map_err(NetError::NoAddress)?,
         };
-        let fits = |ip: &IpAddr| match address.family {
-            Family::Tcp4 => ip.is_ipv4(),
-            Family::Tcp6 => ip.is_ipv6(),
-            Family::Any => true,
-        };
         let mut last = NetError::NoAddress(format!("{address} has no address of the family that it asks for"));
-        for ip in ips.into_iter().filter(fits) {
+        for ip in ips.into_iter().filter(|ip| is_of(address.family, ip)) {
             match self.connect_to(SocketAddr::new(ip, address.port)).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error.into(),
@@ -180,4 +184,83 @@ pub(crate) async fn ask(
     let message = request.encode(Via::Network(signature.as_ref()));
     send(&mut stream, &message, frame::NETWORK_LIMIT).await?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Vec<u8> {
+        frame::encode(&List::new().with_str("text", text), frame::NETWORK_LIMIT).unwrap()
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn messages_are_read_one_by_one_however_they_are_cut() {
+        run(async {
+            let bytes = [message("one"), message("two")].concat();
+            for cut in 1..bytes.len() {
+                let (first, second) = bytes.split_at(cut);
+                let mut stream = stream_of(&[first, second]);
+                let mut reader = MessageReader::new(frame::NETWORK_LIMIT);
+                assert_eq!(reader.next(&mut stream).await.unwrap().str("text"), Some("one"));
+                assert_eq!(reader.next(&mut stream).await.unwrap().str("text"), Some("two"));
+                assert!(matches!(reader.next(&mut stream).await, Err(NetError::Closed)));
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_of_the_next_message_is_taken_off_the_stream() {
+        run(async {
+            let bytes = [message("one"), message("two")].concat();
+            let mut stream = bytes.as_slice();
+            MessageReader::new(frame::NETWORK_LIMIT).next(&mut stream).await.unwrap();
+            assert_eq!(stream, message("two"));
+        });
+    }
+
+    #[test]
+    fn a_message_that_ends_early_or_is_too_large_is_an_error() {
+        run(async {
+            let bytes = message("one");
+            let mut torn = bytes.get(..bytes.len() - 1).unwrap();
+            let error = MessageReader::new(frame::NETWORK_LIMIT).next(&mut torn).await;
+            assert!(matches!(error, Err(NetError::Torn)));
+            let error = MessageReader::new(8).next(&mut bytes.as_slice()).await;
+            assert!(matches!(error, Err(NetError::Frame(_))));
+        });
+    }
+
+    #[test]
+    fn cancelling_a_read_loses_nothing() {
+        run(async {
+            let bytes = message("one");
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            let mut ours = ours;
+            let mut reader = MessageReader::new(frame::NETWORK_LIMIT);
+            for byte in &bytes {
+                let cancelled =
+                    tokio::time::timeout(std::time::Duration::from_millis(1), reader.next(&mut ours)).await.is_err();
+                assert!(cancelled);
+                theirs.write_all(&[*byte]).await.unwrap();
+            }
+            assert_eq!(reader.next(&mut ours).await.unwrap().str("text"), Some("one"));
+        });
+    }
+
+    /// A stream that gives its parts one read at a time.
+    fn stream_of(parts: &[&[u8]]) -> impl AsyncRead + Unpin + use<> {
+        let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+        let (ours, mut theirs) = tokio::io::duplex(1);
+        tokio::spawn(async move {
+            for part in parts {
+                let _ = theirs.write_all(&part).await;
+            }
+        });
+        ours
+    }
 }

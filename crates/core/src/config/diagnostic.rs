@@ -1,6 +1,7 @@
 //! What is told to the administrator: message, place, hint. Decides how a diagnostic looks and how many are kept.
 //! Never shows a secret: it is masked in the line that is quoted from the file.
 
+use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -57,6 +58,15 @@ impl Diagnostic {
             group = group.element(Level::HELP.message(normalize_untrusted_str(hint)));
         }
         Renderer::plain().render(&[group])
+    }
+
+    /// The message in one line, for the log: `file:line:column: message (hint)`.
+    pub fn brief(&self, file_name: &str, text: &str) -> String {
+        let before = text.get(..self.span.start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+        format!("{file_name}:{line}:{column}: {}{hint}", self.message)
     }
 
     /// The number of the first line of the span, the line as it may be shown, and the span in it.

@@ -59,7 +59,7 @@ fn write_parameters(
     }
 }
 
-fn top_value(config: &Config, name: Name) -> Option<String> {
+pub(super) fn top_value(config: &Config, name: Name) -> Option<String> {
     match name {
         Name::Control => Some(quote(&format!("uds://{}", config.control)).into_owned()),
         Name::Listen => Some(quote(&config.listen.text).into_owned()),
@@ -68,7 +68,7 @@ fn top_value(config: &Config, name: Name) -> Option<String> {
     }
 }
 
-fn value(resource: &Resource, name: Name) -> Option<String> {
+pub(super) fn value(resource: &Resource, name: Name) -> Option<String> {
     Some(match name {
         Name::Exec => quote(&resource.exec).into_owned(),
         Name::Remote => list(&resource.remotes).unwrap_or_else(|| "none".to_owned()),

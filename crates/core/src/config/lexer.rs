@@ -9,13 +9,13 @@ use core::ops::Range;
 /// One token. Spans count bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
+    pub(super) kind: Lexeme,
     pub(super) span: Range<usize>,
     pub(super) first_on_line: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Lexeme {
     /// Bare characters.
     Word,
     /// A string in quotes.
@@ -49,7 +49,7 @@ impl Token {
     /// What a word or a string says.
     pub(super) fn text<'t>(&self, source: &'t str) -> Cow<'t, str> {
         let raw = source.get(self.span.clone()).unwrap_or_default();
-        if self.kind != Kind::Quoted {
+        if self.kind != Lexeme::Quoted {
             return Cow::Borrowed(raw);
         }
         let inner = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).unwrap_or_default();
@@ -98,24 +98,24 @@ impl<'t> Lexer<'t> {
     }
 
     /// From a character that begins neither brace nor string up to the next blank, brace, quote or comment.
-    fn word(&mut self) -> Kind {
+    fn word(&mut self) -> Lexeme {
         let rest = self.rest();
         let ends = |c: char| c.is_ascii_whitespace() || matches!(c, '{' | '}' | '"' | '#');
         let word = rest.get(..rest.find(ends).unwrap_or(rest.len())).unwrap_or_default();
         let start = self.at;
         self.at += word.len();
         match word.char_indices().find(|(_, c)| !is_bare(*c)) {
-            None => Kind::Word,
+            None => Lexeme::Word,
             Some((offset, c)) => {
                 let at = start + offset;
-                Kind::Faulty(Fault::Character(c), at..at + c.len_utf8())
+                Lexeme::Faulty(Fault::Character(c), at..at + c.len_utf8())
             }
         }
     }
 
     /// From a quote to its fellow, or to the end of the line when that is missing. The first fault counts, a missing
     /// quote more than any other.
-    fn quoted(&mut self) -> Kind {
+    fn quoted(&mut self) -> Lexeme {
         let start = self.at;
         let mut fault = None;
         let mut characters = self.rest().char_indices().skip(1);
@@ -124,7 +124,7 @@ impl<'t> Lexer<'t> {
             let found = match c {
                 '"' => {
                     self.at = here + 1;
-                    return fault.map_or(Kind::Quoted, |(fault, span)| Kind::Faulty(fault, span));
+                    return fault.map_or(Lexeme::Quoted, |(fault, span)| Lexeme::Faulty(fault, span));
                 }
                 '\n' => break,
                 '\\' => match characters.next() {
@@ -139,7 +139,7 @@ impl<'t> Lexer<'t> {
         }
         let rest = self.rest();
         self.at += rest.find('\n').unwrap_or(rest.len());
-        Kind::Faulty(Fault::Unterminated, start..self.at)
+        Lexeme::Faulty(Fault::Unterminated, start..self.at)
     }
 }
 
@@ -152,11 +152,11 @@ impl Iterator for Lexer<'_> {
         let kind = match self.rest().chars().next()? {
             '{' => {
                 self.at += 1;
-                Kind::Open
+                Lexeme::Open
             }
             '}' => {
                 self.at += 1;
-                Kind::Close
+                Lexeme::Close
             }
             '"' => self.quoted(),
             _ => self.word(),
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    fn kinds(text: &str) -> Vec<Kind> {
+    fn kinds(text: &str) -> Vec<Lexeme> {
         Lexer::new(text).map(|token| token.kind).collect()
     }
 
@@ -187,17 +187,17 @@ mod tests {
     fn a_string_holds_anything_but_control_characters_and_knows_two_escapes() {
         let text = r#""a b#{}\"\\ä""#;
         let token = Lexer::new(text).next().unwrap();
-        assert_eq!((token.kind.clone(), token.text(text)), (Kind::Quoted, r#"a b#{}"\ä"#.into()));
-        assert_eq!(kinds(r#""a\n\q""#), [Kind::Faulty(Fault::Escape, 2..4)]);
-        assert_eq!(kinds("\"a\tb\""), [Kind::Faulty(Fault::Control('\t'), 2..3)]);
-        assert_eq!(kinds("\"a\tb\nc"), [Kind::Faulty(Fault::Unterminated, 0..4), Kind::Word]);
-        assert_eq!(kinds("\"a\\"), [Kind::Faulty(Fault::Unterminated, 0..3)]);
+        assert_eq!((token.kind.clone(), token.text(text)), (Lexeme::Quoted, r#"a b#{}"\ä"#.into()));
+        assert_eq!(kinds(r#""a\n\q""#), [Lexeme::Faulty(Fault::Escape, 2..4)]);
+        assert_eq!(kinds("\"a\tb\""), [Lexeme::Faulty(Fault::Control('\t'), 2..3)]);
+        assert_eq!(kinds("\"a\tb\nc"), [Lexeme::Faulty(Fault::Unterminated, 0..4), Lexeme::Word]);
+        assert_eq!(kinds("\"a\\"), [Lexeme::Faulty(Fault::Unterminated, 0..3)]);
     }
 
     #[test]
     fn a_word_with_a_foreign_character_is_one_faulty_token() {
-        assert_eq!(kinds("pa$$word x"), [Kind::Faulty(Fault::Character('$'), 2..3), Kind::Word]);
-        assert_eq!(kinds("\u{a0}x"), [Kind::Faulty(Fault::Character('\u{a0}'), 0..2)]);
-        assert_eq!(kinds("tcp6://[::1]:8458"), [Kind::Word]);
+        assert_eq!(kinds("pa$$word x"), [Lexeme::Faulty(Fault::Character('$'), 2..3), Lexeme::Word]);
+        assert_eq!(kinds("\u{a0}x"), [Lexeme::Faulty(Fault::Character('\u{a0}'), 0..2)]);
+        assert_eq!(kinds("tcp6://[::1]:8458"), [Lexeme::Word]);
     }
 }

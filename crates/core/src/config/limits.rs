@@ -28,8 +28,8 @@ pub const DEFAULT_STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit of each of the other hooks.
 pub const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest file, in bytes: 10,000 resources fit; what is longer is some other file.
-pub const MAX_FILE_LEN: usize = 4 << 20;
+/// The longest file, in bytes: the dump of 10,000 resources fits, and what is longer is some other file.
+pub const MAX_FILE_LEN: usize = 8 << 20;
 /// Each resource may cost a process: more do not fit on one machine.
 pub const MAX_RESOURCES: usize = 10_000;
 /// Each remote costs connections on every heartbeat.

@@ -2,14 +2,14 @@
 //!
 //! The way of a text, one file each:
 //!
-//! - [`lexer`]: text -> tokens with spans;
-//! - [`syntax`]: tokens -> a tree of sections and settings; each [`value`] is checked on the way, [`address`] and [`key`] among them;
-//! - [`check`]: what is wrong with the tree on every node;
-//! - [`resolve`]: the tree and the name of this node -> a [`Config`] in which nothing is missing (inheritance, defaults);
-//! - [`dump`]: a [`Config`] -> text that reads as the same [`Config`].
+//! - `lexer`: text -> tokens with spans;
+//! - `syntax`: tokens -> a tree of sections and settings; each `value` is checked on the way, `address` and `key` among them;
+//! - `check`: what is wrong with the tree on every node;
+//! - `resolve`: the tree and the name of this node -> a [`Config`] in which nothing is missing (inheritance, defaults);
+//! - `dump`: a [`Config`] -> text that reads as the same [`Config`].
 //!
-//! [`params`] is the one table of what can be set where; [`limits`] has the defaults and limits; [`problem`] has the words for
-//! everything that can be wrong, [`diagnostic`] collects and shows them.
+//! `params` is the one table of what can be set where; `limits` has the defaults and limits; `problem` has the words for
+//! everything that can be wrong, `diagnostic` collects and shows them.
 //!
 //! Decides all about the file. Never opens it, never asks the host for its name, never looks up an address.
 

@@ -125,7 +125,7 @@ const fn row(name: Name, word: &'static str, kind: Kind, places: &'static [Place
 
 const ALL_BUT_KEY: &[Place] = &[Top, TopNode, Resource, ResourceNode];
 const ATTEMPTS: Kind = Kind::Count { least: 1, most: limits::MAX_ATTEMPTS };
-const COMPLAINTS: Kind = Kind::Count { least: 1, most: limits::MAX_COMPLAINT_COUNT };
+const COMPLAINTS: Kind = Kind::Count { least: 0, most: limits::MAX_COMPLAINT_COUNT };
 const REMOTES: Kind = Kind::Addresses { most: limits::MAX_REMOTES };
 const FRIENDS: Kind = Kind::Addresses { most: limits::MAX_FRIENDS };
 
@@ -159,25 +159,26 @@ pub(super) fn find(word: &str) -> Option<&'static Parameter> {
     PARAMETERS.iter().find(|parameter| parameter.word == word)
 }
 
+/// What is longer than this is near to nothing, in bytes; comparing it would cost its length.
+const LONGEST_GUESS: usize = 32;
+/// More slips than these make another word.
+const MOST_SLIPS: usize = 3;
+
 /// The parameter that was probably meant by a word that is none: the nearest, one that may stand here before others.
 pub(super) fn suggest(word: &str, place: Place) -> Option<&'static Parameter> {
-    nearest(word, PARAMETERS.iter().map(|parameter| (parameter.word, !parameter.is_allowed(place), parameter)))
-}
-
-/// What is longer than this is near to nothing, in bytes; comparing it would cost its length.
-const LONGEST_GUESS: usize = 64;
-
-/// The nearest of some candidates (word, rank among equally near ones, meaning) if it is near enough to be meant.
-pub(super) fn nearest<'a, R: Ord, T>(word: &str, candidates: impl Iterator<Item = (&'a str, R, T)>) -> Option<T> {
-    // One slip for each three letters, swapped neighbours counting as one.
-    let tolerance = (word.len() / 3).min(3);
-    let word = word.get(..LONGEST_GUESS).unwrap_or(word).to_ascii_lowercase();
-    candidates
-        .filter(|(candidate, ..)| candidate.len().abs_diff(word.len()) <= tolerance)
-        .map(|(candidate, rank, meaning)| (strsim::osa_distance(&word, &candidate.to_ascii_lowercase()), rank, meaning))
-        .filter(|(distance, ..)| *distance <= tolerance)
-        .min_by(|(a, a_rank, _), (b, b_rank, _)| (a, a_rank).cmp(&(b, b_rank)))
-        .map(|(_, _, meaning)| meaning)
+    if word.len() > LONGEST_GUESS {
+        return None;
+    }
+    // One slip for each three letters; swapped neighbours are one.
+    let tolerance = (word.len() / 3).min(MOST_SLIPS);
+    let word = word.to_ascii_lowercase();
+    PARAMETERS
+        .iter()
+        .filter(|parameter| parameter.word.len().abs_diff(word.len()) <= tolerance)
+        .map(|parameter| (strsim::osa_distance(&word, parameter.word), !parameter.is_allowed(place), parameter))
+        .filter(|(slips, ..)| *slips <= tolerance)
+        .min_by_key(|(slips, is_elsewhere, _)| (*slips, *is_elsewhere))
+        .map(|(.., parameter)| parameter)
 }
 
 #[cfg(test)]

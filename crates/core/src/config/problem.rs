@@ -210,8 +210,8 @@ impl Problem<'_> {
                 let first = format!("the first one is at line {line}");
                 if *list { format!("{first}; several addresses stand after one `{word}`") } else { first }
             }
-            Self::NotARole(word) => one_of(word, Role::ALL.map(Role::as_str)),
-            Self::Algorithm(word) => one_of(word, Algorithm::ALL.map(Algorithm::as_str)),
+            Self::NotARole(_) => one_of(&Role::ALL.map(Role::as_str)),
+            Self::Algorithm(_) => one_of(&Algorithm::ALL.map(Algorithm::as_str)),
             Self::ResourceTwice { line, .. } | Self::NodeTwice { line, .. } => {
                 format!("the first one is at line {line}")
             }
@@ -233,11 +233,8 @@ fn words(allowed: impl Fn(&Parameter) -> bool) -> String {
     words.join(", ")
 }
 
-fn one_of<const N: usize>(word: &str, known: [&'static str; N]) -> String {
-    match super::params::nearest(word, known.iter().map(|known| (*known, (), *known))) {
-        Some(meant) => format!("did you mean {meant}?"),
-        None => format!("one of {}", known.join(", ")),
-    }
+fn one_of(known: &[&str]) -> String {
+    format!("one of {}", known.join(", "))
 }
 
 fn no_section(node: &str, nodes: &[&str]) -> String {
@@ -257,7 +254,7 @@ fn no_section(node: &str, nodes: &[&str]) -> String {
 /// A word of the file as a message repeats it: not too long, and nothing in it that a terminal obeys.
 pub(super) fn clip(word: &str) -> String {
     let mut shown: String = word.chars().take(MAX_QUOTED_CHARS).map(visible).collect();
-    if shown.len() < word.len() && word.chars().nth(MAX_QUOTED_CHARS).is_some() {
+    if word.chars().nth(MAX_QUOTED_CHARS).is_some() {
         shown.push_str("...");
     }
     shown

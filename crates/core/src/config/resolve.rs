@@ -128,8 +128,8 @@ fn resource(section: &Section, layers: &Layers<'_>) -> Resource {
     }
 }
 
-/// The sections that speak about one thing on this node, from the one that counts most: of this node in the resource, of the
-/// resource, of this node at the top level, the top level. None of them lacks a place where it could not stand: the parser saw to it.
+/// The sections that speak about one thing on this node, from the one that counts most: of this node in the resource, of
+/// the resource, of this node at the top level, the top level. The parser saw to it that each has only what may stand in it.
 struct Layers<'a>([Option<&'a Section>; 4]);
 
 impl<'a> Layers<'a> {

@@ -9,7 +9,7 @@ use core::iter::Peekable;
 use core::ops::Range;
 
 use super::diagnostic::Problems;
-use super::lexer::{Fault, Kind as Lexeme, Lexer, Token};
+use super::lexer::{Fault, Lexeme, Lexer, Token};
 use super::params::{self, Kind, Name, Parameter, Place};
 use super::problem::Problem;
 use super::value::{self, Value, Word};
@@ -169,50 +169,56 @@ impl<'t> Parser<'t, '_> {
 
     /// A parameter with its values.
     fn setting(&mut self, parameter: &'static Parameter, token: &Token) {
-        let is_secret = parameter.name == Name::Secret;
         let most = if parameter.kind.is_list() { usize::MAX } else { 1 };
         let mut words = Vec::new();
-        let mut is_faulty = false;
-        while words.len() < most && !(most == 1 && is_faulty) {
-            let Some(item) = self.next_value() else { break };
-            if is_secret {
-                self.hide(&item);
+        let mut given = 0;
+        while given < most
+            && let Some(item) = self.next_value()
+        {
+            given += 1;
+            // A string without its end may have swallowed a secret.
+            let is_faulty = matches!(item.kind, Lexeme::Faulty(..));
+            if parameter.name == Name::Secret || is_faulty {
+                self.hide_in_key(&item);
             }
-            if self.fault(&item) {
-                is_faulty = true;
-            } else {
+            if !self.fault(&item) {
                 words.push(Word { text: item.text(self.text), span: item.span });
             }
         }
-        if words.is_empty() && !is_faulty {
-            let next = self.tokens.peek().filter(|next| next.kind == Lexeme::Word && !next.first_on_line).cloned();
-            let next = next.and_then(|next| params::find(raw(self.text, &next))).map(|next| next.word);
+        let is_sound = given > 0 && words.len() == given;
+        if given == 0 {
+            let next = self.tokens.peek().filter(|next| next.kind == Lexeme::Word && !next.first_on_line);
+            let next = next.and_then(|next| params::find(raw(self.text, next))).map(|next| next.word);
             self.problems.report(token.span.clone(), &Problem::NoValue { parameter, next });
-            is_faulty = true;
         }
-        let value = if is_faulty { None } else { value::parse(parameter, words, self.problems) };
-        self.extra_values(parameter);
+        let value = if is_sound { value::parse(parameter, words, self.problems) } else { None };
+        self.extra_values(parameter, value.is_some());
         self.set(Setting { parameter, span: token.span.clone(), value });
     }
 
-    /// What stands behind the one value of a parameter on the same line.
-    fn extra_values(&mut self, parameter: &'static Parameter) {
+    /// What stands behind the one value of a parameter on the same line; it is told if all was well before.
+    fn extra_values(&mut self, parameter: &'static Parameter, mut tell: bool) {
         let place = self.place();
-        let mut is_first = true;
-        while let Some(next) = self.tokens.peek().filter(|next| !next.first_on_line).cloned() {
-            let is_word = next.kind == Lexeme::Word;
-            let word = raw(self.text, &next);
-            let is_parameter = is_word && (params::find(word).is_some() || params::suggest(word, place).is_some());
-            if is_parameter || matches!(next.kind, Lexeme::Open | Lexeme::Close) {
-                return;
+        let mut found = false;
+        while let Some(next) = self.next_if(|next, word| {
+            !next.first_on_line
+                && match next.kind {
+                    Lexeme::Open => found,
+                    Lexeme::Close => false,
+                    Lexeme::Word => params::find(word).or_else(|| params::suggest(word, place)).is_none(),
+                    Lexeme::Quoted | Lexeme::Faulty(..) => true,
+                }
+        }) {
+            if next.kind == Lexeme::Open {
+                return self.skip_block();
             }
-            self.next();
             self.hide_in_key(&next);
-            if is_first {
-                let unit = parameter.kind == Kind::Duration && matches!(word, "ms" | "s" | "m" | "h");
-                self.problems.report(next.span, &Problem::ExtraValue { parameter, unit });
+            found = true;
+            if tell {
+                let unit = parameter.kind == Kind::Duration && matches!(raw(self.text, &next), "ms" | "s" | "m" | "h");
+                self.lost(next.span, &Problem::ExtraValue { parameter, unit });
             }
-            is_first = false;
+            tell = false;
         }
     }
 
@@ -248,45 +254,50 @@ impl<'t> Parser<'t, '_> {
         }
     }
 
+    /// The name. Without a good one the section is read, but nothing can be said of what it lacks.
     fn name(&mut self, parameter: &'static Parameter, section: &mut Section) {
-        let is_name = |next: &Token| !matches!(next.kind, Lexeme::Open | Lexeme::Close);
-        let Some(name) = self.next_if(is_name) else {
-            return self.lost(section.keyword.clone(), &Problem::NoValue { parameter, next: None });
-        };
-        section.name_span = name.span.clone();
-        if self.fault(&name) {
-            self.current().damaged = true;
-            return;
+        let is_name = |next: &Token, _: &str| !matches!(next.kind, Lexeme::Open | Lexeme::Close);
+        if let Some(name) = self.next_if(is_name) {
+            section.name_span = name.span.clone();
+            if !self.fault(&name) {
+                section.name = name.text(self.text).into_owned();
+                if section.name.is_empty() {
+                    self.problems.report(name.span, &Problem::EmptyName);
+                }
+            }
+        } else {
+            self.problems.report(section.keyword.clone(), &Problem::NoValue { parameter, next: None });
         }
-        section.name = name.text(self.text).into_owned();
-        if section.name.is_empty() {
-            self.lost(name.span, &Problem::EmptyName);
-        }
+        section.damaged = section.name.is_empty();
+        self.current().damaged |= section.damaged;
     }
 
     /// The opening brace. When it is missing, the section is read as though it were there.
     fn opening_brace(&mut self, section: &mut Section) -> Option<Range<usize>> {
-        let is_open = |next: &Token| next.kind == Lexeme::Open;
+        let is_open = |next: &Token, _: &str| next.kind == Lexeme::Open;
         if let Some(brace) = self.next_if(is_open) {
             return Some(brace.span);
         }
-        let is_between = |next: &Token, text: &str| {
+        let is_key = section.place == Place::Key;
+        while let Some(next) = self.next_if(|next, word| {
             !next.first_on_line
                 && match next.kind {
                     Lexeme::Open | Lexeme::Close => false,
-                    Lexeme::Word => params::find(text).is_none(),
+                    Lexeme::Word => params::find(word).is_none(),
                     Lexeme::Quoted | Lexeme::Faulty(..) => true,
                 }
-        };
-        while let Some(next) = self.next_if(|next| is_between(next, raw(self.text, next))) {
-            if section.place == Place::Key {
+        }) {
+            if is_key {
                 self.hide(&next);
             }
         }
         let brace = self.next_if(is_open).map(|brace| brace.span);
-        let name_has_blanks = brace.is_some() && section.place != Place::Key;
-        self.lost(section.name_span.clone(), &Problem::MissingOpen { name_has_blanks });
-        section.damaged = brace.is_none();
+        // A name that is missing or faulty was told, and may have swallowed the brace.
+        if is_key || !section.name.is_empty() {
+            let name_has_blanks = brace.is_some() && !is_key;
+            self.lost(section.name_span.clone(), &Problem::MissingOpen { name_has_blanks });
+        }
+        section.damaged |= brace.is_none();
         self.braces_are_lost |= brace.is_none();
         brace
     }
@@ -371,8 +382,9 @@ impl<'t> Parser<'t, '_> {
         }
     }
 
-    fn next_if(&mut self, is_wanted: impl FnOnce(&Token) -> bool) -> Option<Token> {
-        if self.tokens.peek().is_some_and(is_wanted) { self.next() } else { None }
+    fn next_if(&mut self, is_wanted: impl FnOnce(&Token, &str) -> bool) -> Option<Token> {
+        let next = self.tokens.peek()?;
+        if is_wanted(next, raw(self.text, next)) { self.next() } else { None }
     }
 
     fn next(&mut self) -> Option<Token> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Algorithm;
 use crate::supervisor::WorkerExit;
-use crate::testing::{B, C, DaemonBench, RESOURCE, WATCHDOG, config, config_of, s};
+use crate::testing::{B, C, DaemonBench, RESOURCE, WATCHDOG, config, config_of, ms, s};
 use crate::types::State;
 use crate::wire::request::Via;
 use crate::worker::Farewell;
@@ -188,6 +188,7 @@ mod status {
         assert_eq!(bench.orders(), []);
         for from in [B, WATCHDOG] {
             bench.poll(from, RESOURCE);
+            bench.wait(ms(250));
         }
         assert_eq!(bench.orders(), [Order::Polled, Order::Polled]);
         bench.take();
@@ -199,6 +200,17 @@ mod status {
             bench.poll(WATCHDOG, RESOURCE);
             assert_eq!(bench.orders(), [], "{role}");
         }
+    }
+
+    #[test]
+    fn however_often_a_primary_is_polled_it_hears_so_four_times_in_a_heartbeat() {
+        let mut bench = DaemonBench::new("role_on_start primary");
+        bench.take();
+        for _ in 0..1000 {
+            bench.poll(WATCHDOG, RESOURCE);
+            bench.wait(ms(1));
+        }
+        assert_eq!(bench.orders(), [const { Order::Polled }; 4]);
     }
 
     #[test]
@@ -252,11 +264,15 @@ mod callers {
         for _ in 0..3 {
             bench.give(lost());
         }
-        let told = Event::NameUnknown { why: "no such host".to_string(), resources: names(&[RESOURCE]) };
-        assert_eq!(bench.told(), vec![told.clone()]);
+        let told = |was_known| Event::NameUnknown {
+            why: "no such host".to_string(),
+            resources: names(&[RESOURCE]),
+            was_known,
+        };
+        assert_eq!(bench.told(), vec![told(false)]);
         bench.give(Input::Resolved("b.example".to_string(), Ok(Vec::new())));
         bench.give(lost());
-        assert_eq!(bench.told(), vec![told.clone(), told]);
+        assert_eq!(bench.told().last(), Some(&told(true)));
     }
 
     #[test]
@@ -345,8 +361,8 @@ mod callers {
         assert!((1..100).contains(&told), "{told}");
         bench.take();
         bench.wait(s(1));
-        bench.give(Input::Refused(STRANGER.parse().unwrap(), String::new()));
-        assert!(matches!(&bench.told()[..], [Event::CallerRefused { left_out, .. }] if *left_out > 900));
+        bench.give(Input::Timer);
+        assert!(matches!(&bench.told()[..], [Event::Repeated { others, .. }] if *others > 900), "{:?}", bench.told());
     }
 }
 
@@ -380,7 +396,7 @@ mod reload {
         bench.take();
         let worker = bench.worker();
         bench.reload(two("p", "q"));
-        assert!(matches!(&bench.orders()[..], [Order::End { .. }]));
+        assert!(matches!(&bench.orders()[..], [Order::Leave { .. }]));
         assert_eq!(resources(&bench), ["p", "q", RESOURCE]);
         bench.give(Input::WorkerExited(worker, WorkerExit::Farewell(Farewell::AsOrdered)));
         assert_eq!(resources(&bench), ["p", "q"]);
@@ -409,6 +425,71 @@ mod reload {
         let mut bench = DaemonBench::new("");
         bench.reload(two("p", "q"));
         assert_eq!(resources(&bench), ["p", "q"]);
+    }
+
+    fn asks_for_reload(bench: &mut DaemonBench) -> ConnId {
+        bench.control(&Request::Reload)
+    }
+
+    fn loads(bench: &DaemonBench) -> usize {
+        bench.actions.iter().filter(|action| matches!(action, Action::LoadConfig)).count()
+    }
+
+    fn answer_to_reload(bench: &DaemonBench, conn: ConnId) -> Option<ReloadReply> {
+        Some(ReloadReply::decode(&bench.reply_to(conn)?.0).unwrap())
+    }
+
+    #[test]
+    fn there_is_one_at_a_time_and_who_asks_meanwhile_gets_the_next() {
+        let mut bench = DaemonBench::new("");
+        let first = asks_for_reload(&mut bench);
+        let later = [asks_for_reload(&mut bench), asks_for_reload(&mut bench)];
+        bench.give(Input::Hangup);
+        assert_eq!(loads(&bench), 1);
+        bench.take();
+        bench.reload(config("timeout 3"));
+        let changed = ReloadReply::Done("1 changed (r), 0 as before".to_string());
+        assert_eq!(answer_to_reload(&bench, first), Some(changed));
+        assert!(later.iter().all(|conn| answer_to_reload(&bench, *conn).is_none()));
+        assert_eq!(loads(&bench), 1, "the file may have changed since it was read");
+        bench.take();
+        bench.give(Input::ReloadFailed { why: "line 1".to_string(), report: "line 1\nline 2".to_string() });
+        for conn in later {
+            assert_eq!(answer_to_reload(&bench, conn), Some(ReloadReply::Refused("line 1\nline 2".to_string())));
+        }
+        assert_eq!(bench.told(), [Event::ReloadFailed { why: "line 1".to_string() }]);
+        assert_eq!(loads(&bench), 0);
+        bench.give(Input::Hangup);
+        assert_eq!(loads(&bench), 1);
+    }
+
+    #[test]
+    fn few_may_wait_for_one() {
+        let mut bench = DaemonBench::new("");
+        let conns: Vec<_> = (0..=MAX_RELOAD_CALLERS).map(|_| asks_for_reload(&mut bench)).collect();
+        let refused = |conn: &ConnId| matches!(answer_to_reload(&bench, *conn), Some(ReloadReply::Refused(_)));
+        assert_eq!(conns.iter().filter(|conn| refused(conn)).count(), 1);
+        assert!(refused(&conns[MAX_RELOAD_CALLERS]));
+    }
+
+    #[test]
+    fn who_waits_for_one_hears_that_the_daemon_stops() {
+        let mut bench = DaemonBench::new("role_on_start primary");
+        let conns = [asks_for_reload(&mut bench), asks_for_reload(&mut bench)];
+        bench.give(Input::Stop);
+        let stopping = || Some(ReloadReply::Refused(STOPPING.to_string()));
+        assert!(conns.iter().all(|conn| answer_to_reload(&bench, *conn) == stopping()));
+        let conn = asks_for_reload(&mut bench);
+        assert_eq!((answer_to_reload(&bench, conn), loads(&bench)), (stopping(), 1));
+    }
+
+    #[test]
+    fn a_file_without_any_resource_changes_nothing() {
+        let mut bench = DaemonBench::new("role_on_start primary");
+        bench.take();
+        bench.reload(config_of(""));
+        assert!(matches!(bench.told()[..], [Event::ReloadFailed { .. }]));
+        assert_eq!((bench.role(), bench.orders()), (Role::Primary, vec![]));
     }
 
     #[test]
@@ -451,10 +532,24 @@ mod stop {
     #[test]
     fn a_secondary_that_waits_to_be_started_again_is_not_started_any_more() {
         let mut bench = DaemonBench::new("role_on_start secondary");
+        let report = Report { state: State::Stopped, attempts: 0, remotes: Vec::new(), complaints: 0 };
+        bench.give(Input::Report(bench.worker(), report));
         bench.worker_exits(WorkerExit::Signal(9));
         bench.take();
         bench.give(Input::Stop);
         assert_eq!((bench.started().len(), bench.exits()), (0, true));
+    }
+
+    #[test]
+    fn a_secondary_that_died_before_its_resource_was_known_to_be_stopped_is_followed_by_one_that_stops_it() {
+        let mut bench = DaemonBench::new("role_on_start secondary");
+        bench.worker_exits(WorkerExit::Signal(9));
+        bench.take();
+        bench.give(Input::Stop);
+        assert_eq!((bench.started().len(), bench.started()[0].1.role, bench.exits()), (1, Role::Secondary, false));
+        assert!(matches!(&bench.orders()[..], [Order::Leave { .. }]));
+        bench.worker_ends();
+        assert!(bench.exits());
     }
 
     #[test]

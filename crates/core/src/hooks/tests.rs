@@ -243,13 +243,27 @@ fn notices_are_dropped_when_too_many_wait_but_never_a_stop() {
     let mut bench = Bench::new();
     bench.push(ROLE);
     for _ in 0..MAX_WAITING {
-        bench.push(Hook::Complain);
+        bench.push(Hook::Connect);
     }
     bench.take();
-    bench.push(Hook::Complain);
-    assert_eq!(bench.take(), [HookAction::Dropped(Hook::Complain)]);
+    bench.push(Hook::Connect);
+    assert_eq!(bench.take(), [HookAction::Dropped(Hook::Connect)]);
     bench.push(Hook::Stop);
     assert!(bench.queue.has(Hook::Stop));
+}
+
+#[test]
+fn only_so_many_complaints_wait() {
+    let mut bench = Bench::new();
+    bench.push(ROLE);
+    for _ in 0..3 * MAX_WAITING_COMPLAINTS {
+        bench.push(Hook::Complain);
+    }
+    let calls = (1..100).take_while(|id| {
+        bench.exit(*id, Exit::Code(0));
+        !bench.queue.is_idle()
+    });
+    assert_eq!(calls.count(), MAX_WAITING_COMPLAINTS);
 }
 
 #[test]

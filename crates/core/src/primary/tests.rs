@@ -282,7 +282,18 @@ fn a_stop_that_fails_is_told_and_the_state_stays_failed_until_it_is_known_to_be_
 #[test]
 fn unheard_from_the_beginning_it_gives_up_after_exactly_three_heartbeats() {
     let mut bench = two_nodes();
+    bench.fail(B);
     bench.wait(s(3) - ms(1));
+    assert_eq!(bench.farewell, None);
+    bench.wait(ms(1));
+    assert_eq!(bench.farewell, Some(Farewell::GaveUp(GiveUp::Isolated(s(3)))));
+}
+
+#[test]
+fn silence_begins_with_the_last_heartbeat_at_which_a_remote_may_still_answer() {
+    // Its `timeout` is over at 2 s: that was at 1 s.
+    let mut bench = two_nodes();
+    bench.wait(s(4) - ms(1));
     assert_eq!(bench.farewell, None);
     bench.wait(ms(1));
     assert_eq!(bench.farewell, Some(Farewell::GaveUp(GiveUp::Isolated(s(3)))));
@@ -325,6 +336,7 @@ fn a_poll_from_the_network_is_contact() {
 #[test]
 fn with_a_complaint_count_of_one_an_answer_may_be_late_by_a_heartbeat() {
     let mut bench = Bench::with_script(Role::Primary, &format!("{TWO_NODES} complaint_count 1"));
+    bench.fail(B);
     bench.wait(s(2) - ms(1));
     assert_eq!(bench.farewell, None);
     bench.wait(ms(1));
@@ -493,7 +505,8 @@ fn while_it_stops_for_good_it_keeps_its_secondaries_waiting_and_makes_no_new_con
     bench.end();
     assert!(bench.take().contains(&Action::Disconnect(c)), "an attempt to connect is given up");
     bench.ends(Hook::Connect, 0);
-    bench.wait(s(5));
+    // One that does not answer for its `timeout` would be given up.
+    bench.wait_connected(s(5), &[(b, State::Stopped)]);
     let sent = |action: &Action| matches!(action, Action::SendHeartbeat { state: State::Stopping, .. });
     assert_eq!(bench.actions.iter().filter(|(_, action)| sent(action)).count(), 5);
     assert!(!bench.take().iter().any(|action| matches!(action, Action::Connect(..))));

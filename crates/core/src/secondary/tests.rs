@@ -21,6 +21,14 @@ fn answers(bench: &mut Bench) -> Vec<(u64, State)> {
     bench.take().into_iter().filter_map(answer).collect()
 }
 
+/// Besides its sign of life, of which there is one at every heartbeat, even when nothing has changed.
+fn without_signs_of_life(bench: &Bench, beats: usize) -> Vec<(Duration, Action)> {
+    let is_report = |action: &Action| matches!(action, Action::Report(_));
+    let (reports, others): (Vec<_>, Vec<_>) = bench.actions.iter().cloned().partition(|(_, action)| is_report(action));
+    assert_eq!(reports.len(), beats);
+    others
+}
+
 #[test]
 fn what_runs_when_the_role_begins_is_stopped_at_once() {
     let mut bench = secondary(&Script { runs: true, ..Script::GOOD });
@@ -43,17 +51,20 @@ fn a_stopped_resource_is_checked_once_in_a_heartbeat_and_nothing_is_told() {
     let mut bench = secondary(&Script::GOOD);
     bench.take();
     bench.wait(s(10));
-    assert_eq!(bench.actions.len(), 10);
+    assert_eq!(without_signs_of_life(&bench, 10).len(), 10);
     assert_eq!(bench.calls(Hook::Status), 10);
 }
 
 #[test]
-fn it_looks_before_it_tells_the_script_of_the_role() {
+fn it_tells_the_script_of_the_role_before_it_looks() {
     let assignment =
         Assignment { resource: resource(""), role: Role::Secondary, changed_from: Some(Role::Primary), replaces: None };
     let mut bench = Bench::of(assignment, None);
-    bench.ends(Hook::Status, 1);
-    assert_eq!(bench.runs(), Some(Hook::Role { old: Role::Primary, new: Role::Secondary }));
+    bench.primary_connects(1);
+    bench.ends(Hook::Role { old: Role::Primary, new: Role::Secondary }, 0);
+    assert_eq!(bench.runs(), Some(Hook::Status));
+    bench.heartbeat(1, 1);
+    assert_eq!(answers(&mut bench), [(1, State::Stopping)], "until it has looked");
 }
 
 #[test]
@@ -102,7 +113,7 @@ fn a_script_that_never_says_stopped_neither_flaps_nor_alarms() {
     assert_eq!(bench.state(), State::Unknown);
     bench.take();
     bench.wait(s(10));
-    let actions = bench.actions.clone();
+    let actions = without_signs_of_life(&bench, 10);
     assert_eq!(actions.len(), 30, "only status, stop, status at each heartbeat: {actions:?}");
     assert_eq!(bench.calls(Hook::Stop), 10);
     assert_eq!(bench.state(), State::Unknown);

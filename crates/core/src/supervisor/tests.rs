@@ -42,7 +42,9 @@ fn daemon_after(previous: Role, role: Role) -> DaemonBench {
 }
 
 fn complain(bench: &mut DaemonBench, times: u32) {
-    (0..times).for_each(|_| drop(bench.complain(WATCHDOG)));
+    for _ in 0..times {
+        bench.complain(WATCHDOG);
+    }
 }
 
 fn stays(bench: &DaemonBench) -> Option<StaysSecondary> {
@@ -83,7 +85,13 @@ mod roles {
             let mut bench = daemon(old);
             bench.set_role(new);
             assert_eq!((bench.role(), bench.started().len()), (new, 0), "{old} {new}");
-            assert!(matches!(&bench.orders()[..], [Order::End { .. }]));
+            // After a secondary, nobody but a primary looks for what it could not stop.
+            let leaves = old == Role::Secondary && new != Role::Primary;
+            match &bench.orders()[..] {
+                [Order::Leave { .. }] => assert!(leaves, "{old} {new}"),
+                [Order::End { .. }] => assert!(!leaves, "{old} {new}"),
+                orders => panic!("{old} {new}: {orders:?}"),
+            }
             bench.worker_ends();
             let [(_, assignment)] = &bench.started()[..] else { panic!("{old} {new}: {:?}", bench.actions) };
             assert_eq!((assignment.role, assignment.changed_from), (new, Some(old)));
@@ -175,7 +183,7 @@ mod handshakes {
             let mut bench = daemon(role);
             for conn in [bench.handshake(B, 0), bench.token(B, [0; 16])] {
                 assert_eq!(bench.refusal(conn), Some((text.to_string(), None)));
-                assert_eq!(bench.reply_to(conn).unwrap().1, false);
+                assert!(!bench.reply_to(conn).unwrap().1);
             }
         }
     }
@@ -491,6 +499,41 @@ mod takeover {
     }
 
     #[test]
+    fn complaints_from_before_it_was_secondary_do_not_count() {
+        let mut bench = daemon(Role::Primary);
+        complain(&mut bench, 9);
+        bench.set_role(Role::Secondary);
+        complain(&mut bench, 9);
+        bench.worker_ends();
+        complain(&mut bench, 3);
+        assert_eq!(bench.role(), Role::Secondary);
+        complain(&mut bench, 1);
+        assert_eq!(bench.role(), Role::Primary);
+    }
+
+    #[test]
+    fn who_has_yielded_to_an_equal_holds_off_for_a_while_that_is_left_to_chance() {
+        // The bench throws the number of the connection: 5, the fifth of eight. Before that come complaint_count and one heartbeats.
+        let mut bench = daemon_after(Role::Secondary, Role::Primary);
+        bench.wait(s(2));
+        while bench.handshake(B, 101) != ConnId(4) {}
+        bench.handshake(B, 100);
+        bench.worker_ends();
+        bench.wait(s(4 + 5) - ms(1));
+        complain(&mut bench, 4);
+        assert_eq!((bench.role(), stays(&bench)), (Role::Secondary, Some(StaysSecondary::HoldsOff(ms(1)))));
+        bench.wait(ms(1));
+        complain(&mut bench, 1);
+        assert_eq!(bench.role(), Role::Primary);
+        // A better one needs no dice: it will not yield in turn.
+        let mut bench = daemon_after(Role::Secondary, Role::Primary);
+        bench.handshake(B, 99);
+        bench.worker_ends();
+        complain(&mut bench, 4);
+        assert_eq!(bench.role(), Role::Primary);
+    }
+
+    #[test]
     fn a_worker_that_waits_to_be_started_again_does_not_delay_it() {
         let mut bench = daemon(Role::Secondary);
         bench.worker_exits(WorkerExit::Signal(9));
@@ -542,6 +585,27 @@ mod workers {
     }
 
     #[test]
+    fn one_that_says_nothing_for_three_heartbeats_is_told_once_and_so_is_its_return() {
+        for role in [Role::Primary, Role::Secondary, Role::Watchdog] {
+            let mut bench = daemon(role);
+            for _ in 0..5 {
+                bench.wait(s(3) - ms(1));
+                report(&mut bench, State::Stopped);
+            }
+            assert_eq!(bench.told(), []);
+            bench.wait(s(3) - ms(1));
+            assert_eq!(bench.told(), []);
+            bench.wait(s(60));
+            assert_eq!(bench.told(), [Event::WorkerStuck { silent_for: s(3) }]);
+            assert!(bench.daemon.resources()[0].stuck_for(bench.now).is_some());
+            bench.take();
+            report(&mut bench, State::Stopped);
+            assert_eq!(bench.told(), [Event::WorkerBack]);
+            assert_eq!(bench.daemon.resources()[0].stuck_for(bench.now), None);
+        }
+    }
+
+    #[test]
     fn failing_makes_nobody_primary() {
         let mut bench = daemon_after(Role::Primary, Role::Watchdog);
         bench.worker_exits(WorkerExit::Code(70));
@@ -578,8 +642,9 @@ mod workers {
             bench.take();
             bench.set_role(role);
             let [(_, cleaner)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
-            assert_eq!((cleaner.role, cleaner.changed_from), (Role::Primary, None));
-            assert!(matches!(bench.orders()[..], [Order::End { .. }]));
+            // A secondary never starts it, and one that is told to leave stops what it is not sure of.
+            assert_eq!((cleaner.role, cleaner.changed_from), (Role::Secondary, None));
+            assert!(matches!(bench.orders()[..], [Order::Leave { .. }]));
             bench.take();
             bench.worker_ends();
             assert_eq!((bench.started()[0].1.role, bench.started()[0].1.changed_from), (role, Some(Role::Primary)));
@@ -603,11 +668,40 @@ mod workers {
         let mut bench = daemon(Role::Primary);
         report(&mut bench, State::Run);
         bench.give(Input::Stop);
+        for _ in 0..MAX_LAST_WORKERS {
+            bench.take();
+            bench.worker_exits(WorkerExit::Signal(9));
+            assert!(matches!(bench.told()[..], [Event::WorkerDied { then: WorkerNext::Restart, .. }]));
+            bench.wait(RESTART_PAUSE - ms(1));
+            assert_eq!((bench.started().len(), bench.exits()), (0, false));
+            bench.wait(ms(1));
+            let [(id, follower)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
+            assert_eq!((follower.role, follower.changed_from), (Role::Secondary, None));
+            let leaves =
+                |action: &Action| matches!(action, Action::Order { id: of, order: Order::Leave { .. } } if of == id);
+            assert!(bench.actions.iter().any(leaves));
+            assert!(!bench.exits());
+        }
         bench.take();
         bench.worker_exits(WorkerExit::Signal(9));
-        assert_eq!((bench.started().len(), bench.exits()), (1, false));
-        bench.worker_exits(WorkerExit::Signal(9));
-        assert_eq!((bench.told(), bench.exits()), (vec![Event::MayStillRun], true));
+        bench.wait(RESTART_PAUSE);
+        assert_eq!((bench.started().len(), bench.exits()), (0, true));
+        assert!(matches!(bench.told()[..], [Event::WorkerDied { .. }, Event::MayStillRun]));
+    }
+
+    #[test]
+    fn the_last_worker_is_one_of_three_only_while_the_daemon_or_the_resource_goes() {
+        let mut bench = daemon(Role::Primary);
+        report(&mut bench, State::Run);
+        bench.set_role(Role::Init);
+        for _ in 0..10 {
+            bench.take();
+            bench.worker_exits(WorkerExit::Signal(9));
+            bench.wait(RESTART_PAUSE);
+            assert_eq!((bench.started().len(), bench.started()[0].1.role), (1, Role::Secondary));
+        }
+        bench.worker_ends();
+        assert_eq!(bench.started().last().unwrap().1.role, Role::Init);
     }
 
     #[test]
@@ -627,12 +721,18 @@ mod workers {
 mod reload {
     use super::*;
 
+    fn changed() -> Event {
+        Event::Reloaded { changes: "1 changed (r), 0 as before".to_string() }
+    }
+
     #[test]
     fn the_same_settings_change_nothing() {
         for role in Role::ALL {
             let mut bench = daemon(role);
             bench.reload(config(""));
-            assert!(bench.take().is_empty());
+            let told = bench.told();
+            assert!(matches!(bench.take()[..], [Action::Adopt, Action::Event(None, _)]));
+            assert_eq!(told, [Event::Reloaded { changes: "1 as before".to_string() }]);
         }
     }
 
@@ -641,7 +741,7 @@ mod reload {
         let mut bench = daemon(Role::Primary);
         let worker = bench.worker();
         bench.reload(config("timeout 3"));
-        assert_eq!(bench.told(), [Event::Reconfigured { restart: false }]);
+        assert_eq!(bench.told(), [Event::Reconfigured { restart: false }, changed()]);
         assert!(matches!(&bench.orders()[..], [Order::Reconfigure(settings)] if settings.timeout == s(3)));
         assert_eq!(bench.worker(), worker);
     }
@@ -651,12 +751,24 @@ mod reload {
         for role in [Role::Primary, Role::Secondary, Role::Watchdog] {
             let mut bench = daemon(role);
             bench.reload(config("exec /other"));
-            assert_eq!(bench.told(), [Event::Reconfigured { restart: true }]);
-            assert!(matches!(&bench.orders()[..], [Order::End { .. }]));
+            assert_eq!(bench.told(), [Event::Reconfigured { restart: true }, changed()]);
+            // The next worker has another script, which does not find what this one may leave.
+            assert!(matches!(&bench.orders()[..], [Order::Leave { .. }]));
             bench.worker_ends();
             let started = &bench.started()[0].1;
             assert_eq!((started.role, started.changed_from, &*started.resource.exec), (role, None, "/other"));
         }
+    }
+
+    #[test]
+    fn a_worker_is_told_whether_there_are_friends_and_not_who() {
+        let many = "friends 10.0.0.7 10.0.0.8 10.0.0.9";
+        let mut bench = DaemonBench::new(many);
+        bench.set_role(Role::Primary);
+        assert_eq!(bench.started()[0].1.resource.friends.len(), 1);
+        bench.reload(config(&alloc::format!("{many} timeout 3")));
+        assert!(matches!(&bench.orders()[..], [Order::Reconfigure(settings)] if settings.friends.len() == 1));
+        assert_eq!(bench.daemon.resources()[0].settings().friends.len(), 3);
     }
 
     #[test]

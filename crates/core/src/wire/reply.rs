@@ -10,12 +10,40 @@ use core::time::Duration;
 
 use super::nv::List;
 use super::{Lacks, error_number};
-use crate::types::{Role, State};
+use crate::types::{ErrorCode, Role, State};
 
 /// The reply to set role: the role before of each resource.
 pub type RoleReply = Reply<Role>;
 /// The reply to status.
 pub type StatusReply = Reply<ResourceStatus>;
+
+/// The reply to a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadReply {
+    /// The configuration is in force: what has changed, in words.
+    Done(String),
+    /// Nothing has changed: why, in words that may have many lines.
+    Refused(String),
+}
+
+impl ReloadReply {
+    /// The message.
+    pub fn encode(&self) -> List {
+        match self {
+            Self::Done(changes) => List::new().with_str("changes", changes),
+            Self::Refused(why) => List::new().with_i16("error", ErrorCode::Invalid.to_wire()).with_str("errmsg", why),
+        }
+    }
+
+    /// Reads a reply.
+    pub fn decode(list: &List) -> Result<Self, Lacks> {
+        let text = |name: &str| list.str(name).map(ToOwned::to_owned).ok_or_else(|| Lacks::field(name));
+        match error_number(list, "error") {
+            Some(number) => Ok(Self::Refused(text("errmsg").unwrap_or_else(|_| format!("error {number}")))),
+            None => text("changes").map(Self::Done),
+        }
+    }
+}
 
 /// The reply to a control request. Error numbers are those of [`crate::types::ErrorCode`], or an errno.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +140,8 @@ pub struct ResourceStatus {
     pub heartbeat: Duration,
     /// What the worker says; `None` when there is none, or it does not answer.
     pub worker: Option<WorkerStatus>,
+    /// Ours: the worker has not been heard of for so long (to the millisecond) that what it said may no longer hold.
+    pub stuck_for: Option<Duration>,
 }
 
 /// What is known of another node.
@@ -168,6 +198,9 @@ impl PerResource for ResourceStatus {
                 list = list.with_u64(&name(field), ms);
             }
         }
+        if let Some(span) = self.stuck_for {
+            list = list.with_u64(&name("stuck_ms"), u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        }
         list
     }
 
@@ -189,6 +222,7 @@ impl PerResource for ResourceStatus {
                 Some(state) => Some(WorkerStatus { state: State::from_wire(state), attempts: count("attempts")? }),
                 None => None,
             },
+            stuck_for: list.u64(&name("stuck_ms")).map(Duration::from_millis),
         })
     }
 }
@@ -249,6 +283,7 @@ mod tests {
             complaints_interval,
             heartbeat,
             worker: None,
+            stuck_for: None,
         }
     }
 
@@ -313,11 +348,18 @@ mod tests {
         let worker = (select(&State::ALL[..]), count()).prop_map(|(state, attempts)| WorkerStatus { state, attempts });
         (
             ("[^\0]{0,20}", count(), many(remote(), 0..4), select(&Role::ALL[..]), count()),
-            (count(), count(), span(), span(), option::of(worker)),
+            (
+                count(),
+                count(),
+                span(),
+                span(),
+                option::of(worker),
+                option::of(any::<u64>().prop_map(Duration::from_millis)),
+            ),
         )
             .prop_map(|(first, second)| {
                 let (exec, attempts_max, remotes, role, workerpid) = first;
-                let (complaints, complaints_critical, complaints_interval, heartbeat, worker) = second;
+                let (complaints, complaints_critical, complaints_interval, heartbeat, worker, stuck_for) = second;
                 ResourceStatus {
                     exec,
                     attempts_max,
@@ -329,6 +371,7 @@ mod tests {
                     complaints_interval,
                     heartbeat,
                     worker,
+                    stuck_for,
                 }
             })
     }

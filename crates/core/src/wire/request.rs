@@ -20,6 +20,8 @@ const TYPE_CONTROL: u8 = 1;
 const TYPE_COMPLAINT: u8 = 2;
 const CMD_SET_ROLE: u8 = 1;
 const CMD_STATUS: u8 = 2;
+/// Ours: an original answers it with "not implemented".
+const CMD_RELOAD: u8 = 3;
 
 /// What joins the two connections of a handshake: random, known to the secondary and its primary alone.
 pub type Token = [u8; 16];
@@ -55,6 +57,8 @@ pub enum Request {
         /// One at least; may be [`ALL_RESOURCES`].
         resources: Vec<String>,
     },
+    /// Read the configuration again. Ours, and for the control socket alone.
+    Reload,
     /// What is known? Also a watchdog's poll.
     Status {
         /// One at least; may be [`ALL_RESOURCES`].
@@ -127,6 +131,7 @@ impl Request {
             }
             Self::SetRole { role, resources } => encode_control(via, CMD_SET_ROLE, Some(*role), resources),
             Self::Status { resources } => encode_control(via, CMD_STATUS, None, resources),
+            Self::Reload => encode_control(via, CMD_RELOAD, None, &[]),
         }
     }
 
@@ -168,8 +173,10 @@ fn encode_control(via: Via<'_>, cmd: u8, role: Option<Role>, resources: &[String
 
 fn decode_control(list: &List) -> Result<Request, RequestError> {
     let cmd = list.u8("cmd").ok_or(RequestError::NoCommand)?;
-    if ![CMD_SET_ROLE, CMD_STATUS].contains(&cmd) {
-        return Err(RequestError::UnknownCommand(cmd));
+    match cmd {
+        CMD_SET_ROLE | CMD_STATUS => {}
+        CMD_RELOAD => return Ok(Request::Reload),
+        _ => return Err(RequestError::UnknownCommand(cmd)),
     }
     let resources: Vec<String> =
         (0..=MAX_RESOURCES).map_while(|i| list.str(&format!("resource{i}"))).map(ToOwned::to_owned).collect();
@@ -265,6 +272,7 @@ mod tests {
             (proptest::sample::select(&Role::ALL[..]), many(resource(), 1..9))
                 .prop_map(|(role, resources)| Request::SetRole { role, resources }),
             many(resource(), 1..9).prop_map(|resources| Request::Status { resources }),
+            Just(Request::Reload),
         ]
     }
 

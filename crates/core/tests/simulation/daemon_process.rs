@@ -18,6 +18,8 @@ use super::process::{Life, Waker};
 
 /// A caller that has not said what it wants after this time is sent away.
 const TALK_TIME: Duration = Duration::from_secs(5);
+/// How long it takes to read the configuration.
+const LOAD_TIME: Duration = Duration::from_millis(3);
 /// The time of day at the start of every simulation, in seconds since 1970.
 pub(crate) const UNIX_TIME_S: u64 = 1_800_000_000;
 
@@ -91,7 +93,8 @@ impl DaemonProcess {
                 Some(message_input(kernel, conn, Caller::ControlSocket, message))
             }
             Happening::Terminate => Some(Input::Stop),
-            Happening::Hangup(config) => Some(Input::Reload(config)),
+            Happening::Hangup => Some(Input::Hangup),
+            Happening::Loaded(config) => Some(Input::Reload(config)),
             Happening::Established(_)
             | Happening::LinkDeadline(_)
             | Happening::ComplaintDeadline(_)
@@ -111,7 +114,7 @@ impl DaemonProcess {
         let peer = kernel.end(end)?.remote.ip();
         if !self.core.knows(peer) {
             kernel.close(end);
-            return Some(Input::Refused(peer, "it is in no friends and no remote".to_string()));
+            return Some(Input::Stranger(peer));
         }
         let conn = self.new_conn(Conn::Hearing(end));
         kernel.after(TALK_TIME, self.pid, Happening::TalkDeadline(conn));
@@ -198,6 +201,11 @@ impl DaemonProcess {
                         resuid,
                     });
                 }
+                Action::LoadConfig => {
+                    let config = Box::new(kernel.host(self.host).config.clone());
+                    kernel.after(LOAD_TIME, self.pid, Happening::Loaded(config));
+                }
+                Action::Adopt => {}
                 Action::Event(_, event) => kernel.tell(self.host, "daemon", || event.to_string()),
                 Action::Exit => return Life::Ends(None),
             }
@@ -265,6 +273,6 @@ fn name(request: &Request) -> String {
         Request::Handshake { priority, .. } => format!("handshake with priority {priority}"),
         Request::HandshakeToken { .. } => "token".to_string(),
         Request::Complaint { .. } => "complaint".to_string(),
-        Request::SetRole { .. } | Request::Status { .. } => "control".to_string(),
+        Request::SetRole { .. } | Request::Status { .. } | Request::Reload => "control".to_string(),
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Host {
     pub(crate) deferred: Vec<What>,
     /// The process that accepts connections.
     pub(crate) daemon: Option<Pid>,
+    /// The worker that may act here; others wait for its end.
+    pub(crate) lock: Option<Pid>,
     /// The resource runs.
     pub(crate) runs: bool,
     pub(crate) mood: Mood,
@@ -55,6 +57,7 @@ impl Host {
             paused: false,
             deferred: Vec::new(),
             daemon: None,
+            lock: None,
             runs: false,
             mood,
             no_processes_left: false,
@@ -64,14 +67,13 @@ impl Host {
 
 impl Host {
     /// The administrator edits the configuration: another exec and other times, or the first ones again.
-    pub(crate) fn change_config(&mut self) -> Box<Config> {
+    pub(crate) fn change_config(&mut self) {
         for resource in &mut self.config.resources {
             let changed = resource.exec.ends_with(".new");
             resource.exec = if changed { resource.exec.replace(".new", "") } else { format!("{}.new", resource.exec) };
             resource.heartbeat_interval =
                 if changed { resource.heartbeat_interval * 4 / 3 } else { resource.heartbeat_interval * 3 / 4 };
         }
-        Box::new(self.config.clone())
     }
 }
 

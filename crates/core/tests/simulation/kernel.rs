@@ -54,7 +54,9 @@ pub(crate) enum Happening {
     ToWorker(ToWorker),
     Control(Request),
     Terminate,
-    Hangup(Box<Config>),
+    Hangup,
+    /// The configuration has been read again.
+    Loaded(Box<Config>),
 }
 
 /// What a worker tells its daemon.
@@ -201,6 +203,11 @@ impl Kernel {
         self.beginning.insert(pid, host);
         self.agenda.add(begins, What::Spawn { pid, daemon, id, host, assignment });
         Some(pid)
+    }
+
+    /// Takes the lock on the resource of a host, if nobody else has it.
+    pub(crate) fn lock(&mut self, host: HostId, pid: Pid) -> bool {
+        *self.host_mut(host).lock.get_or_insert(pid) == pid
     }
 
     /// A process that is gone says nothing more; what it has said is still on its way.

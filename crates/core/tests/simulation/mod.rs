@@ -6,13 +6,14 @@
 //!
 //! - [`cluster`]: a configuration, and from it a [`world::World`];
 //! - [`world`]: the loop, and what faults do to processes; [`faults`]: what can go wrong, and random plans of it;
-//! - [`daemon_process`], [`worker_process`]: the shells around the state machines, as in the program;
+//! - [`daemon_process`], [`beginner`], [`worker_process`]: the shells around the state machines, as in the program;
 //! - [`kernel`], [`network`], [`scripts`], [`host`]: what is around the processes;
 //! - [`campaign`]: many random runs;
 //! - [`exclusion`]: where the resource runs, and whether ever twice;
 //! - [`agenda`], [`rng`], [`trace`]: time, chance and memory.
 
 pub(crate) mod agenda;
+pub(crate) mod beginner;
 pub(crate) mod campaign;
 pub(crate) mod cluster;
 pub(crate) mod daemon_process;

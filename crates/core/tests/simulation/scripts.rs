@@ -211,6 +211,12 @@ impl Kernel {
         self.scripts.values().any(|script| script.host == host && script.hook == Hook::Start && !script.ended)
     }
 
+    /// Calls on a host that another worker has made.
+    pub(crate) fn scripts_of_others(&self, host: HostId, worker: Pid) -> Vec<(Pid, u64)> {
+        let others = self.scripts.values().filter(|script| script.host == host && script.worker != worker);
+        others.map(|script| (script.worker, script.call)).collect()
+    }
+
     /// All processes of the host are gone.
     pub(crate) fn forget_scripts(&mut self, host: HostId) {
         self.scripts.retain(|_, script| script.host != host);

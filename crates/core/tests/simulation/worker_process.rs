@@ -41,7 +41,7 @@ pub(crate) struct WorkerProcess {
 #[derive(Debug)]
 enum Talk {
     /// A handshake: the token comes on the first connection, and goes back on the second.
-    Shaking { asks: EndId, joins: Option<(EndId, Token)>, to: Address },
+    Shaking { asks: EndId, asked: bool, joins: Option<(EndId, Token)>, to: Address },
     /// A primary's connection to a secondary.
     Holding { asks: EndId, answers: EndId },
     /// A secondary's connection from a primary.
@@ -73,7 +73,6 @@ impl WorkerProcess {
             complaints: Vec::new(),
             news: VecDeque::new(),
         };
-        process.tell_daemon(kernel, FromWorker::Started(pid));
         let life = process.finish(kernel, actions);
         (process, life)
     }
@@ -130,7 +129,8 @@ impl WorkerProcess {
             | Happening::FromWorker(..)
             | Happening::Control(_)
             | Happening::Terminate
-            | Happening::Hangup(_) => unreachable!("not for a worker"),
+            | Happening::Hangup
+            | Happening::Loaded(_) => unreachable!("not for a worker"),
         }
     }
 
@@ -179,9 +179,10 @@ impl WorkerProcess {
             return None;
         }
         let link = self.link_of(end)?;
-        match self.links.get(&link)? {
+        match self.links.get_mut(&link)? {
             Talk::Polling(_) => self.ask(kernel, end, &Request::Status { resources: vec![resource] }),
-            Talk::Shaking { joins: None, .. } => {
+            Talk::Shaking { joins: None, asked, .. } => {
+                *asked = true;
                 let priority = self.core.resource().priority;
                 self.ask(kernel, end, &Request::Handshake { resource, priority });
             }
@@ -251,12 +252,12 @@ impl WorkerProcess {
     }
 
     fn hear_shaking(&mut self, kernel: &mut Kernel, link: LinkId, message: &List) -> Option<Input> {
-        let Some(Talk::Shaking { asks, joins, to }) = self.links.get(&link) else { return None };
+        let Some(Talk::Shaking { asks, joins, to, .. }) = self.links.get(&link) else { return None };
         let (asks, joins, to) = (*asks, *joins, to.clone());
         match (Answer::decode(message), joins) {
             (Ok(Answer::Token(token)), None) => {
                 let answers = kernel.connect(self.pid, self.host, &to);
-                self.links.insert(link, Talk::Shaking { asks, joins: Some((answers, token)), to });
+                self.links.insert(link, Talk::Shaking { asks, asked: true, joins: Some((answers, token)), to });
                 None
             }
             (Ok(Answer::Resuid(_)), Some((answers, _))) => {
@@ -314,7 +315,7 @@ impl WorkerProcess {
                 }
                 Action::Connect(link, to) => {
                     let asks = kernel.connect(self.pid, self.host, &to);
-                    self.links.insert(link, Talk::Shaking { asks, joins: None, to });
+                    self.links.insert(link, Talk::Shaking { asks, asked: false, joins: None, to });
                     kernel.after(timeout, self.pid, Happening::LinkDeadline(link));
                 }
                 Action::SendHeartbeat { link, state, seq } => {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::types::Role;
 use hastmon_core::wire::request::Request;
+use hastmon_core::worker::Farewell;
 
 use super::agenda::Time;
+use super::beginner::{Beginner, Next};
 use super::cluster::RESOURCE;
 use super::daemon_process::DaemonProcess;
 use super::faults::{Fault, Whom};
@@ -34,6 +36,7 @@ pub(crate) struct World {
 #[derive(Debug)]
 enum Process {
     Daemon(Box<DaemonProcess>),
+    Beginner(Box<Beginner>),
     Worker(Box<WorkerProcess>),
 }
 
@@ -41,6 +44,7 @@ impl Process {
     fn host(&self) -> HostId {
         match self {
             Self::Daemon(daemon) => daemon.host,
+            Self::Beginner(beginner) => beginner.host,
             Self::Worker(worker) => worker.host,
         }
     }
@@ -93,18 +97,6 @@ impl World {
         self.now() - since
     }
 
-    /// Runs until something is so, or `limit` has passed.
-    pub(crate) fn reaches(&mut self, limit: Duration, is_so: impl Fn(&Self) -> bool) -> Option<Duration> {
-        let since = self.now();
-        while !is_so(self) {
-            if !self.step(since + limit) {
-                self.kernel.now = since + limit;
-                return None;
-            }
-        }
-        Some(self.now() - since)
-    }
-
     fn step(&mut self, until: Time) -> bool {
         let Some((now, what)) = self.kernel.agenda.next(until) else { return false };
         self.kernel.now = now;
@@ -138,9 +130,11 @@ impl World {
             What::Script(id, step) => self.kernel.script_steps(id, step),
             What::Spawn { pid, daemon, id, host, assignment } => {
                 if self.kernel.beginning.remove(&pid).is_some() {
-                    let (worker, life) = WorkerProcess::start(&mut self.kernel, (host, pid), (daemon, id), *assignment);
-                    self.processes.insert(pid, Process::Worker(Box::new(worker)));
-                    self.live_or_end(pid, life);
+                    let mut beginner = Box::new(Beginner::new(pid, host, daemon, id, *assignment));
+                    let next = beginner.look(&mut self.kernel);
+                    beginner.tell_daemon(&mut self.kernel, FromWorker::Started(pid));
+                    self.processes.insert(pid, Process::Beginner(beginner));
+                    self.begin_or_end(pid, next);
                 }
             }
             What::Fault(fault) => self.apply(fault),
@@ -152,10 +146,14 @@ impl World {
             waiting.push(happening);
             return;
         }
+        if let Some(Process::Beginner(beginner)) = self.processes.get_mut(&pid) {
+            let next = beginner.handle(&mut self.kernel, happening);
+            return self.begin_or_end(pid, next);
+        }
         let life = match self.processes.get_mut(&pid) {
             Some(Process::Daemon(daemon)) => daemon.handle(&mut self.kernel, happening),
             Some(Process::Worker(worker)) => worker.handle(&mut self.kernel, happening),
-            None => return self.happen_to_nobody(happening),
+            Some(Process::Beginner(_)) | None => return self.happen_to_nobody(happening),
         };
         self.live_or_end(pid, life);
     }
@@ -169,6 +167,21 @@ impl World {
             }
             Happening::Accepted(end) => self.kernel.close(end),
             _ => {}
+        }
+    }
+
+    fn begin_or_end(&mut self, pid: Pid, next: Next) {
+        match next {
+            Next::Waits => {}
+            Next::Ends => self.end(pid, WorkerExit::Farewell(Farewell::AsOrdered)),
+            Next::Begins => {
+                let Some(Process::Beginner(beginner)) = self.processes.remove(&pid) else { return };
+                let Beginner { host, daemon, id, assignment, unheard, .. } = *beginner;
+                unheard.into_iter().for_each(|happening| self.kernel.soon(pid, happening));
+                let (worker, life) = WorkerProcess::start(&mut self.kernel, (host, pid), (daemon, id), assignment);
+                self.processes.insert(pid, Process::Worker(Box::new(worker)));
+                self.live_or_end(pid, life);
+            }
         }
     }
 
@@ -186,7 +199,7 @@ impl World {
         if self.kernel.beginning.remove(&pid).is_some() {
             let daemons = self.processes.values().filter_map(|process| match process {
                 Process::Daemon(daemon) => Some(daemon),
-                Process::Worker(_) => None,
+                Process::Beginner(_) | Process::Worker(_) => None,
             });
             let parent =
                 daemons.flat_map(|daemon| daemon.workers.iter().map(|(id, worker)| (daemon.pid, *id, *worker)));
@@ -203,6 +216,7 @@ impl World {
         self.frozen.remove(&pid);
         let Some(process) = self.processes.remove(&pid) else { return };
         self.kernel.close_all_of(pid);
+        self.kernel.host_mut(process.host()).lock.take_if(|holder| *holder == pid);
         match process {
             Process::Daemon(daemon) => {
                 self.kernel.tell(daemon.host, "daemon", || "is gone".to_string());
@@ -211,6 +225,7 @@ impl World {
                     self.kernel.send_on_channel(pid, *worker, Happening::ToWorker(ToWorker::Gone));
                 }
             }
+            Process::Beginner(beginner) => beginner.tell_daemon(&mut self.kernel, FromWorker::Gone(exit)),
             Process::Worker(worker) => {
                 self.kernel.whisper(worker.host, "worker", || format!("{} ends: {exit:?}", worker.id.0));
                 worker.tell_daemon(&mut self.kernel, FromWorker::Gone(exit));
@@ -246,8 +261,8 @@ impl World {
                 self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources }));
             }
             Fault::Reload(host) => {
-                let config = self.kernel.host_mut(host).change_config();
-                self.tell_daemon(host, Happening::Hangup(config));
+                self.kernel.host_mut(host).change_config();
+                self.tell_daemon(host, Happening::Hangup);
             }
         }
     }
@@ -277,7 +292,7 @@ impl World {
     pub(crate) fn daemon(&self, host: HostId) -> Option<&DaemonProcess> {
         match self.processes.get(&self.daemon_of(host)?)? {
             Process::Daemon(daemon) => Some(daemon),
-            Process::Worker(_) => None,
+            Process::Beginner(_) | Process::Worker(_) => None,
         }
     }
 
@@ -301,7 +316,7 @@ impl World {
         self.kernel.forget_scripts(host);
         let lost = self.kernel.host_mut(host);
         lost.deferred.clear();
-        (lost.up, lost.paused, lost.daemon) = (false, false, None);
+        (lost.up, lost.paused, lost.daemon, lost.lock) = (false, false, None, None);
         self.kernel.set_runs(host, false, "no power");
     }
 
@@ -325,7 +340,7 @@ impl World {
         let chosen = self.processes.iter().filter(|(_, process)| process.host() == host);
         let chosen = chosen.filter(|(_, process)| match process {
             Process::Daemon(_) => whom != Whom::Workers,
-            Process::Worker(_) => whom != Whom::Daemon,
+            Process::Beginner(_) | Process::Worker(_) => whom != Whom::Daemon,
         });
         for pid in chosen.map(|(pid, _)| *pid) {
             self.frozen.entry(pid).or_default();

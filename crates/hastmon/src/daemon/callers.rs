@@ -13,11 +13,11 @@ use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
 use hastmon_core::wire::frame::{CONTROL_LIMIT, NETWORK_LIMIT};
 use hastmon_core::wire::nv::List;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::News;
 use super::control_socket::ControlSocket;
+use super::sockets::{BACKLOG, Sockets};
 use crate::net::{MessageReader, NetError, send};
 use crate::os::clock;
 
@@ -27,6 +27,13 @@ const TALK_TIME: Duration = Duration::from_secs(5);
 const PER_ADDRESS: usize = 32;
 /// Connections of one address at once for each resource: both of a handshake, a poll and a complaint.
 const PER_RESOURCE: usize = 4;
+/// Connections of all addresses at once, besides [`ALL_PER_RESOURCE`]: more than a cluster needs.
+const ALL_ADDRESSES: usize = 256;
+/// Connections of all addresses at once for each resource: both of a handshake, some watchdogs.
+const ALL_PER_RESOURCE: usize = 8;
+/// Whatever the numbers above come to, this part of the process's descriptors is not for callers on the network: workers need them, and
+/// the administrator at the control socket.
+const KEPT_PART: u64 = 2;
 /// Connections to the control socket at once.
 const MAX_CONTROL: usize = 64;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
@@ -44,7 +51,8 @@ pub(super) enum Accepted {
 pub(super) struct Heard {
     conn: ConnId,
     caller: Caller,
-    message: Result<List, String>,
+    /// `Err(None)`: it has closed the connection without a word, which harms nobody.
+    message: Result<List, Option<String>>,
 }
 
 #[derive(Debug)]
@@ -83,31 +91,49 @@ pub(super) struct Callers {
     heard: Rc<RefCell<HashMap<ConnId, (Stream, Slot)>>>,
     /// By address; `None` is the control socket.
     counts: Rc<RefCell<HashMap<Option<IpAddr>, usize>>>,
-    listener: AbortHandle,
-    control: AbortHandle,
+    /// As many connections on the network as the descriptors allow.
+    most: usize,
+    network: Door<TcpListener>,
+    control: Door<ControlSocket>,
+}
+
+/// A socket that somebody may connect to. When this is dropped, those who have connected by then are let in, and it is closed.
+#[derive(Debug)]
+struct Door<T> {
+    socket: Rc<T>,
+    _open: oneshot::Sender<()>,
 }
 
 impl Callers {
-    pub(super) fn new(news: mpsc::Sender<News>, listener: TcpListener, control: ControlSocket) -> Self {
+    /// `descriptors`: how many this process may have; `None`: any number.
+    pub(super) fn new(news: mpsc::Sender<News>, sockets: Sockets, descriptors: Option<u64>) -> Self {
+        let most = descriptors.and_then(|all| usize::try_from(all / KEPT_PART).ok()).unwrap_or(usize::MAX);
         Self {
+            most,
             next: 0,
             open: HashMap::new(),
             heard: Rc::default(),
             counts: Rc::default(),
-            listener: accept_network(news.clone(), listener),
-            control: accept_control(news.clone(), control),
+            network: open_door(sockets.network, news.clone(), accept_network),
+            control: open_door(sockets.control, news.clone(), accept_control),
             news,
         }
     }
 
-    /// Listens elsewhere from now on.
-    pub(super) fn listen(&mut self, listener: TcpListener) {
-        std::mem::replace(&mut self.listener, accept_network(self.news.clone(), listener)).abort();
+    /// The sockets in use.
+    pub(super) fn sockets(&self) -> Sockets {
+        Sockets { network: Rc::clone(&self.network.socket), control: Rc::clone(&self.control.socket) }
     }
 
-    /// Has its control socket elsewhere from now on.
-    pub(super) fn control(&mut self, control: ControlSocket) {
-        std::mem::replace(&mut self.control, accept_control(self.news.clone(), control)).abort();
+    /// Has these sockets from now on.
+    pub(super) fn adopt(&mut self, sockets: Sockets) {
+        if !Rc::ptr_eq(&sockets.network, &self.network.socket) {
+            self.network = open_door(sockets.network, self.news.clone(), accept_network);
+        }
+        if !Rc::ptr_eq(&sockets.control, &self.control.socket) {
+            self.control.socket.hide();
+            self.control = open_door(sockets.control, self.news.clone(), accept_control);
+        }
     }
 
     /// Listens to somebody who has connected, or closes the connection before a byte of a stranger is read.
@@ -117,13 +143,16 @@ impl Callers {
             Accepted::Network(stream, peer) => {
                 let address = peer.ip().to_canonical();
                 if !daemon.knows(address) {
-                    return Some(Input::Refused(address, "it is in no friends and no remote".to_string()));
+                    return Some(Input::Stranger(address));
                 }
                 (Stream::Network(stream), Some(address), PER_ADDRESS + PER_RESOURCE * daemon.resources().len())
             }
         };
-        let Some(slot) = self.slot(key, limit) else {
-            return key.map(|address| Input::Refused(address, format!("it has {limit} connections already")));
+        let all = self.most.min(ALL_ADDRESSES + ALL_PER_RESOURCE * daemon.resources().len());
+        let Some(slot) = self.slot(key, limit, all) else {
+            return key.map(|address| {
+                Input::Refused(address, format!("more than {limit} connections of it, or {all} of all"))
+            });
         };
         self.next += 1;
         let conn = ConnId(self.next);
@@ -138,13 +167,15 @@ impl Callers {
         None
     }
 
-    fn slot(&self, key: Option<IpAddr>, limit: usize) -> Option<Slot> {
+    fn slot(&self, key: Option<IpAddr>, limit: usize, all: usize) -> Option<Slot> {
         let mut counts = self.counts.borrow_mut();
-        let count = counts.entry(key).or_insert(0);
-        if *count >= limit {
+        let total: usize = counts.iter().filter(|(key, _)| key.is_some()).map(|(_, count)| count).sum();
+        let count = counts.get(&key).copied().unwrap_or(0);
+        // The control socket has its own limit: the administrator gets in when the network is full.
+        if count >= limit || (key.is_some() && total >= all) {
             return None;
         }
-        *count += 1;
+        counts.insert(key, count + 1);
         Some(Slot { counts: Rc::clone(&self.counts), key })
     }
 
@@ -162,8 +193,8 @@ impl Callers {
                 }
                 Some(Input::Message { conn, caller, message, unix_now_s: clock::unix_time_s(), random })
             }
-            (Err(why), Caller::Network { peer, .. }) => Some(Input::Refused(peer.ip().to_canonical(), why)),
-            (Err(_), Caller::ControlSocket) => None,
+            (Err(Some(why)), Caller::Network { peer, .. }) => Some(Input::Refused(peer.ip().to_canonical(), why)),
+            (Err(_), _) => None,
         }
     }
 
@@ -176,9 +207,14 @@ impl Callers {
             }
             return;
         }
+        let news = self.news.clone();
         tokio::task::spawn_local(async move {
             // A caller that does not take its answer has itself to blame.
-            let _ = tokio::time::timeout(TALK_TIME, stream.send(&message)).await;
+            let sent = tokio::time::timeout(TALK_TIME, stream.send(&message)).await;
+            if let (Ok(Err(NetError::TooLarge(error))), Some(address)) = (sent, slot.key) {
+                let why = format!("its answer would be {error}: it has to ask for less at once");
+                let _ = news.send(News::Input(Input::Refused(address, why))).await;
+            }
             drop(slot);
         });
     }
@@ -236,38 +272,49 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     };
     let message = match message {
         Ok(Ok(message)) => Ok(message),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it said nothing that makes sense for {TALK_TIME:?}")),
+        Ok(Err(NetError::Closed)) => Err(None),
+        Ok(Err(error)) => Err(Some(error.to_string())),
+        Err(_) => Err(Some(format!("no whole message for {TALK_TIME:?}"))),
     };
     (message.is_ok().then_some(stream), Heard { conn, caller, message })
 }
 
-fn accept_network(news: mpsc::Sender<News>, listener: TcpListener) -> AbortHandle {
+fn open_door<T, F>(socket: Rc<T>, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
+where
+    T: 'static,
+    F: Future<Output = io::Result<Accepted>> + 'static,
+{
+    let (open, mut closed) = oneshot::channel();
+    let inside = Rc::clone(&socket);
     tokio::task::spawn_local(async move {
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let _ = news.send(News::Accepted(Accepted::Network(stream, peer))).await;
-                }
+            let accepted = tokio::select! {
+                accepted = accept(Rc::clone(&inside)) => accepted,
+                _ = &mut closed => break,
+            };
+            match accepted {
+                Ok(accepted) => drop(news.send(News::Accepted(accepted)).await),
                 Err(error) => pause_accepting(&error).await,
             }
         }
-    })
-    .abort_handle()
+        // Those who are through the kernel's door already would be sent away by closing it.
+        for _ in 0..BACKLOG {
+            tokio::select! {
+                biased;
+                Ok(accepted) = accept(Rc::clone(&inside)) => drop(news.send(News::Accepted(accepted)).await),
+                () = std::future::ready(()) => break,
+            }
+        }
+    });
+    Door { socket, _open: open }
 }
 
-fn accept_control(news: mpsc::Sender<News>, control: ControlSocket) -> AbortHandle {
-    tokio::task::spawn_local(async move {
-        loop {
-            match control.listener.accept().await {
-                Ok((stream, _)) => {
-                    let _ = news.send(News::Accepted(Accepted::Control(stream))).await;
-                }
-                Err(error) => pause_accepting(&error).await,
-            }
-        }
-    })
-    .abort_handle()
+async fn accept_network(listener: Rc<TcpListener>) -> io::Result<Accepted> {
+    listener.accept().await.map(|(stream, peer)| Accepted::Network(stream, peer))
+}
+
+async fn accept_control(control: Rc<ControlSocket>) -> io::Result<Accepted> {
+    control.listener.accept().await.map(|(stream, _)| Accepted::Control(stream))
 }
 
 async fn pause_accepting(error: &io::Error) {

@@ -5,6 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::umask;
 use tokio::net::UnixListener;
 
@@ -66,14 +68,24 @@ impl ControlSocket {
         let identity = identity_of(&path).map_err(failed)?;
         Ok(Self { listener, path, identity })
     }
-}
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
+    /// Whether this is the socket that somebody finds at `path`, however it is written.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        identity_of(Path::new(path)).is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// Removes the file: nobody finds the socket any more; who has connected to it stays connected.
+    pub(super) fn hide(&self) {
         if identity_of(&self.path).is_ok_and(|identity| identity == self.identity) {
             // At the end of the process nobody is left to tell.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        self.hide();
     }
 }
 
@@ -89,14 +101,20 @@ fn make_room(path: &Path) -> Result<(), ControlError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(error)),
         Ok(file) if !file.file_type().is_socket() => Err(ControlError::NotASocket(path.to_path_buf())),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(failed)
-            }
-            Err(error) => Err(failed(error)),
-            Ok(_) => Err(ControlError::InUse(path.to_path_buf())),
+        Ok(_) => match call(path) {
+            Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(failed),
+            // A line that is full is somebody's line.
+            Ok(()) | Err(Errno::AGAIN) => Err(ControlError::InUse(path.to_path_buf())),
+            Err(error) => Err(failed(error.into())),
         },
     }
+}
+
+/// Calls the owner of a socket; never waits for one that is stuck.
+fn call(path: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 #[cfg(test)]
@@ -135,6 +153,20 @@ mod tests {
             let socket = bind(&path).unwrap();
             assert!(matches!(bind(&path), Err(ControlError::InUse(_))));
             drop(socket);
+        });
+    }
+
+    #[test]
+    fn an_owner_that_is_stuck_is_alive_also_when_its_line_is_full() {
+        in_runtime(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ctl");
+            let stuck = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+            rustix::net::bind(&stuck, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+            rustix::net::listen(&stuck, 0).unwrap();
+            for _ in 0..3 {
+                assert!(matches!(bind(&path), Err(ControlError::InUse(_))));
+            }
         });
     }
 

@@ -3,22 +3,21 @@
 
 mod callers;
 mod control_socket;
+mod sockets;
 mod workers;
 
 use std::io;
-use std::net::IpAddr;
 use std::process::ExitCode;
 
-use hastmon_core::config::{Config, Host};
+use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input};
 use hastmon_core::time::Instant;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
-use self::control_socket::ControlSocket;
+use self::sockets::{SocketError, Sockets};
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
@@ -26,15 +25,11 @@ use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::{clock, log, process, sysexits, title};
-use crate::resolver::{FRESH_FOR, Resolver};
+use crate::resolver::{LOOK_EVERY, MAX_BLOCKING, Resolver};
 use crate::worker::sleep_until;
 
 /// News from the tasks of this process that wait in line; a task that finds the line full waits, and its peer with it.
 const MAX_NEWS: usize = 256;
-/// Look-ups of names and reading of the configuration that may hang at once, each in a thread of its own.
-const MAX_BLOCKING: usize = 4;
-/// What the system's log has not taken is offered again at this interval, while nothing else happens.
-const LOG_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What the tasks of the daemon tell its loop.
 #[derive(Debug)]
@@ -45,8 +40,8 @@ enum News {
     Accepted(callers::Accepted),
     /// The first message of a connection, or why there is none.
     Heard(callers::Heard),
-    /// The configuration was read again.
-    Loaded(Result<Box<Config>, LoadError>),
+    /// The configuration was read again, and its sockets are open.
+    Loaded(Result<(Box<Config>, Sockets), ReloadError>),
 }
 
 /// Why the daemon does not start.
@@ -57,11 +52,7 @@ enum StartError {
     #[error(transparent)]
     Pidfile(#[from] PidfileError),
     #[error(transparent)]
-    Control(#[from] control_socket::ControlError),
-    #[error(
-        "Cannot listen on {address}: {source}. Is the address one of this host, and free? See `listen` in hastmon.conf(5)."
-    )]
-    Listen { address: String, source: io::Error },
+    Socket(#[from] SocketError),
     #[error("Cannot go to the background: {0}")]
     Background(io::Error),
     #[error("Cannot begin: {0}")]
@@ -73,11 +64,19 @@ impl StartError {
         match self {
             Self::Load(error) => error.exit_code(),
             Self::Pidfile(error) => error.exit_code(),
-            Self::Control(error) => error.exit_code(),
-            Self::Listen { .. } => sysexits::UNAVAILABLE,
+            Self::Socket(error) => error.exit_code(),
             Self::Background(_) | Self::System(_) => sysexits::OSERR,
         }
     }
+}
+
+/// Why the daemon goes on with the configuration that it has.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
 }
 
 /// Runs this process as the main daemon, or as the command that puts it into the background.
@@ -91,7 +90,7 @@ pub fn main(args: &DaemonArgs) -> ExitCode {
     };
     let code = match end {
         Ok(()) => sysexits::OK,
-        Err(StartError::Load(LoadError::Faulty(report))) => {
+        Err(StartError::Load(LoadError::Faulty { report, .. })) => {
             // Made to be read as it is: with source lines and carets.
             eprint!("{report}");
             sysexits::CONFIG
@@ -110,22 +109,25 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let source = Source::new(&args.common)?;
     let config = source.load()?;
     let limit = process::raise_descriptor_limit()?;
+    // Before the directory changes.
+    let pidfile_path = std::path::absolute(&args.pidfile)?;
     let pidfile = Pidfile::acquire(&args.pidfile)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
     let run = async {
-        let control = ControlSocket::bind(&config.control)?;
-        let listener = listen(&config).await?;
+        // First: a signal of the impatient must not end what has just begun.
         let signals = Signals::new()?;
+        process::default_signals_for_children();
+        let sockets = Sockets::open(&config, None).await?;
         match readiness {
             Some(readiness) => readiness.ready().map_err(StartError::Background)?,
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
-        let workers = Workers::new(news.clone(), args, limit.inherited);
-        let callers = Callers::new(news.clone(), listener, control);
-        let resolver = Resolver::default();
-        let shell = Shell { source, callers, workers, resolver, news };
+        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited);
+        let callers = Callers::new(news.clone(), sockets, limit.now);
+        let shell =
+            Shell { source, callers, workers, resolver: Resolver::new(), news, opened: None, names_due: clock::now() };
         shell.run(config, signals, inbox).await;
         Ok(())
     };
@@ -136,15 +138,6 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         ::log::warn!("{error}");
     }
     end
-}
-
-async fn listen(config: &Config) -> Result<TcpListener, StartError> {
-    let address = &config.listen;
-    let listener = match &address.host {
-        Host::Ip(ip) => TcpListener::bind((*ip, address.port)).await,
-        Host::Name(name) => TcpListener::bind((name.as_str(), address.port)).await,
-    };
-    listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
 }
 
 struct Signals {
@@ -170,94 +163,103 @@ struct Shell {
     workers: Workers,
     resolver: Resolver,
     news: mpsc::Sender<News>,
+    /// The sockets of the configuration that was read, while it is decided whether it comes into force.
+    opened: Option<Sockets>,
+    /// When the names of the configuration are looked up again.
+    names_due: Instant,
 }
 
 impl Shell {
     async fn run(mut self, config: Config, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
         ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
-        self.workers.set_config(&config);
+        self.source.warn_of_weak_secrets(&config);
+        self.workers.set_node(&config.node, self.callers.sockets().source());
         let (mut daemon, actions) = Daemon::new(clock::now(), config);
         let mut ended = self.carry_out(&daemon, actions);
-        let mut names_due = clock::now();
         let mut stopping = false;
         while !ended {
             let input = tokio::select! {
                 _ = signals.terminate.recv() => stop(&mut stopping),
                 _ = signals.interrupt.recv() => stop(&mut stopping),
-                _ = signals.hangup.recv() => { self.reload(); continue }
-                Some(news) = inbox.recv() => match self.understand(&mut daemon, news).await {
+                _ = signals.hangup.recv() => Some(Input::Hangup),
+                Some(news) = inbox.recv() => match self.understand(&daemon, news) {
                     Some(input) => Some(input),
                     None => continue,
                 },
                 () = sleep_until(daemon.next_deadline()) => Some(Input::Timer),
-                () = sleep_until(Some(names_due)) => { names_due = self.look_up_names(&daemon); continue }
+                () = sleep_until(Some(self.names_due)) => { self.look_up_names(&daemon); continue }
             };
             // A second signal to stop: the workers stop their resources by themselves when the daemon is gone.
             let Some(input) = input else { break };
             let actions = daemon.handle(clock::now(), input);
             ended = self.carry_out(&daemon, actions);
+            // What was not adopted is closed.
+            self.opened = None;
         }
         ::log::info!("hastmon stopped");
     }
 
-    /// Reads the configuration off the loop: the file may be on a file system that hangs.
+    /// Reads the configuration off the loop, because its file may be on a file system that hangs, and opens the sockets that it asks for
+    /// beside those in use.
     fn reload(&self) {
         ::log::info!("reading the configuration again");
-        let (source, news) = (self.source.clone(), self.news.clone());
+        self.resolver.expire();
+        let (source, news, in_use) = (self.source.clone(), self.news.clone(), self.callers.sockets());
         tokio::task::spawn_local(async move {
-            if let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await {
-                let _ = news.send(News::Loaded(loaded.map(Box::new))).await;
-            }
+            let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await else { return };
+            let opened = match loaded {
+                Ok(config) => match Sockets::open(&config, Some(&in_use)).await {
+                    Ok(sockets) => Ok((Box::new(config), sockets)),
+                    Err(error) => Err(error.into()),
+                },
+                Err(error) => Err(error.into()),
+            };
+            let _ = news.send(News::Loaded(opened)).await;
         });
     }
 
-    async fn understand(&mut self, daemon: &mut Daemon, news: News) -> Option<Input> {
+    /// The configuration that was read is in force.
+    fn adopt(&mut self, daemon: &Daemon) {
+        if let Some(sockets) = self.opened.take() {
+            self.workers.set_node(&daemon.config().node, sockets.source());
+            self.callers.adopt(sockets);
+        }
+        self.names_due = clock::now();
+    }
+
+    fn understand(&mut self, daemon: &Daemon, news: News) -> Option<Input> {
         match news {
             News::Input(input) => Some(input),
             News::Accepted(accepted) => self.callers.take_in(daemon, accepted),
             News::Heard(heard) => self.callers.understand(heard),
-            News::Loaded(Err(error)) => {
-                ::log::error!("the configuration stays as it was: {error}");
-                None
+            News::Loaded(Ok((config, sockets))) => {
+                self.source.warn_of_weak_secrets(&config);
+                self.opened = Some(sockets);
+                Some(Input::Reload(config))
             }
-            News::Loaded(Ok(config)) => match self.move_sockets(daemon.config(), &config).await {
-                Ok(()) => {
-                    ::log::info!("the configuration is checked and in force");
-                    self.workers.set_config(&config);
-                    Some(Input::Reload(config))
-                }
-                Err(error) => {
-                    ::log::error!("the configuration stays as it was: {error}");
-                    None
-                }
-            },
+            News::Loaded(Err(error)) => {
+                let why = error.to_string();
+                let report = match error {
+                    ReloadError::Load(LoadError::Faulty { report, .. }) => report,
+                    _ => why.clone(),
+                };
+                Some(Input::ReloadFailed { why, report })
+            }
         }
     }
 
-    /// Opens the sockets of a new configuration before the old ones are closed.
-    async fn move_sockets(&mut self, old: &Config, new: &Config) -> Result<(), StartError> {
-        let control = if old.control == new.control { None } else { Some(ControlSocket::bind(&new.control)?) };
-        if old.listen != new.listen {
-            let listener = listen(new).await?;
-            self.callers.listen(listener);
-        }
-        if let Some(control) = control {
-            self.callers.control(control);
-        }
-        Ok(())
-    }
-
-    /// Starts a look-up for each name; says when to do so again.
-    fn look_up_names(&self, daemon: &Daemon) -> Instant {
+    /// Starts a look-up for each name that is due; says when to do so again. What the system's log has not taken is offered again, too.
+    fn look_up_names(&mut self, daemon: &Daemon) {
         log::retry();
         for name in daemon.names_to_resolve() {
             let (resolver, news) = (self.resolver.clone(), self.news.clone());
             tokio::task::spawn_local(async move {
-                let found: Result<Vec<IpAddr>, String> = resolver.lookup(&name).await;
-                let _ = news.send(News::Input(Input::Resolved(name, found))).await;
+                if let Some(found) = resolver.refresh(&name).await {
+                    let _ = news.send(News::Input(Input::Resolved(name, found))).await;
+                }
             });
         }
-        clock::now() + LOG_RETRY.max(FRESH_FOR)
+        self.names_due = clock::now() + LOOK_EVERY;
     }
 
     /// Tells the core what came of an action, in the next turn.
@@ -282,6 +284,8 @@ impl Shell {
                         self.tell_self(Input::PrimaryGone(worker, link));
                     }
                 }
+                Action::LoadConfig => self.reload(),
+                Action::Adopt => self.adopt(daemon),
                 Action::Event(resource, event) => log_event(resource.as_deref(), &event),
                 Action::Exit => return true,
             }

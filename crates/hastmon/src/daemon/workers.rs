@@ -2,93 +2,120 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-use hastmon_core::config::{Address, Config, Host};
+use hastmon_core::config::Address;
 use hastmon_core::daemon::{Daemon, Input, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::worker::{Assignment, LinkId, Order};
 use tokio::process::{Child, Command};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::News;
 use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
+use crate::os::pidfile::Pidfile;
 use crate::os::process;
 
-/// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints.
+/// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
 const MAX_ORDERS: usize = 64;
+/// but there is room for this many orders that it must not miss: its end, and settings as often as an administrator may change them. Peers
+/// cause the others as often as they like.
+const MAX_DUE_ORDERS: usize = 32;
+
+/// Workers that begin at once. More would only take the processor from each other, and from those that run.
+const STARTS_AT_ONCE: usize = 8;
+/// A worker that has said nothing after this time holds up no others.
+const START_TIME: Duration = Duration::from_secs(1);
 
 /// All workers.
 #[derive(Debug)]
 pub(super) struct Workers {
     news: mpsc::Sender<News>,
     running: HashMap<WorkerId, Handle>,
+    starts: Arc<Semaphore>,
     node: String,
     source: Option<IpAddr>,
     foreground: bool,
     verbosity: u8,
+    pidfile: PathBuf,
     descriptor_limit: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Handle {
+    title: String,
     orders: mpsc::Sender<(ToWorker, Vec<OwnedFd>)>,
     kill: Rc<Notify>,
 }
 
 impl Workers {
-    pub(super) fn new(news: mpsc::Sender<News>, args: &DaemonArgs, descriptor_limit: Option<u64>) -> Self {
+    pub(super) fn new(
+        news: mpsc::Sender<News>,
+        args: &DaemonArgs,
+        pidfile: PathBuf,
+        descriptor_limit: Option<u64>,
+    ) -> Self {
         Self {
             news,
             running: HashMap::new(),
+            starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
             node: String::new(),
             source: None,
             foreground: args.foreground,
             verbosity: args.common.debug,
+            pidfile,
             descriptor_limit,
         }
     }
 
-    /// What workers that start from now on are told of this node.
-    pub(super) fn set_config(&mut self, config: &Config) {
-        self.node.clone_from(&config.node);
-        self.source = match &config.listen.host {
-            Host::Ip(ip) if !ip.is_unspecified() => Some(*ip),
-            Host::Ip(_) | Host::Name(_) => None,
-        };
+    /// What workers know of this node: its name, and where their connections leave from.
+    pub(super) fn set_node(&mut self, node: &str, source: Option<IpAddr>) {
+        node.clone_into(&mut self.node);
+        if self.source != source {
+            self.source = source;
+            self.running.keys().for_each(|id| _ = self.tell(*id, ToWorker::Source(source), Vec::new()));
+        }
     }
 
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
+        let name = assignment.resource.name.clone();
         let title = worker_title(&assignment.resource.name, assignment.role);
+        let lock = lock_path(&self.pidfile, &name);
         let setup = Setup {
             assignment,
             node: self.node.clone(),
             source: self.source,
             foreground: self.foreground,
             verbosity: self.verbosity,
+            lock: lock.clone(),
             descriptor_limit: self.descriptor_limit,
         };
-        let news = self.news.clone();
-        match spawn(&title) {
-            Ok((child, channel)) => {
-                let (orders, unsent) = mpsc::channel(MAX_ORDERS);
-                // The first into an empty line: there is room.
-                let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
-                let kill = Rc::new(Notify::new());
-                tokio::task::spawn_local(attend(id, child, channel, unsent, Rc::clone(&kill), news));
-                self.running.insert(id, Handle { orders, kill });
+        let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
+        // The first into an empty line: there is room.
+        let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
+        let kill = Rc::new(Notify::new());
+        self.running.insert(id, Handle { title: title.clone(), orders, kill: Rc::clone(&kill) });
+        let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
+        tokio::task::spawn_local(async move {
+            let exit = match life(id, &title, unsent, &kill, &news, starts).await {
+                Ok(exit) => exit,
+                Err(error) => WorkerExit::NotStarted(error.to_string()),
+            };
+            if !matches!(exit, WorkerExit::Farewell(_)) {
+                remove_left_behind(&lock);
             }
-            Err(error) => {
-                let exit = WorkerExit::NotStarted(error.to_string());
-                tokio::task::spawn_local(async move { news.send(News::Input(Input::WorkerExited(id, exit))).await });
-            }
-        }
+            tell(&news, Input::WorkerExited(id, exit)).await;
+        });
     }
 
     pub(super) fn order(&self, id: WorkerId, order: Order) {
@@ -109,7 +136,7 @@ impl Workers {
 
     pub(super) fn kill(&self, id: WorkerId) {
         if let Some(handle) = self.running.get(&id) {
-            log::error!("worker {} does not end within its time: killing it", id.0);
+            log::error!("worker \"{}\" does not end within its time: killing it", handle.title);
             handle.kill.notify_one();
         }
     }
@@ -120,16 +147,55 @@ impl Workers {
         }
     }
 
+    /// Says whether it will be told. That a worker is stuck is the core's to say, once.
     fn tell(&self, id: WorkerId, message: ToWorker, descriptors: Vec<OwnedFd>) -> bool {
         let Some(handle) = self.running.get(&id) else { return false };
+        let is_due = !matches!(message, ToWorker::Order(Order::Polled | Order::Complaint) | ToWorker::Serve { .. });
+        if !is_due && handle.orders.capacity() <= MAX_DUE_ORDERS {
+            return false;
+        }
         match handle.orders.try_send((message, descriptors)) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
-                log::warn!("worker {} is stuck: {MAX_ORDERS} orders wait for it already", id.0);
+                log::error!(
+                    "worker \"{}\" is stuck and would miss what it must know: killing it; another one takes its place",
+                    handle.title
+                );
+                handle.kill.notify_one();
                 false
             }
         }
+    }
+}
+
+/// Bytes of the name of a resource in the name of a lock, when each is written as its code.
+const MAX_LOCK_NAME: usize = 200;
+
+/// Beside the pidfile, named after it and the resource; what cannot stand in a file's name is written as its code.
+fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
+    let mut name = pidfile.as_os_str().to_os_string();
+    name.push(".");
+    for byte in resource.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte).to_string()),
+            _ => name.push(format!("%{byte:02x}")),
+        }
+    }
+    // With what a pidfile adds it stays below the 255 bytes of a file's name; a name that is cut is told from others by its hash.
+    if resource.len() * 3 > MAX_LOCK_NAME {
+        let mut hasher = DefaultHasher::new();
+        resource.hash(&mut hasher);
+        name = pidfile.as_os_str().to_os_string();
+        name.push(format!(".{:016x}", hasher.finish()));
+    }
+    name.into()
+}
+
+/// Removes the lock that a dead worker could not remove itself. One that another worker holds stays.
+fn remove_left_behind(lock: &Path) {
+    if let Err(error) = Pidfile::acquire(lock).and_then(Pidfile::remove) {
+        log::debug!("what a worker has left stays: {error}");
     }
 }
 
@@ -141,23 +207,59 @@ fn spawn(title: &str) -> io::Result<(Child, Channel)> {
     Ok((command.spawn()?, ours))
 }
 
-/// Hears a worker until it is gone.
-async fn attend(
+/// The loop that hears the news ends only with the process.
+async fn tell(news: &mpsc::Sender<News>, input: Input) {
+    let _ = news.send(News::Input(input)).await;
+}
+
+/// Starts a worker when its turn has come, hears it until it is gone, and says how it ended.
+async fn life(
     id: WorkerId,
-    mut child: Child,
-    channel: Channel,
+    title: &str,
     unsent: mpsc::Receiver<(ToWorker, Vec<OwnedFd>)>,
-    kill: Rc<Notify>,
-    news: mpsc::Sender<News>,
-) {
-    let tell = async |input| {
-        // The loop that hears the news ends only with the process.
-        let _ = news.send(News::Input(input)).await;
-    };
-    tell(Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
+    kill: &Notify,
+    news: &mpsc::Sender<News>,
+    starts: Arc<Semaphore>,
+) -> io::Result<WorkerExit> {
+    let turn = starts.acquire_owned().await.map_err(io::Error::other)?;
+    let (mut child, channel) = spawn(title)?;
     let channel = Rc::new(channel);
+    tell(news, Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
     let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));
+    // The next one may start as soon as this one has said something.
+    let first = tokio::time::timeout(START_TIME, hear(title, &mut child, &channel, kill)).await;
+    drop(turn);
+    let mut heard = match first {
+        Ok(heard) => heard,
+        Err(_) => hear(title, &mut child, &channel, kill).await,
+    };
     let mut farewell = None;
+    while let Some(message) = heard {
+        match message {
+            FromWorker::Report(report) => tell(news, Input::Report(id, report)).await,
+            FromWorker::PrimaryGone(link) => tell(news, Input::PrimaryGone(id, link)).await,
+            FromWorker::Farewell(last) => farewell = Some(last),
+        }
+        heard = hear(title, &mut child, &channel, kill).await;
+    }
+    sender.abort();
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            // Fails only when it has ended already.
+            () = kill.notified() => { let _ = child.start_kill(); }
+        }
+    };
+    Ok(match (farewell, status.map(|status| (status.code(), status.signal()))) {
+        (Some(farewell), Ok((Some(0), _))) => WorkerExit::Farewell(farewell),
+        (_, Ok((Some(code), _))) => WorkerExit::Code(code),
+        (_, Ok((None, Some(signal)))) => WorkerExit::Signal(signal),
+        (_, Ok((None, None)) | Err(_)) => WorkerExit::Code(i32::from(crate::os::sysexits::TEMPFAIL)),
+    })
+}
+
+/// The next message of a worker; `None` when it is gone, or makes no sense and is ended. Kills it when asked to.
+async fn hear(title: &str, child: &mut Child, channel: &Channel, kill: &Notify) -> Option<FromWorker> {
     loop {
         let heard = tokio::select! {
             heard = channel.receive::<FromWorker>() => heard,
@@ -168,26 +270,14 @@ async fn attend(
             }
         };
         match heard {
-            Ok(Some((FromWorker::Report(report), _))) => tell(Input::Report(id, report)).await,
-            Ok(Some((FromWorker::PrimaryGone(link), _))) => tell(Input::PrimaryGone(id, link)).await,
-            Ok(Some((FromWorker::Farewell(last), _))) => farewell = Some(last),
-            Ok(None) => break,
+            Ok(heard) => return heard.map(|(message, _)| message),
             Err(error) => {
-                log::error!("worker {} cannot be understood: {error}", id.0);
+                log::error!("worker \"{title}\" cannot be understood: {error}");
                 let _ = child.start_kill();
-                break;
+                return None;
             }
         }
     }
-    sender.abort();
-    let status = child.wait().await;
-    let exit = match (farewell, status.map(|status| (status.code(), status.signal()))) {
-        (Some(farewell), Ok((Some(0), _))) => WorkerExit::Farewell(farewell),
-        (_, Ok((Some(code), _))) => WorkerExit::Code(code),
-        (_, Ok((None, Some(signal)))) => WorkerExit::Signal(signal),
-        (_, Ok((None, None)) | Err(_)) => WorkerExit::Code(i32::from(crate::os::sysexits::TEMPFAIL)),
-    };
-    tell(Input::WorkerExited(id, exit)).await;
 }
 
 /// Sends what waits, in order, as fast as the worker takes it.

@@ -1,9 +1,11 @@
-//! What this process is and may use: the program to start again, and the number of descriptors. Starts nothing itself.
+//! What this process is and may use: the program to start again, the number of descriptors, the signals; and which processes carry a mark
+//! of ours. Starts nothing and ends nothing itself.
 
 use std::io;
 use std::path::PathBuf;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The program that this process runs, to be started again as daemon in the background or as worker.
 ///
@@ -64,6 +66,59 @@ pub fn set_descriptor_limit(soft: Option<u64>) -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
+/// The highest signal that is no real-time signal, of which the C library keeps some for itself.
+const LAST_SIGNAL: i32 = 31;
+
+/// Gives what this process starts the default for every signal, whatever who started us has chosen (`nohup`, or a shell behind `&`): hooks
+/// and services count on it, and whoever ignores CHLD never hears of the end of a child. Signals that were ignored go on without any effect
+/// here, except CHLD. PIPE is not touched: the runtime ignores it, and resets it for children. To be called once, inside the runtime.
+pub fn default_signals_for_children() {
+    for number in ignored_signals().chain([SignalKind::child().as_raw_value()]) {
+        // Having a handler, even one that nobody listens to, makes the difference: only "ignored" is handed down. Best effort.
+        let _ = signal(SignalKind::from_raw(number));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn ignored_signals() -> impl Iterator<Item = i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    (1..=LAST_SIGNAL)
+        .filter(move |number| mask >> (number - 1) & 1 == 1 && *number != SignalKind::pipe().as_raw_value())
+}
+
+/// FreeBSD: not to be had without privileges of its own; there, hooks start with the signals that the daemon was started with.
+#[cfg(not(target_os = "linux"))]
+fn ignored_signals() -> impl Iterator<Item = i32> {
+    std::iter::empty()
+}
+
+/// Living processes of one session whose environment has this entry (`NAME=value`).
+///
+/// # Errors
+/// `/proc` cannot be read.
+#[cfg(target_os = "linux")]
+pub fn marked(entry: &str, session: Pid) -> io::Result<Vec<Pid>> {
+    let is_marked = |pid: &Pid| {
+        // Those that have ended meanwhile, and those of others that we may not look at, are not ours.
+        std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes()))
+    };
+    let numbers = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let of_session = numbers.filter_map(Pid::from_raw).filter(|pid| rustix::process::getsid(Some(*pid)) == Ok(session));
+    Ok(of_session.filter(is_marked).collect())
+}
+
+/// Living processes of one session whose environment has this entry (`NAME=value`).
+///
+/// # Errors
+/// FreeBSD shows the environment of a process only through an interface that needs unsafe code.
+#[cfg(not(target_os = "linux"))]
+pub fn marked(_entry: &str, _session: Pid) -> io::Result<Vec<Pid>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +127,21 @@ mod tests {
     fn the_program_can_be_started_again() {
         let output = std::process::Command::new(self_program().unwrap()).arg("--list").output().unwrap();
         assert!(output.status.success());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn processes_are_found_by_a_mark_in_their_environment() {
+        let session = rustix::process::getsid(None).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").env("A_MARK_OF_OURS", "1-2").spawn().unwrap();
+        let found = |entry: &str| marked(entry, session).unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        assert_eq!(found("A_MARK_OF_OURS=1-2"), [pid]);
+        assert!(found("A_MARK_OF_OURS=1-").is_empty());
+        assert!(marked("A_MARK_OF_OURS=1-2", pid).unwrap().is_empty(), "not of this session");
+        child.kill().unwrap();
+        assert!(found("A_MARK_OF_OURS=1-2").is_empty(), "what has ended does not count");
+        child.wait().unwrap();
     }
 
     #[test]

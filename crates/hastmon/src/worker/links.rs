@@ -1,6 +1,7 @@
 //! The connections of a worker, a task for each: a primary's to its secondaries, a secondary's from its primary, a watchdog's polls and
 //! complaints. Talks and tells; decides nothing but what the protocol leaves no choice about.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, TcpStream as StdTcpStream};
@@ -52,8 +53,13 @@ impl Drop for Open {
 
 impl Links {
     pub(super) fn new(news: News, source: Option<IpAddr>) -> Self {
-        let dialer = Dialer { source, resolver: Resolver::default() };
+        let dialer = Dialer { source, resolver: Resolver::new() };
         Self { news, dialer, open: HashMap::new(), complaints: Arc::new(Semaphore::new(MAX_COMPLAINTS)) }
+    }
+
+    /// Connections that are made from now on leave from this address.
+    pub(super) const fn set_source(&mut self, source: Option<IpAddr>) {
+        self.dialer.source = source;
     }
 
     /// Makes a connection to a secondary and keeps it.
@@ -70,6 +76,7 @@ impl Links {
                     LinkEvent::Failed(hold(link, asks, answers, unsent, &news).await.to_string())
                 }
                 Ok(Shaken::Refused { message, priority }) => LinkEvent::Refused { message, priority },
+                Ok(Shaken::Silent(error)) => LinkEvent::Silent(error.to_string()),
                 Err(error) => LinkEvent::Failed(error.to_string()),
             };
             let _ = news.send(Input::Link(link, event)).await;
@@ -169,6 +176,8 @@ struct Caller {
 enum Shaken {
     /// The primary asks on the first connection and is answered on the second.
     Connected(TcpStream, TcpStream),
+    /// It takes the connection and does not answer in time.
+    Silent(NetError),
     Refused {
         message: String,
         priority: Option<i32>,
@@ -195,11 +204,13 @@ impl Caller {
         tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(NetError::Timeout(self.timeout)))
     }
 
-    /// Both steps, on two connections.
-    async fn shake_hands(&self, priority: i32) -> Result<Shaken, NetError> {
-        self.in_time(async {
+    /// Both steps, on two connections. The key that this has is not needed after that, and wiped.
+    async fn shake_hands(self, priority: i32) -> Result<Shaken, NetError> {
+        let connected = Cell::new(false);
+        let shaken = self.in_time(async {
             let resource = self.resource.clone();
             let mut asks = self.ask(Request::Handshake { resource: resource.clone(), priority }).await?;
+            connected.set(true);
             let token = match receive_answer(&mut asks).await? {
                 Answer::Token(token) => token,
                 Answer::Refused { errmsg: message, priority } => return Ok(Shaken::Refused { message, priority }),
@@ -216,8 +227,11 @@ impl Caller {
                 Answer::Refused { errmsg: message, priority } => Ok(Shaken::Refused { message, priority }),
                 other => Err(unexpected(&other)),
             }
-        })
-        .await
+        });
+        match shaken.await {
+            Err(error @ NetError::Timeout(_)) if connected.get() => Ok(Shaken::Silent(error)),
+            shaken => shaken,
+        }
     }
 
     async fn poll(&self) -> Result<(Role, State), NetError> {

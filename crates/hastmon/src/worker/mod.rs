@@ -2,25 +2,32 @@
 //! does it. Decides nothing itself.
 
 mod links;
+mod orphan;
 mod script;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::time::Instant;
-use hastmon_core::worker::{Action, Input, Order, Worker};
+use hastmon_core::worker::{Action, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::links::Links;
+use self::orphan::Notebook;
 use self::script::Scripts;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
+use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::{clock, log, process, sysexits, title};
+use crate::resolver::MAX_BLOCKING;
 
 /// News from the tasks of this process that wait in line. They come in ones and twos at every heartbeat; a task that finds the line full
 /// waits.
@@ -28,6 +35,11 @@ const MAX_NEWS: usize = 64;
 
 /// At its end a worker waits so long for the daemon to hear its last words.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
+
+/// A worker that waits for its predecessor to end looks so often.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// It repeats that it waits, so that it is found in today's log.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Where the tasks of a worker tell their news.
 pub(crate) type News = mpsc::Sender<Input>;
@@ -42,7 +54,8 @@ pub fn is_worker() -> bool {
 /// Runs this process as a worker, to its end. The main daemon is at the other end of standard input.
 pub fn main() -> ExitCode {
     title::set_short_name();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(MAX_BLOCKING).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("hastmon: a worker cannot begin: {error}");
@@ -63,29 +76,44 @@ pub fn main() -> ExitCode {
 }
 
 async fn run() -> io::Result<()> {
+    // The system hangs up on a worker that is stopped when its daemon dies. It has something to do then. (Scripts start with the default.)
+    let _deaf_to_hangup = tokio::signal::unix::signal(SignalKind::hangup())?;
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
-    let Setup { assignment, node, source, foreground, verbosity, descriptor_limit } = *setup;
-    log::init(verbosity);
-    if foreground {
+    let mut setup = *setup;
+    log::init(setup.verbosity);
+    if setup.foreground {
         log::to_stderr_queue()?
     } else {
         log::to_syslog()
     }
-    process::set_descriptor_limit(descriptor_limit)?;
+    process::set_descriptor_limit(setup.descriptor_limit)?;
+    let Some(held) = wait_for_predecessor(&channel, &mut setup).await else {
+        let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
+        log::flush();
+        return Ok(());
+    };
+    let notebook = open_notebook(&held, &setup.lock, &setup.assignment.resource.name).map(Rc::new);
+    if let Some(notebook) = &notebook {
+        notebook.end_orphan(&setup.assignment.resource.name).await;
+    }
 
+    let Setup { assignment, node, source, .. } = setup;
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);
     let role = assignment.role;
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
     let mut hands = Hands {
         links: Links::new(news.clone(), source),
-        scripts: Scripts::new(news, node, role),
+        scripts: Scripts::new(news, node, role, notebook.clone()),
         daemon: Daemon { channel: Some(channel), unsent: VecDeque::new() },
     };
     let mut ended = hands.carry_out(&worker, actions);
     while !ended {
         let input = tokio::select! {
-            heard = hands.daemon.talk() => hands.understand(heard),
+            heard = hands.daemon.talk() => match hands.understand(heard) {
+                Some(input) => input,
+                None => continue,
+            },
             Some(input) = inbox.recv() => input,
             () = sleep_until(worker.next_deadline()) => Input::Timer,
         };
@@ -95,8 +123,74 @@ async fn run() -> io::Result<()> {
     }
     // The last words shall be heard, but a daemon that is stuck cannot hold up the end.
     let _ = tokio::time::timeout(FAREWELL_TIME, hands.daemon.say_all()).await;
+    notebook.inspect(|notebook| notebook.remove());
+    if let Lock::Held(lock) = held
+        && let Err(error) = lock.remove()
+    {
+        ::log::warn!("{error}");
+    }
     log::flush();
     Ok(())
+}
+
+/// What keeps other workers of the resource from acting on this node.
+enum Lock {
+    Held(Pidfile),
+    /// The file cannot be had (a read-only or full disk, say): better without than not at all.
+    None,
+}
+
+/// A worker whose daemon was killed stops its resource before it ends. Its successor waits for that, and says so; `None` when it is told
+/// to end meanwhile.
+async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lock> {
+    let mut told = None;
+    loop {
+        match Pidfile::acquire(&setup.lock) {
+            Ok(lock) => return Some(Lock::Held(lock)),
+            Err(PidfileError::Held { pid, .. }) => {
+                if told.is_none_or(|at| clock::now().since(at) >= TELL_AGAIN) {
+                    told = Some(clock::now());
+                    let pid = pid.map_or_else(|| "?".to_string(), |pid| pid.to_string());
+                    ::log::warn!(
+                        target: &setup.assignment.resource.name,
+                        "an earlier worker (pid {pid}) has not ended and the resource MAY STILL RUN on this node: waiting for it"
+                    );
+                }
+            }
+            Err(error) => {
+                ::log::warn!(target: &setup.assignment.resource.name, "going on without a lock against a second worker: {error}");
+                return Some(Lock::None);
+            }
+        }
+        match tokio::time::timeout(LOCK_RETRY, channel.receive::<ToWorker>()).await {
+            Err(_) => {}
+            Ok(Ok(Some((ToWorker::Order(Order::Reconfigure(settings)), _)))) => setup.assignment.resource = *settings,
+            Ok(Ok(Some((ToWorker::Source(source), _)))) => setup.source = source,
+            Ok(Ok(Some((ToWorker::Serve { link, .. }, _)))) => {
+                // Closed unserved; the primary comes again.
+                let _ = channel.try_send(&FromWorker::PrimaryGone(link));
+            }
+            Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
+            Ok(
+                Ok(None | Some((ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Setup(_), _)))
+                | Err(_),
+            ) => return None,
+        }
+    }
+}
+
+/// Without the lock the note would be another worker's.
+fn open_notebook(held: &Lock, path: &Path, resource: &str) -> Option<Notebook> {
+    let Lock::Held(_) = held else { return None };
+    Notebook::open(path)
+        .inspect_err(|error| {
+            ::log::warn!(
+                target: resource,
+                "cannot note beside {} which call of the script runs: {error}; if this worker is killed, that call is not ended",
+                path.display()
+            );
+        })
+        .ok()
 }
 
 /// Standard input is the channel to the daemon; scripts get `/dev/null` in its place.
@@ -149,9 +243,19 @@ impl Daemon {
 
     /// The next message of the daemon; `None` when it is gone. Sends what is unsent meanwhile.
     async fn talk(&mut self) -> Option<(ToWorker, Vec<OwnedFd>)> {
+        if self.channel.is_none() {
+            // That has been told already.
+            return std::future::pending().await;
+        }
         self.say_all().await;
-        let Some(channel) = &self.channel else { return std::future::pending().await };
-        let heard = channel.receive().await.ok().flatten();
+        let heard = match &self.channel {
+            Some(channel) => channel.receive().await,
+            None => Ok(None),
+        };
+        let heard = heard.unwrap_or_else(|error| {
+            ::log::error!("the daemon cannot be understood: {error}");
+            None
+        });
         if heard.is_none() {
             self.channel = None;
         }
@@ -167,17 +271,22 @@ struct Hands {
 }
 
 impl Hands {
-    fn understand(&mut self, heard: Option<(ToWorker, Vec<OwnedFd>)>) -> Input {
+    fn understand(&mut self, heard: Option<(ToWorker, Vec<OwnedFd>)>) -> Option<Input> {
         match heard {
-            Some((ToWorker::Order(order), _)) => Input::Order(order),
+            Some((ToWorker::Order(order), _)) => Some(Input::Order(order)),
+            Some((ToWorker::Source(source), _)) => {
+                self.links.set_source(source);
+                None
+            }
             Some((ToWorker::Serve { link, from, resuid }, descriptors)) => {
                 self.links.serve(link, descriptors, resuid);
-                Input::PrimaryConnected { link, from }
+                Some(Input::PrimaryConnected { link, from })
             }
             Some((ToWorker::Setup(_), _)) => {
-                Input::Order(Order::End { reason: "the daemon gave an assignment twice".to_string(), hurry: false })
+                let reason = "the daemon gave an assignment twice".to_string();
+                Some(Input::Order(Order::End { reason, hurry: false }))
             }
-            None => Input::DaemonGone,
+            None => Some(Input::DaemonGone),
         }
     }
 

@@ -1,20 +1,26 @@
 //! The processes of hooks: started, signalled, reaped, and what they print put into the log. Knows no queue and no limit of time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::rc::Rc;
+use std::time::Duration;
 
 use hastmon_core::config::Resource;
 use hastmon_core::hooks::{Call, Exit, Hook};
 use hastmon_core::types::Role;
 use hastmon_core::worker::Input;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::News;
+use super::orphan::{MARK, Notebook};
 
 /// Lines of one call that go to the log. What a script prints beyond is read and counted, so that it need not wait, but nobody reads
 /// thousands of lines at night.
@@ -23,6 +29,11 @@ const MAX_LINES: u64 = 100;
 const MAX_LINE: usize = 1024;
 /// How much is read at once.
 const CHUNK: usize = 4096;
+/// Calls whose output is still read when they are over, because something that they have left running holds it open: one for each service
+/// that `start` has left, some for those of before. A script that leaves something behind at every call would take all descriptors.
+const MAX_OUTPUTS: usize = 16;
+/// How often is looked whether the processes of a call that was ended are gone.
+const GROUP_POLL: Duration = Duration::from_millis(20);
 
 /// The hooks that run now, one, and others that were left behind.
 #[derive(Debug)]
@@ -30,12 +41,27 @@ pub(super) struct Scripts {
     news: News,
     node: String,
     role: Role,
-    running: Rc<RefCell<HashMap<u64, Pid>>>,
+    notebook: Option<Rc<Notebook>>,
+    running: Running,
+    /// A copy of it goes with each output that is read.
+    outputs: Rc<()>,
+    told_outputs: Cell<bool>,
 }
 
+/// The process groups of calls, and the last signal that was sent to each.
+type Running = Rc<RefCell<HashMap<u64, (Pid, Option<Signal>)>>>;
+
 impl Scripts {
-    pub(super) fn new(news: News, node: String, role: Role) -> Self {
-        Self { news, node, role, running: Rc::default() }
+    pub(super) fn new(news: News, node: String, role: Role, notebook: Option<Rc<Notebook>>) -> Self {
+        Self {
+            news,
+            node,
+            role,
+            notebook,
+            running: Rc::default(),
+            outputs: Rc::default(),
+            told_outputs: Cell::default(),
+        }
     }
 
     /// Starts the script; its end becomes news.
@@ -43,20 +69,29 @@ impl Scripts {
         let id = call.id;
         let started = self.start(resource, call).map(|(child, output)| {
             let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-            self.running.borrow_mut().extend(pid.map(|pid| (id, pid)));
-            tokio::task::spawn_local(log_output(output, resource.name.clone(), call.hook));
+            self.running.borrow_mut().extend(pid.map(|pid| (id, (pid, None))));
+            if let Some(output) = output {
+                let (resource, hook, open) = (resource.name.clone(), call.hook, Rc::clone(&self.outputs));
+                tokio::task::spawn_local(async move {
+                    log_output(output, resource, hook).await;
+                    drop(open);
+                });
+            }
             child
         });
-        let (news, running) = (self.news.clone(), Rc::clone(&self.running));
+        let started = started.map_err(|error| why_not_started(&resource.exec, &error));
+        let (news, running, notebook) = (self.news.clone(), Rc::clone(&self.running), self.notebook.clone());
         tokio::task::spawn_local(async move {
             let exit = match started {
                 Ok(mut child) => match child.wait().await {
                     Ok(status) => exit_of(status),
                     Err(error) => Exit::NotStarted(format!("its end cannot be seen: {error}")),
                 },
-                Err(error) => Exit::NotStarted(error.to_string()),
+                Err(why) => Exit::NotStarted(why),
             };
+            rest_is_gone(&running, id).await;
             running.borrow_mut().remove(&id);
+            notebook.inspect(|notebook| notebook.end(id));
             // The loop that hears the news ends only with the process.
             let _ = news.send(Input::HookExited { id, exit }).await;
         });
@@ -64,15 +99,34 @@ impl Scripts {
 
     /// Sends a signal to the process group of a call. One that has ended is left alone: its number may be another's by now.
     pub(super) fn signal(&self, id: u64, signal: Signal) {
-        if let Some(group) = self.running.borrow().get(&id) {
+        if let Some((group, last)) = self.running.borrow_mut().get_mut(&id) {
+            *last = Some(signal);
             // Fails only when the group is gone, which is what was wanted.
             let _ = kill_process_group(*group, signal);
         }
     }
 
-    fn start(&self, resource: &Resource, call: &Call) -> std::io::Result<(Child, pipe::Receiver)> {
-        let (reader, writer) = std::io::pipe()?;
-        let output = pipe::Receiver::from_owned_fd(reader.into())?;
+    /// What the call prints goes to a pipe; to nowhere when too much is read already.
+    fn output(&self, resource: &Resource) -> io::Result<(Option<pipe::Receiver>, OwnedFd)> {
+        let open = Rc::strong_count(&self.outputs) - 1;
+        if open < MAX_OUTPUTS {
+            self.told_outputs.set(false);
+            let (reader, writer) = io::pipe()?;
+            return Ok((Some(pipe::Receiver::from_owned_fd(reader.into())?), writer.into()));
+        }
+        if !self.told_outputs.replace(true) {
+            log::warn!(
+                target: &resource.name,
+                "{open} calls of the script have left processes behind that hold its output open: what it prints is not logged \
+                 until they close it (begin what stays with >/dev/null 2>&1)"
+            );
+        }
+        Ok((None, File::options().write(true).open("/dev/null")?.into()))
+    }
+
+    fn start(&self, resource: &Resource, call: &Call) -> io::Result<(Child, Option<pipe::Receiver>)> {
+        let (output, writer) = self.output(resource)?;
+        let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
         let child = Command::new(&resource.exec)
             .args(call.hook.arguments(&resource.name))
             .env("HASTMON_RESOURCE", &resource.name)
@@ -80,6 +134,7 @@ impl Scripts {
             .env("HASTMON_NODE", &self.node)
             .env("HASTMON_EVENT", call.hook.name())
             .env("HASTMON_REASON", &*call.reason)
+            .env(MARK, mark.unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer)
@@ -87,6 +142,34 @@ impl Scripts {
             .spawn()?;
         Ok((child, output))
     }
+}
+
+/// A call that was told to end is over when its whole group is: what its first process has left would go on beside the next call. It has
+/// the same time as that process had, until KILL is sent, which leaves nothing that could act.
+async fn rest_is_gone(running: &Running, id: u64) {
+    loop {
+        let told = running.borrow().get(&id).copied();
+        match told {
+            Some((group, Some(signal))) if signal != Signal::KILL && test_kill_process_group(group).is_ok() => {}
+            Some(_) | None => return,
+        }
+        tokio::time::sleep(GROUP_POLL).await;
+    }
+}
+
+/// Which file, what the system says, and what to look at.
+fn why_not_started(exec: &str, error: &io::Error) -> String {
+    let hint = match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => "; does it exist, and the interpreter in its first line?",
+        Some(Errno::ACCESS) => "; is it executable (chmod +x), and its file system not mounted noexec?",
+        Some(Errno::NOEXEC) => "; a script needs a first line such as #!/bin/sh",
+        Some(Errno::AGAIN) => "; no more processes may be started (ulimit -u, pids.max)",
+        Some(Errno::NOMEM) => "; there is not enough memory for another process",
+        Some(Errno::MFILE | Errno::NFILE) => "; no more files may be opened (ulimit -n)",
+        Some(Errno::TXTBSY) => "; somebody is writing to it (replace it with mv, not with cp)",
+        _ => "",
+    };
+    format!("{exec}: {error}{hint}")
 }
 
 fn exit_of(status: std::process::ExitStatus) -> Exit {

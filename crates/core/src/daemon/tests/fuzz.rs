@@ -20,7 +20,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    StepBack(u64),
+    Backwards(u64),
     ToDeadline,
     Ask(usize, Asked),
     Started(usize),
@@ -77,7 +77,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop_oneof![Just(0), 0..3_000_u64, 0..10_000_000_000_u64].prop_map(Step::Wait),
-        1 => (0..5_000_u64).prop_map(Step::StepBack),
+        1 => (0..5_000_u64).prop_map(Step::Backwards),
         3 => Just(Step::ToDeadline),
         20 => (0..CALLERS, asked()).prop_map(|(from, asked)| Step::Ask(from, asked)),
         1 => (0..4_usize).prop_map(Step::Started),
@@ -150,7 +150,7 @@ impl Fuzz {
                 self.now = self.now + Duration::from_millis(ms);
                 return None;
             }
-            Step::StepBack(ms) => {
+            Step::Backwards(ms) => {
                 self.now = self.now - Duration::from_millis(ms);
                 Input::Timer
             }
@@ -251,7 +251,7 @@ impl Fuzz {
                     assert!(!self.links.contains(link));
                     self.links.push(*link);
                 }
-                Action::Event(..) => {}
+                Action::Event(..) | Action::LoadConfig | Action::Adopt => {}
                 Action::Exit => {
                     assert_eq!(at + 1, actions.len(), "the end comes last");
                     assert!(self.workers.is_empty() && self.stopping);
@@ -289,7 +289,12 @@ impl Fuzz {
         while !self.exited {
             steps += 1;
             assert!(steps < 100, "it does not come to its end");
-            let id = *self.workers.keys().next().expect("nothing runs");
+            let Some(id) = self.workers.keys().next().copied() else {
+                // A worker that died is followed by another one after a pause.
+                self.now = self.daemon.next_deadline().expect("nothing runs, and nothing ever will");
+                self.give(Input::Timer);
+                continue;
+            };
             self.workers.remove(&id);
             self.give(Input::WorkerExited(id, exit(steps % 8)));
         }

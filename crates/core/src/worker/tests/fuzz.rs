@@ -16,9 +16,10 @@ use proptest::prelude::*;
 enum Step {
     Wait(u64),
     /// A clock that does not go on, or is read too late by another thread of thought.
-    StepBack(u64),
+    Backwards(u64),
     ToDeadline,
     End(bool),
+    Leave,
     Polled,
     Complaint,
     Reconfigure(usize),
@@ -67,9 +68,10 @@ fn said() -> impl Strategy<Value = Said> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop_oneof![Just(0), 0..3_000_u64, 0..100_000_u64, 0..10_000_000_000_u64].prop_map(Step::Wait),
-        1 => (0..5_000_u64).prop_map(Step::StepBack),
+        1 => (0..5_000_u64).prop_map(Step::Backwards),
         6 => Just(Step::ToDeadline),
         1 => any::<bool>().prop_map(Step::End),
+        1 => Just(Step::Leave),
         1 => Just(Step::Polled),
         2 => Just(Step::Complaint),
         1 => (0..SETTINGS.len()).prop_map(Step::Reconfigure),
@@ -127,7 +129,7 @@ impl Fuzz {
                 self.now = self.now + Duration::from_millis(ms);
                 return None;
             }
-            Step::StepBack(ms) => {
+            Step::Backwards(ms) => {
                 self.now = self.now - Duration::from_millis(ms);
                 Input::Timer
             }
@@ -136,6 +138,7 @@ impl Fuzz {
                 Input::Timer
             }
             Step::End(hurry) => Input::Order(Order::End { reason: String::new(), hurry }),
+            Step::Leave => Input::Order(Order::Leave { reason: String::new() }),
             Step::Polled => Input::Order(Order::Polled),
             Step::Complaint => Input::Order(Order::Complaint),
             Step::Reconfigure(at) => Input::Order(Order::Reconfigure(Box::new(settings(at)))),

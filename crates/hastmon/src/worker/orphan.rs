@@ -1,0 +1,215 @@
+//! The call of the script that runs, noted in a file beside the worker's lock: a call that was left running by a worker that was killed is
+//! found by the next worker, which ends it before it does anything else. Two calls of one script side by side are what nobody writes
+//! scripts for, and a `start` that ends behind everybody's back starts what another node runs by then.
+//!
+//! The note is made before the process is there, so that no moment is left at which a worker could be killed unnoticed. It therefore has no
+//! process id, which could also be another's by the time it is read: it names a mark in the environment, never used twice. What the script
+//! has moved to a session of its own, as services do, is not looked for.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hastmon_core::hooks::{Hook, KILL_GRACE, TERM_GRACE};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, getpgid, getsid, kill_process_group};
+
+use crate::os::{clock, process};
+
+/// The mark of a call in its environment.
+pub(super) const MARK: &str = "HASTMON_CALL";
+/// Every note has this length, so that writing one over another needs no room on the disk: a random number, the number of the call, the
+/// session, the hook, and blanks.
+const NOTE_BYTES: usize = 80;
+/// How often is looked whether an orphan has ended. Each look reads the environments of all processes.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The file with the note.
+#[derive(Debug)]
+pub(super) struct Notebook {
+    file: File,
+    path: PathBuf,
+    session: Pid,
+    /// What sets the marks of this worker apart from all others.
+    random: u64,
+}
+
+/// A call that was left behind.
+struct Orphan {
+    /// As in the environment.
+    entry: String,
+    session: Pid,
+    hook: String,
+}
+
+impl Notebook {
+    /// Opens or creates the file that belongs to a lock. To be called while that is held.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn open(lock: &Path) -> io::Result<Self> {
+        let mut path = lock.as_os_str().to_os_string();
+        // No lock has this name: in the name of a resource the character is written as its code.
+        path.push("~call");
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(open(&path, flags, Mode::RUSR | Mode::WUSR)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let random = u64::from_ne_bytes(random);
+        Ok(Self { file, path: path.into(), session: getsid(None)?, random })
+    }
+
+    /// Notes that a call begins; its mark.
+    pub(super) fn begin(&self, id: u64, hook: Hook) -> String {
+        let mark = self.mark(id);
+        // Only the end of this worker at the wrong moment makes it matter.
+        if let Err(error) = self.write(&format!("{mark} {} {hook}", self.session)) {
+            log::warn!("cannot note in {} which call of the script runs: {error}", self.path.display());
+        }
+        mark
+    }
+
+    /// Notes that a call has ended, unless another one has begun since.
+    pub(super) fn end(&self, id: u64) {
+        let mark = self.mark(id);
+        if self.read().is_ok_and(|note| note.split(' ').next() == Some(mark.as_str())) {
+            // The note of a call that has ended does no harm: nothing is found of it.
+            let _ = self.write("");
+        }
+    }
+
+    /// Removes the file: nothing runs.
+    pub(super) fn remove(&self) {
+        // One that stays does no harm, either.
+        let _ = fs::remove_file(&self.path);
+    }
+
+    /// Ends what an earlier worker has left running: TERM, and KILL after the time that every hook has.
+    pub(super) async fn end_orphan(&self, resource: &str) {
+        let Some(orphan) = self.orphan() else { return };
+        let hook = &orphan.hook;
+        let mut told = false;
+        for (signal, grace) in [(Signal::TERM, TERM_GRACE), (Signal::KILL, KILL_GRACE)] {
+            let until = clock::now() + grace;
+            loop {
+                let groups = match orphan.groups() {
+                    Ok(groups) => groups,
+                    Err(error) => {
+                        log::error!(
+                            target: resource,
+                            "the worker before this one was killed while it called {hook}, which MAY STILL RUN: it cannot be looked for: {error}"
+                        );
+                        return;
+                    }
+                };
+                if groups.is_empty() {
+                    let _ = self.write("");
+                    return;
+                }
+                if !std::mem::replace(&mut told, true) {
+                    log::warn!(
+                        target: resource,
+                        "the worker before this one was killed while it called {hook}, which still runs: ending it first"
+                    );
+                }
+                if clock::now() >= until {
+                    break;
+                }
+                for group in groups {
+                    // Fails only when the group is gone, which is what was wanted.
+                    let _ = kill_process_group(group, signal);
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        log::error!(target: resource, "{hook}, which an earlier worker has left behind, hangs in the kernel: KILL did not end it");
+    }
+
+    fn mark(&self, id: u64) -> String {
+        format!("{:016x}-{id}", self.random)
+    }
+
+    fn write(&self, note: &str) -> io::Result<()> {
+        let mut line = format!("{note:<NOTE_BYTES$.NOTE_BYTES$}");
+        line.push('\n');
+        self.file.write_all_at(line.as_bytes(), 0)
+    }
+
+    fn read(&self) -> io::Result<String> {
+        let mut bytes = [0; NOTE_BYTES];
+        let count = self.file.read_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned())
+    }
+
+    fn orphan(&self) -> Option<Orphan> {
+        let note = self.read().ok()?;
+        let mut words = note.split_whitespace();
+        let (mark, session, hook) = (words.next()?, words.next()?.parse().ok()?, words.next()?.to_string());
+        Some(Orphan { entry: format!("{MARK}={mark}"), session: Pid::from_raw(session)?, hook })
+    }
+}
+
+impl Orphan {
+    fn groups(&self) -> io::Result<HashSet<Pid>> {
+        let processes = process::marked(&self.entry, self.session)?;
+        // Those that have ended meanwhile have no group.
+        Ok(processes.into_iter().filter_map(|pid| getpgid(Some(pid)).ok()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notebook() -> (tempfile::TempDir, Notebook) {
+        let directory = tempfile::tempdir().unwrap();
+        let notebook = Notebook::open(&directory.path().join("pid.web")).unwrap();
+        (directory, notebook)
+    }
+
+    #[test]
+    fn a_note_lasts_from_the_beginning_of_a_call_to_its_end() {
+        let (directory, notebook) = notebook();
+        assert!(notebook.orphan().is_none());
+        let mark = notebook.begin(1, Hook::Start);
+        let next = Notebook::open(&directory.path().join("pid.web")).unwrap();
+        let orphan = next.orphan().unwrap();
+        assert_eq!((orphan.entry, orphan.hook), (format!("HASTMON_CALL={mark}"), "start".to_string()));
+        notebook.begin(2, Hook::Stop);
+        notebook.end(1);
+        assert_eq!(next.orphan().unwrap().hook, "stop");
+        notebook.end(2);
+        assert!(next.orphan().is_none());
+        assert_ne!(next.begin(1, Hook::Start), mark, "the marks of two workers differ");
+    }
+
+    #[test]
+    fn a_note_is_rewritten_in_its_place() {
+        let (directory, notebook) = notebook();
+        let length = || fs::metadata(directory.path().join("pid.web~call")).unwrap().len();
+        notebook.begin(1, Hook::Disconnect);
+        let first = length();
+        notebook.begin(u64::MAX, Hook::Stop);
+        notebook.end(u64::MAX);
+        assert_eq!(length(), first);
+        notebook.remove();
+        assert!(!directory.path().join("pid.web~call").exists());
+    }
+
+    #[test]
+    fn a_note_that_makes_no_sense_is_no_orphan_and_a_link_is_not_followed() {
+        let (directory, notebook) = notebook();
+        for text in ["x", "a b c", "a -1 c", "\0\0\0"] {
+            notebook.write(text).unwrap();
+            assert!(notebook.orphan().is_none(), "{text}");
+        }
+        std::os::unix::fs::symlink("target", directory.path().join("pid.x~call")).unwrap();
+        assert!(Notebook::open(&directory.path().join("pid.x")).is_err());
+    }
+}
