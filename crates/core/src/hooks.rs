@@ -235,13 +235,22 @@ pub struct HookQueue {
     next_id: u64,
     running: Option<Running>,
     waiting: VecDeque<Call>,
+    /// Hooks that only tell the script of something wait for all others.
+    holds_notices: bool,
     left_over: Vec<u64>,
 }
 
 impl HookQueue {
     /// An empty queue.
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, next_id: 1, running: None, waiting: VecDeque::new(), left_over: Vec::new() }
+        Self {
+            limits,
+            next_id: 1,
+            running: None,
+            waiting: VecDeque::new(),
+            holds_notices: false,
+            left_over: Vec::new(),
+        }
     }
 
     /// New limits, for calls that start from now on.
@@ -311,6 +320,17 @@ impl HookQueue {
         }
     }
 
+    /// From now on what only tells the script of something waits: a `stop` and the check of its work must not stand behind it.
+    pub const fn hold_notices(&mut self) {
+        self.holds_notices = true;
+    }
+
+    /// The end of [`hold_notices`](Self::hold_notices).
+    pub fn release_notices(&mut self, now: Instant, out: &mut Vec<HookAction>) {
+        self.holds_notices = false;
+        self.run_next(now, out);
+    }
+
     /// The process of a call has ended.
     pub fn on_exit(&mut self, now: Instant, id: u64, exit: Exit, out: &mut Vec<HookAction>) {
         self.left_over.retain(|left| *left != id);
@@ -372,9 +392,14 @@ impl HookQueue {
         }
     }
 
+    fn next_waiting(&mut self) -> Option<Call> {
+        let may_run = |call: &Call| !(self.holds_notices && call.hook.is_notice());
+        self.waiting.iter().position(may_run).and_then(|at| self.waiting.remove(at))
+    }
+
     fn run_next(&mut self, now: Instant, out: &mut Vec<HookAction>) {
         while self.running.is_none()
-            && let Some(call) = self.waiting.pop_front()
+            && let Some(call) = self.next_waiting()
         {
             let limit = if call.hook == Hook::Stop { MAX_LEFT_OVER_FOR_STOP } else { MAX_LEFT_OVER };
             let left_over = self.left_over.len();

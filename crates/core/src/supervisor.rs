@@ -429,7 +429,10 @@ impl Supervisor {
     /// News from the worker: the connection from the primary is gone.
     pub(crate) fn on_primary_gone(&mut self, now: Instant, link: LinkId) {
         if let Some((_, remote)) = self.served.take_if(|(served, _)| *served == link) {
-            self.lost = Some(remote);
+            // Not when this node has ended the connection itself, with the worker of a role that is over: that primary may still run.
+            if matches!(self.worker, Process::Running(_)) {
+                self.lost = Some(remote);
+            }
             self.forget_early_complaints(now);
         }
     }

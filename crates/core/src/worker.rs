@@ -434,6 +434,7 @@ impl Worker {
         if must_stop && ending.stop.is_none() {
             ending.stop = Some(1);
             ending.goodbye_until = None;
+            self.base.hooks.hold_notices();
             self.base.stop_now(now, reason);
         }
         if let Duty::Primary(primary) = &mut self.duty {
@@ -669,6 +670,9 @@ impl Base {
         if let Some(ending) = &mut self.ending {
             ending.stop = None;
         }
+        let mut actions = Vec::new();
+        self.hooks.release_notices(now, &mut actions);
+        self.carry_out(actions);
         if stopped {
             self.set_state(State::Stopped);
         } else {

@@ -129,8 +129,8 @@ fn a_worker_that_does_not_end_in_its_time_is_killed_and_another_one_stops_what_i
     assert!(leaves(&lab.handle(Input::Stop), stuck));
     let killed = lab.wait();
     assert!(killed.iter().any(|action| matches!(action, Action::KillWorker(id) if *id == stuck)), "{killed:?}");
-    // Three times stop and status, two other hooks, each with its grace.
-    assert_eq!(lab.now.since(start), Duration::from_secs(3 * (30 + 10 + 8) + 2 * (30 + 4)));
+    // Three times stop and status, with a pause after each, two other hooks, each with its grace.
+    assert_eq!(lab.now.since(start), Duration::from_secs(3 * (30 + 10 + 8 + 1) + 2 * (30 + 4)));
     let died = lab.handle(Input::WorkerExited(stuck, WorkerExit::Signal(9)));
     assert!(!died.iter().any(|action| matches!(action, Action::Exit)), "the resource may still run");
     let actions = lab.wait();

@@ -9,7 +9,7 @@ use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -130,11 +130,16 @@ impl Channel {
     /// # Errors
     /// The packet makes no sense: the other side is another version of this program.
     pub(crate) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
-            Ok((packet, _)) if packet.is_empty() => Ok(None),
-            Ok((packet, descriptors)) => Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            Err(error) => Err(error),
+        let mut was_reset = false;
+        loop {
+            match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
+                Ok((packet, _)) if packet.is_empty() => return Ok(None),
+                Ok((packet, descriptors)) => return Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
+                // The other side has ended without reading everything. Linux tells that once, before what it has sent: its last words follow.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !was_reset => was_reset = true,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -177,6 +182,11 @@ fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'
 }
 
 fn receive_packet(socket: &UnixDatagram) -> io::Result<(Zeroizing<Vec<u8>>, Vec<OwnedFd>)> {
+    // Seen before it is measured: one that arrived in between would be cut to nothing. Without one this fails, or it is the end.
+    let (seen, _) = recv(socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    if seen == 0 {
+        return Ok((Zeroizing::default(), Vec::new()));
+    }
     // At least as much as the next packet has: room for the largest one would be most of a worker's memory.
     let waiting = usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(MAX_PACKET);
     let mut packet = Zeroizing::new(vec![0; waiting.clamp(1, MAX_PACKET)]);
@@ -230,6 +240,45 @@ mod tests {
                 worker.receive::<ToWorker>().await.unwrap().is_none(),
                 "the end of the daemon is the end of the channel"
             );
+        });
+    }
+
+    #[test]
+    fn a_message_that_arrives_while_the_other_side_looks_is_not_cut() {
+        const COUNT: u64 = 60_000;
+        run(async {
+            let (ours, theirs) = pair().unwrap();
+            let sender = std::thread::spawn(move || {
+                run(async {
+                    let channel = Channel::new(theirs).unwrap();
+                    for link in (0..COUNT).map(LinkId) {
+                        channel.send(&FromWorker::PrimaryGone(link), &[]).await.unwrap();
+                        // Slow enough for the other side to look for one that has not come yet.
+                        std::thread::yield_now();
+                        tokio::task::yield_now().await;
+                    }
+                });
+            });
+            for expected in (0..COUNT).map(LinkId) {
+                let heard = ours.receive::<FromWorker>().await.unwrap();
+                assert!(matches!(heard, Some((FromWorker::PrimaryGone(link), _)) if link == expected));
+            }
+            assert!(ours.receive::<FromWorker>().await.unwrap().is_none());
+            sender.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_last_words_of_a_side_that_has_not_read_everything_are_heard() {
+        run(async {
+            let (daemon, worker) = pair().unwrap();
+            let worker = Channel::new(worker).unwrap();
+            daemon.send(&ToWorker::Order(Order::Polled), &[]).await.unwrap();
+            worker.send(&FromWorker::Farewell(Farewell::AsOrdered), &[]).await.unwrap();
+            drop(worker);
+            let (last, _) = daemon.receive::<FromWorker>().await.unwrap().unwrap();
+            assert!(matches!(last, FromWorker::Farewell(Farewell::AsOrdered)));
+            assert!(daemon.receive::<FromWorker>().await.unwrap().is_none());
         });
     }
 

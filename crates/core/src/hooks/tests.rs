@@ -239,6 +239,26 @@ fn new_limits_hold_for_calls_that_start_from_then_on() {
 }
 
 #[test]
+fn notices_that_are_held_wait_for_all_others_and_run_when_they_are_released() {
+    let mut bench = Bench::new();
+    bench.push(Hook::Connect);
+    bench.push(Hook::Disconnect);
+    bench.queue.hold_notices();
+    bench.urgent_stop();
+    bench.take();
+    bench.exit(1, Exit::Signal(15));
+    assert_eq!(bench.runs(), [(3, Hook::Stop)]);
+    bench.exit(3, Exit::Code(1));
+    assert_eq!(bench.runs(), []);
+    assert!(!bench.queue.is_idle());
+    bench.push(Hook::Status);
+    assert_eq!(bench.runs(), [(4, Hook::Status)]);
+    bench.exit(4, Exit::Code(1));
+    bench.queue.release_notices(bench.now, &mut bench.out);
+    assert_eq!(bench.runs(), [(2, Hook::Disconnect)]);
+}
+
+#[test]
 fn notices_are_dropped_when_too_many_wait_but_never_a_stop() {
     let mut bench = Bench::new();
     bench.push(ROLE);

@@ -59,6 +59,40 @@ fn a_primary_that_is_told_to_end_stops_the_resource_first() {
 }
 
 #[test]
+fn a_last_stop_that_fails_is_checked_at_once_whatever_else_the_script_should_hear() {
+    let mut bench = Bench::new(Role::Secondary, "");
+    bench.ends(Hook::Status, 0);
+    (1..6).for_each(|link| bench.primary_connects(link));
+    bench.give(Input::DaemonGone);
+    for _ in 0..2 {
+        assert_eq!(bench.runs(), Some(Hook::Stop));
+        bench.ends(Hook::Stop, 1);
+        assert_eq!(bench.runs(), Some(Hook::Status));
+        bench.ends(Hook::Status, 0);
+        assert_eq!(bench.runs(), None, "nothing that could hang is begun before the next stop");
+        bench.wait(s(1));
+    }
+    bench.ends(Hook::Stop, 0);
+    assert_eq!((bench.state(), bench.farewell.clone()), (State::Stopped, Some(Farewell::AsOrdered)));
+}
+
+#[test]
+fn what_the_script_should_hear_comes_after_the_last_stop() {
+    let mut bench = running();
+    bench.order(Order::Reconfigure(Box::new(resource(""))));
+    bench.wait(s(1));
+    bench.connect(B, State::Stopped);
+    bench.ends(Hook::Status, 0);
+    assert_eq!(bench.runs(), Some(Hook::Connect));
+    bench.end();
+    bench.is_signalled(15);
+    bench.ends(Hook::Stop, 0);
+    assert_eq!((bench.runs(), bench.farewell.clone()), (Some(Hook::Disconnect), None));
+    bench.ends(Hook::Disconnect, 0);
+    assert_eq!(bench.farewell, Some(Farewell::AsOrdered));
+}
+
+#[test]
 fn a_last_stop_that_fails_is_tried_three_times_and_then_it_is_said_loudly() {
     let mut bench = running();
     bench.end();

@@ -128,9 +128,12 @@ impl Callers {
     /// Has these sockets from now on.
     pub(super) fn adopt(&mut self, sockets: Sockets) {
         if !Rc::ptr_eq(&sockets.network, &self.network.socket) {
+            let address = sockets.network.local_addr().map_or_else(|_| "?".to_string(), |address| address.to_string());
+            log::info!("listening on {address} from now on");
             self.network = open_door(sockets.network, self.news.clone(), accept_network);
         }
         if !Rc::ptr_eq(&sockets.control, &self.control.socket) {
+            log::info!("the control socket is {} from now on", sockets.control.path.display());
             self.control.socket.hide();
             self.control = open_door(sockets.control, self.news.clone(), accept_control);
         }

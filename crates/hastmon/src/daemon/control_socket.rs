@@ -46,7 +46,7 @@ impl ControlError {
 pub(super) struct ControlSocket {
     /// What to accept on.
     pub(super) listener: UnixListener,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Device and inode of the file, so that nobody else's is removed.
     identity: (u64, u64),
 }

@@ -7,17 +7,18 @@ mod sockets;
 mod workers;
 
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input};
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
-use self::sockets::{SocketError, Sockets};
+use self::sockets::{SocketError, Sockets, listen_addresses};
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
@@ -77,6 +78,8 @@ enum ReloadError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error("Cannot read the configuration in a thread of its own: {0}")]
+    System(#[from] io::Error),
 }
 
 /// Runs this process as the main daemon, or as the command that puts it into the background.
@@ -108,6 +111,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     title::set_short_name();
     let source = Source::new(&args.common)?;
     let config = source.load()?;
+    let listen = listen_addresses(&config.listen)?;
     let limit = process::raise_descriptor_limit()?;
     // Before the directory changes.
     let pidfile_path = std::path::absolute(&args.pidfile)?;
@@ -115,10 +119,10 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
     let run = async {
-        // First: a signal of the impatient must not end what has just begun.
+        // First: a signal to read the configuration again must not end what has just begun.
         let signals = Signals::new()?;
         process::default_signals_for_children();
-        let sockets = Sockets::open(&config, None).await?;
+        let sockets = Sockets::open(&config, &listen, None)?;
         match readiness {
             Some(readiness) => readiness.ready().map_err(StartError::Background)?,
             None => log::to_stderr_queue()?,
@@ -174,6 +178,7 @@ impl Shell {
         ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
         self.source.warn_of_weak_secrets(&config);
         self.workers.set_node(&config.node, self.callers.sockets().source());
+        self.workers.tell_of_left_over(&config);
         let (mut daemon, actions) = Daemon::new(clock::now(), config);
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
@@ -206,13 +211,12 @@ impl Shell {
         self.resolver.expire();
         let (source, news, in_use) = (self.source.clone(), self.news.clone(), self.callers.sockets());
         tokio::task::spawn_local(async move {
-            let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await else { return };
-            let opened = match loaded {
-                Ok(config) => match Sockets::open(&config, Some(&in_use)).await {
+            let opened = match load(source).await {
+                Ok((config, listen)) => match Sockets::open(&config, &listen, Some(&in_use)) {
                     Ok(sockets) => Ok((Box::new(config), sockets)),
                     Err(error) => Err(error.into()),
                 },
-                Err(error) => Err(error.into()),
+                Err(error) => Err(error),
             };
             let _ = news.send(News::Loaded(opened)).await;
         });
@@ -293,6 +297,19 @@ impl Shell {
         self.workers.forget_ended(daemon);
         false
     }
+}
+
+/// Reads the configuration, and looks up where it says to listen, in a thread of its own: names that hang do not hold it up.
+async fn load(source: Source) -> Result<(Config, Vec<SocketAddr>), ReloadError> {
+    let (sender, loaded) = oneshot::channel();
+    let read = move || -> Result<_, ReloadError> {
+        let config = source.load()?;
+        let listen = listen_addresses(&config.listen)?;
+        Ok((config, listen))
+    };
+    // Nobody waits for it any more at the end of the daemon.
+    std::thread::Builder::new().name("configuration".to_string()).spawn(move || drop(sender.send(read())))?;
+    loaded.await.map_err(io::Error::other)?
 }
 
 /// The first signal stops the daemon in order, the second one at once.

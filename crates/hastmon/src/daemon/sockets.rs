@@ -1,7 +1,7 @@
 //! The two sockets that the daemon is called on, opened at its start and beside those in use when they move. Opens; decides nothing.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::rc::Rc;
 
 use hastmon_core::config::{Address, Config, Host};
@@ -43,17 +43,34 @@ impl SocketError {
     }
 }
 
+/// The addresses that a configuration asks to listen on: the first that can be had is meant. Looks its name up, and waits for that.
+///
+/// # Errors
+/// The name has no address of the family that is asked for.
+pub(super) fn listen_addresses(listen: &Address) -> Result<Vec<SocketAddr>, SocketError> {
+    let found = match &listen.host {
+        Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, listen.port)]),
+        Host::Name(name) => (name.as_str(), listen.port).to_socket_addrs().map(Iterator::collect),
+    };
+    let none = || Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address of its family"));
+    let found = found.and_then(|mut found: Vec<SocketAddr>| {
+        found.retain(|address| is_of(listen.family, &address.ip()));
+        if found.is_empty() { none() } else { Ok(found) }
+    });
+    found.map_err(|source| SocketError::Listen { address: listen.to_string(), source })
+}
+
 impl Sockets {
     /// The sockets that a configuration asks for: those in use where nothing changes, new ones beside them where something does.
     ///
     /// # Errors
     /// One of them cannot be had; those in use are as they were.
-    pub(super) async fn open(config: &Config, in_use: Option<&Self>) -> Result<Self, SocketError> {
+    pub(super) fn open(config: &Config, listen: &[SocketAddr], in_use: Option<&Self>) -> Result<Self, SocketError> {
         let control = match in_use {
             Some(in_use) if in_use.control.is_at(&config.control) => Rc::clone(&in_use.control),
             _ => Rc::new(ControlSocket::bind(&config.control)?),
         };
-        let network = listen(&config.listen, in_use.map(|in_use| &in_use.network)).await;
+        let network = bind_first(listen, in_use.map(|in_use| &in_use.network));
         let network = network.map_err(|source| SocketError::Listen { address: config.listen.to_string(), source })?;
         Ok(Self { network, control })
     }
@@ -65,20 +82,13 @@ impl Sockets {
     }
 }
 
-/// Listens on the first address that can be had.
-async fn listen(address: &Address, in_use: Option<&Rc<TcpListener>>) -> io::Result<Rc<TcpListener>> {
-    let ips: Vec<IpAddr> = match &address.host {
-        Host::Ip(ip) => vec![*ip],
-        Host::Name(name) => tokio::net::lookup_host((name.as_str(), 0)).await?.map(|found| found.ip()).collect(),
-    };
-    let mut last =
-        io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address of the family that is asked for");
-    for ip in ips.into_iter().filter(|ip| is_of(address.family, ip)) {
-        let wanted = SocketAddr::new(ip, address.port);
-        if let Some(in_use) = in_use.filter(|in_use| in_use.local_addr().is_ok_and(|address| address == wanted)) {
+fn bind_first(addresses: &[SocketAddr], in_use: Option<&Rc<TcpListener>>) -> io::Result<Rc<TcpListener>> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for wanted in addresses {
+        if let Some(in_use) = in_use.filter(|in_use| in_use.local_addr().is_ok_and(|address| address == *wanted)) {
             return Ok(Rc::clone(in_use));
         }
-        match bind(wanted, in_use) {
+        match bind(*wanted, in_use) {
             Ok(listener) => return Ok(Rc::new(listener)),
             Err(error) => last = error,
         }

@@ -13,9 +13,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hastmon_core::config::Address;
+use hastmon_core::config::{Address, Config};
 use hastmon_core::daemon::{Daemon, Input, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
+use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, LinkId, Order};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -23,7 +24,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use super::News;
 use crate::cli::DaemonArgs;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
-use crate::os::pidfile::Pidfile;
+use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
@@ -84,6 +85,21 @@ impl Workers {
         if self.source != source {
             self.source = source;
             self.running.keys().for_each(|id| _ = self.tell(*id, ToWorker::Source(source), Vec::new()));
+        }
+    }
+
+    /// Says what the daemon before this one may have left running where nobody will look. A worker that ends in order removes its lock;
+    /// in other roles than init the next worker sees for itself.
+    pub(super) fn tell_of_left_over(&self, config: &Config) {
+        for resource in config.resources.iter().filter(|resource| resource.role_on_start == Role::Init) {
+            let name = &resource.name;
+            let Some(Found { pid, is_held }) = Pidfile::found(&lock_path(&self.pidfile, name)) else { continue };
+            let how = if is_held { "has not ended yet" } else { "was killed" };
+            log::error!(
+                target: name,
+                "its last worker (pid {pid}) {how}: the resource MAY STILL RUN on this node, and nobody looks after it in the role init \
+                 (to have it stopped: hastmonctl role secondary {name})"
+            );
         }
     }
 
@@ -194,7 +210,17 @@ fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
 
 /// Removes the lock that a dead worker could not remove itself. One that another worker holds stays.
 fn remove_left_behind(lock: &Path) {
-    if let Err(error) = Pidfile::acquire(lock).and_then(Pidfile::remove) {
+    let removed = Pidfile::acquire(lock).and_then(|held| {
+        // Beside it stands which call of the script ran. Only what changes the resource must be known to the next worker.
+        let mut note = lock.as_os_str().to_os_string();
+        note.push("~call");
+        let changes = |note: &str| note.split_whitespace().any(|word| matches!(word, "start" | "stop"));
+        if std::fs::read_to_string(&note).is_ok_and(|note| !changes(&note)) {
+            let _ = std::fs::remove_file(&note);
+        }
+        held.remove()
+    });
+    if let Err(error) = removed {
         log::debug!("what a worker has left stays: {error}");
     }
 }

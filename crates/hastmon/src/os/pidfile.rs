@@ -84,6 +84,15 @@ pub struct Pidfile {
     path: PathBuf,
 }
 
+/// What [`Pidfile::found`] sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Who wrote it.
+    pub pid: u32,
+    /// That process lives.
+    pub is_held: bool,
+}
+
 impl Pidfile {
     /// Opens or creates the file, locks it and writes the pid of this process to it. Call it in the process that stays.
     ///
@@ -109,6 +118,14 @@ impl Pidfile {
             // The daemon that held it removed it while we waited at the door: what we have locked is no longer in the directory.
         }
         Err(failed("lock")(io::Error::other("it is replaced again and again")))
+    }
+
+    /// Who has left the file there, or still holds it; `None` when nobody did, or it is no pidfile. Writes nothing.
+    pub fn found(path: &Path) -> Option<Found> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(open(path, flags, Mode::empty()).ok()?);
+        let is_held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+        Some(Found { pid: read_pid(&file)?, is_held })
     }
 
     /// Removes the file, if the file under that name is still the one that we locked. The lock ends.
@@ -340,6 +357,22 @@ mod tests {
         let _next = acquire_soon(&path);
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn who_holds_a_file_or_has_left_it_can_be_seen() {
+        let (_directory, path) = directory();
+        assert_eq!(Pidfile::found(&path), None);
+        let pidfile = Pidfile::acquire(&path).unwrap();
+        assert_eq!(Pidfile::found(&path), Some(Found { pid: std::process::id(), is_held: true }));
+        drop(pidfile);
+        let left = Some(Found { pid: std::process::id(), is_held: false });
+        while Pidfile::found(&path) != left {
+            // A child of another test may hold a copy until it runs its own program.
+            std::thread::yield_now();
+        }
+        fs::write(&path, "resource web {}").unwrap();
+        assert_eq!(Pidfile::found(&path), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What this process is and may use: the program to start again, the number of descriptors, the signals; and which processes carry a mark
 //! of ours. Starts nothing and ends nothing itself.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -67,6 +68,7 @@ pub fn set_descriptor_limit(soft: Option<u64>) -> io::Result<()> {
 }
 
 /// The highest signal that is no real-time signal, of which the C library keeps some for itself.
+#[cfg(target_os = "linux")]
 const LAST_SIGNAL: i32 = 31;
 
 /// Gives what this process starts the default for every signal, whatever who started us has chosen (`nohup`, or a shell behind `&`): hooks
@@ -94,28 +96,56 @@ fn ignored_signals() -> impl Iterator<Item = i32> {
     std::iter::empty()
 }
 
-/// Living processes of one session whose environment has this entry (`NAME=value`).
+/// The session of this process, as the kernel numbers it; 0 when its first process is outside of this container.
 ///
 /// # Errors
 /// `/proc` cannot be read.
 #[cfg(target_os = "linux")]
-pub fn marked(entry: &str, session: Pid) -> io::Result<Vec<Pid>> {
-    let is_marked = |pid: &Pid| {
-        // Those that have ended meanwhile, and those of others that we may not look at, are not ours.
+pub fn session() -> io::Result<i32> {
+    group_and_session("self").map(|(_, session)| session).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// The process groups, in one session, of living processes whose environment has this entry (`NAME=value`).
+///
+/// # Errors
+/// `/proc` cannot be read.
+#[cfg(target_os = "linux")]
+pub fn marked_groups(entry: &str, session: i32) -> io::Result<HashSet<Pid>> {
+    // Those that have ended meanwhile, and those of others that we may not look at, are not ours.
+    let is_marked = |pid: &str| {
         std::fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes()))
     };
-    let numbers = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let of_session = numbers.filter_map(Pid::from_raw).filter(|pid| rustix::process::getsid(Some(*pid)) == Ok(session));
-    Ok(of_session.filter(is_marked).collect())
+    let group = |pid: &str| {
+        let (group, of_session) = group_and_session(pid)?;
+        if of_session == session && is_marked(pid) { Pid::from_raw(group) } else { None }
+    };
+    Ok(std::fs::read_dir("/proc")?.filter_map(|process| group(process.ok()?.file_name().to_str()?)).collect())
 }
 
-/// Living processes of one session whose environment has this entry (`NAME=value`).
+/// From `/proc/PID/stat`: `PID (NAME) STATE PARENT GROUP SESSION...`, where the name may hold anything.
+#[cfg(target_os = "linux")]
+fn group_and_session(pid: &str) -> Option<(i32, i32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// The session of this process.
+///
+/// # Errors
+/// None that could happen.
+#[cfg(not(target_os = "linux"))]
+pub fn session() -> io::Result<i32> {
+    Ok(rustix::process::getsid(None)?.as_raw_nonzero().get())
+}
+
+/// The process groups, in one session, of living processes whose environment has this entry (`NAME=value`).
 ///
 /// # Errors
 /// FreeBSD shows the environment of a process only through an interface that needs unsafe code.
 #[cfg(not(target_os = "linux"))]
-pub fn marked(_entry: &str, _session: Pid) -> io::Result<Vec<Pid>> {
+pub fn marked_groups(_entry: &str, _session: i32) -> io::Result<HashSet<Pid>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -131,17 +161,19 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn processes_are_found_by_a_mark_in_their_environment() {
-        let session = rustix::process::getsid(None).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("1000").env("A_MARK_OF_OURS", "1-2").spawn().unwrap();
-        let found = |entry: &str| marked(entry, session).unwrap();
+    fn process_groups_are_found_by_a_mark_in_an_environment() {
+        use std::os::unix::process::CommandExt;
+        let session = session().unwrap();
+        let mut command = std::process::Command::new("sleep");
+        let mut child = command.arg("1000").env("A_MARK_OF_OURS", "1-2").process_group(0).spawn().unwrap();
+        let found = |entry: &str, session: i32| marked_groups(entry, session).unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
-        assert_eq!(found("A_MARK_OF_OURS=1-2"), [pid]);
-        assert!(found("A_MARK_OF_OURS=1-").is_empty());
-        assert!(marked("A_MARK_OF_OURS=1-2", pid).unwrap().is_empty(), "not of this session");
+        assert_eq!(found("A_MARK_OF_OURS=1-2", session), HashSet::from([pid]));
+        assert!(found("A_MARK_OF_OURS=1-", session).is_empty());
+        assert!(found("A_MARK_OF_OURS=1-2", session + 1).is_empty());
         child.kill().unwrap();
-        assert!(found("A_MARK_OF_OURS=1-2").is_empty(), "what has ended does not count");
         child.wait().unwrap();
+        assert!(found("A_MARK_OF_OURS=1-2", session).is_empty(), "what has ended does not count");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hastmon_core::time::Instant;
 use hastmon_core::worker::{Action, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
-use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -76,8 +76,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run() -> io::Result<()> {
-    // The system hangs up on a worker that is stopped when its daemon dies. It has something to do then. (Scripts start with the default.)
-    let _deaf_to_hangup = tokio::signal::unix::signal(SignalKind::hangup())?;
+    // The kernel sends it to a worker that was stopped (SIGSTOP) when its daemon dies, together with CONT. It shall go on then, not die.
+    let _survived = signal(SignalKind::hangup())?;
     let channel = Channel::new(take_stdin()?)?;
     let Some((ToWorker::Setup(setup), _)) = channel.receive().await? else { return Ok(()) };
     let mut setup = *setup;
@@ -234,9 +234,8 @@ impl Daemon {
     /// Sends what is unsent, as soon as there is room.
     async fn say_all(&mut self) {
         while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
-            if channel.send(first, &[]).await.is_err() {
-                self.channel = None;
-            }
+            // That the daemon is gone is noticed in one place only, where it is listened to.
+            let _ = channel.send(first, &[]).await;
             self.unsent.pop_front();
         }
     }
@@ -314,5 +313,24 @@ impl Hands {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::pair;
+
+    #[test]
+    fn the_end_of_the_daemon_is_noticed_though_a_message_for_it_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (theirs, ours) = pair().unwrap();
+            let mut daemon = Daemon { channel: Some(Channel::new(ours).unwrap()), unsent: VecDeque::new() };
+            drop(theirs);
+            daemon.tell(FromWorker::Farewell(Farewell::AsOrdered));
+            let heard = tokio::time::timeout(Duration::from_secs(60), daemon.talk()).await;
+            assert!(heard.expect("it is noticed").is_none());
+        });
     }
 }

@@ -6,7 +6,6 @@
 //! process id, which could also be another's by the time it is read: it names a mark in the environment, never used twice. What the script
 //! has moved to a session of its own, as services do, is not looked for.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use hastmon_core::hooks::{Hook, KILL_GRACE, TERM_GRACE};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Pid, Signal, getpgid, getsid, kill_process_group};
+use rustix::process::{Signal, kill_process_group};
 
 use crate::os::{clock, process};
 
@@ -32,7 +31,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) struct Notebook {
     file: File,
     path: PathBuf,
-    session: Pid,
+    session: i32,
     /// What sets the marks of this worker apart from all others.
     random: u64,
 }
@@ -41,7 +40,7 @@ pub(super) struct Notebook {
 struct Orphan {
     /// As in the environment.
     entry: String,
-    session: Pid,
+    session: i32,
     hook: String,
 }
 
@@ -62,7 +61,7 @@ impl Notebook {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let random = u64::from_ne_bytes(random);
-        Ok(Self { file, path: path.into(), session: getsid(None)?, random })
+        Ok(Self { file, path: path.into(), session: process::session()?, random })
     }
 
     /// Notes that a call begins; its mark.
@@ -98,7 +97,7 @@ impl Notebook {
         for (signal, grace) in [(Signal::TERM, TERM_GRACE), (Signal::KILL, KILL_GRACE)] {
             let until = clock::now() + grace;
             loop {
-                let groups = match orphan.groups() {
+                let groups = match process::marked_groups(&orphan.entry, orphan.session) {
                     Ok(groups) => groups,
                     Err(error) => {
                         log::error!(
@@ -151,15 +150,7 @@ impl Notebook {
         let note = self.read().ok()?;
         let mut words = note.split_whitespace();
         let (mark, session, hook) = (words.next()?, words.next()?.parse().ok()?, words.next()?.to_string());
-        Some(Orphan { entry: format!("{MARK}={mark}"), session: Pid::from_raw(session)?, hook })
-    }
-}
-
-impl Orphan {
-    fn groups(&self) -> io::Result<HashSet<Pid>> {
-        let processes = process::marked(&self.entry, self.session)?;
-        // Those that have ended meanwhile have no group.
-        Ok(processes.into_iter().filter_map(|pid| getpgid(Some(pid)).ok()).collect())
+        Some(Orphan { entry: format!("{MARK}={mark}"), session, hook })
     }
 }
 
@@ -205,7 +196,7 @@ mod tests {
     #[test]
     fn a_note_that_makes_no_sense_is_no_orphan_and_a_link_is_not_followed() {
         let (directory, notebook) = notebook();
-        for text in ["x", "a b c", "a -1 c", "\0\0\0"] {
+        for text in ["x", "a b c", "a 1", "\0\0\0"] {
             notebook.write(text).unwrap();
             assert!(notebook.orphan().is_none(), "{text}");
         }

@@ -221,7 +221,7 @@ impl Cluster {
     /// Descriptors, memory, processes and files are those of the start.
     pub(crate) fn check_as_at_the_start(&mut self) {
         self.restore_standard();
-        println!("\nnode  descriptors  memory, kB (start, end)");
+        println!("\nnode  descriptors  own memory, kB (start, end)");
         for (node, start) in &self.at_the_start {
             let begins = now_ns();
             let mut now = self.footprint(node);

@@ -6,16 +6,17 @@ use std::fs;
 use crate::support::lab::Lab;
 use crate::support::process::{descriptors, title, tree};
 
-/// Memory that a node may have more at the end than at the start, in kB. It is the share of each process in what all of them map (PSS), so
-/// it moves when the neighbours change, and an allocator keeps what it once needed. A leak of 1 kB for each connection with garbage would
-/// come to this in a minute, and to sixty times this in an hour.
-pub(crate) const TOLERANCE_KB: u64 = 700;
+/// Memory that a node may have more at the end than at the start, in kB: an allocator keeps what it once needed. A leak of 1 kB for each
+/// connection with garbage would come to as much in a minute, and to sixty times as much in an hour.
+pub(crate) const TOLERANCE_KB: u64 = 400;
 
 /// What one node has while its cluster is at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Footprint {
     /// Titles of the processes, the daemon being the one without; with the kinds of their descriptors, each as often as there are.
     pub(crate) processes: Vec<(String, BTreeMap<String, usize>)>,
+    /// Their own memory: the anonymous part of PSS. The rest is what they map of programs and libraries; their share in it depends on who
+    /// else on this machine maps the same, and they cannot make it grow.
     pub(crate) memory_kb: u64,
 }
 
@@ -46,9 +47,8 @@ impl Footprint {
     }
 }
 
-/// Proportional share of the memory that a process has in use.
 fn memory_kb(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

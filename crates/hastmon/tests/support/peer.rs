@@ -488,8 +488,11 @@ impl Shared {
         let role = self.role.load(Ordering::SeqCst);
         if role == SECONDARY {
             let token = now_ns().to_le_bytes().repeat(2);
-            wire.send(&encode(&fields([("token", Value::Bytes(token.clone()))])));
-            self.tokens.lock().unwrap().insert(token, wire.stream);
+            let message = encode(&fields([("token", Value::Bytes(token.clone()))]));
+            // Known before it is told: the primary comes with it at once.
+            let mut tokens = self.tokens.lock().unwrap();
+            wire.send(&message);
+            tokens.insert(token, wire.stream);
         } else if role == PRIMARY {
             let priority = self.priority;
             let refusal = format!("Remote node acts as primary with higher priority (prioty number {priority}).");

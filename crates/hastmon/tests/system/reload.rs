@@ -516,8 +516,9 @@ fn free_port() -> u16 {
 
 #[test]
 fn the_listen_address_moves_without_a_gap_also_from_one_address_to_all_and_back() {
-    let lab = Plan::new(&["a", "c", "w"]).loopback();
-    let friends = (Own, "friends @w");
+    // Longer heartbeats than the test: the session is heard at its end.
+    let lab = Plan::new(&["a", "b", "c", "w"]).loopback();
+    let friends = (Own, "heartbeat_interval 60\nremote @b\nfriends @w");
     let port = free_port();
     let here = SocketAddrV4::new(lab.ip("a"), port);
     let elsewhere = SocketAddrV4::new(lab.ip("c"), PORT);
@@ -527,6 +528,7 @@ fn the_listen_address_moves_without_a_gap_also_from_one_address_to_all_and_back(
     lab.role("a", "secondary");
     let worker = lab.worker("a", "hastmon: res (secondary)");
     let from = lab.ip("w");
+    let mut session = Session::open(lab.ip("b"), here, "res", 0, None).unwrap();
     // The third: it may have moved to the first while the second was asked.
     let works = || [here, elsewhere, here].into_iter().any(|address| answers(from, address));
     let times = while_it_works(works, || {
@@ -538,6 +540,7 @@ fn the_listen_address_moves_without_a_gap_also_from_one_address_to_all_and_back(
         }
     });
     assert!(times > 24, "asked only {times} times");
+    assert!(session.heartbeat(peer::RUN).is_some(), "a connection that is open stays");
     assert!(!answers(from, elsewhere), "what it has left is closed");
     assert_eq!(lab.worker("a", "hastmon: res (secondary)"), worker);
     // Another notation of the same address.
@@ -931,4 +934,29 @@ fn a_worker_that_is_stuck_meanwhile_gets_its_settings_when_it_is_back() {
     wait_for("a gives up", || lab.res("a").role == "secondary");
     let log = lab.log_text("a");
     assert!(log.contains("giving up the role primary: the resource does not run after"), "by its new settings: {log}");
+}
+
+#[test]
+fn a_resource_with_as_many_and_as_long_names_as_there_may_be_is_reloaded_as_well() {
+    let lab = Plan::new(&["a"]).loopback();
+    let label = "x".repeat(60);
+    let names = |what: &str, count: usize| -> String {
+        let name = |number| format!(" tcp4://{what}{number}.{label}.{label}.{label}.invalid");
+        (0..count).map(name).collect()
+    };
+    let node = "n".repeat(250);
+    let others: String = (0..64).map(|number| format!("on {node}{number} {{ remote none }}\n")).collect();
+    let friends = format!("friends {}", names("f", 256));
+    let remotes = format!("remote {}", names("r", 64));
+    let lines = |attempts: &'static str| {
+        [(Own, friends.as_str()), (Own, remotes.as_str()), (Own, attempts), (Resource, &others)]
+    };
+    lab.write_config(&file(&lab, &lines("attempts 1000")));
+    lab.before("a", "start", "exit 1");
+    lab.start("a");
+    lab.role("a", "primary");
+    lab.wait_call("a", "start res", 3);
+    lab.write_config(&file(&lab, &lines("attempts 2")));
+    reloaded(&lab, "a");
+    wait_for("a gives up by its new settings", || lab.log_text("a").contains("the resource does not run after"));
 }

@@ -205,10 +205,10 @@ fn a_daemon_and_its_worker_killed_at_once_leave_a_house_that_the_next_one_puts_i
     let lab = Plan::new(&["a", "b"]).loopback();
     lab.run_standard();
     let worker = lab.worker("a", "hastmon: res (primary)").unwrap();
-    // Stopped first, so that the worker cannot do anything about its daemon's end.
-    process::signal(worker, Signal::STOP);
-    lab.kill("a");
+    // The daemon is stopped first, so that it cannot do anything about its worker's end.
+    lab.signal("a", Signal::STOP);
     process::signal(worker, Signal::KILL);
+    lab.kill("a");
     assert_eq!(lab.running("a"), 1);
     lab.start("a");
     lab.role("a", "secondary");

@@ -139,7 +139,8 @@ fn the_control_socket_is_taken_over_from_a_dead_owner_alone() {
 
 #[test]
 fn while_a_worker_is_stuck_status_says_what_is_known_and_that_it_is_stuck() {
-    let lab = Plan::new(&["a", "b", "w"]).loopback();
+    // A primary that is frozen for longer than its silence may last stops its resource when it wakes.
+    let lab = Plan::new(&["a", "b", "w"]).set("complaint_count", "600").loopback();
     lab.run_standard();
     let worker = lab.worker("a", "hastmon: res (primary)").unwrap();
     process::signal(worker, Signal::STOP);
