@@ -122,13 +122,25 @@ fn cuts(rng: &mut Rng, places: &Places, host: HostId, now: Time, lasts: Duration
     plan
 }
 
+const fn ms(least: u64, most: u64) -> (Duration, Duration) {
+    (Duration::from_millis(least), Duration::from_millis(most))
+}
+
+/// Not longer than protocol 0 bears: a secondary takes over more than three heartbeats after the primary fell silent, and the place of a worker
+/// that was killed is empty for one. It waits longer for a primary that can say that it is stopping.
+const fn stop_takes(kind: Kind) -> (Duration, Duration) {
+    match kind {
+        Kind::Calm => ms(100, 4_800),
+        Kind::Crashes => ms(100, 1_700),
+        Kind::All => ms(500, 9_000),
+    }
+}
+
 fn mood(rng: &mut Rng, kind: Kind) -> Mood {
-    let ms = |least, most| (Duration::from_millis(least), Duration::from_millis(most));
     let mut mood = Mood::good();
     match rng.below(6) {
         0 => mood.start_takes = ms(500, 9_000),
-        // Not longer than protocol 0 bears: a secondary takes over after four heartbeats.
-        1 => mood.stop_takes = if kind == Kind::All { ms(500, 9_000) } else { ms(100, 4_800) },
+        1 => mood.stop_takes = stop_takes(kind),
         2 => mood.status_takes = ms(200, 3_000),
         3 => mood.notices_take = ms(200, 5_000),
         4 => mood.start = rng.pick(&[Behaviour::Fails(1), Behaviour::Hangs, Behaviour::IgnoresTerm]),
