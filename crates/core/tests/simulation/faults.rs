@@ -32,6 +32,10 @@ pub(crate) enum Fault {
     /// Nothing gets through from the first to the second.
     Cut(HostId, HostId),
     Heal(HostId, HostId),
+    /// What goes from the first to the second takes up to so much longer; zero: no longer.
+    Slow(HostId, HostId, Duration),
+    /// A busy machine: its timers fire up to so late; zero: in time again.
+    Lag(HostId, Duration),
     /// The resource ends by itself.
     ResourceDies(HostId),
     SetMood(HostId, Box<Mood>),
@@ -40,6 +44,29 @@ pub(crate) enum Fault {
     Operator(HostId, Role),
     /// SIGHUP after the configuration got another exec and other times, or the old ones again.
     Reload(HostId),
+}
+
+impl Fault {
+    /// What it is counted as; `None` for what only mends.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::PowerLoss(_) => Some("power losses"),
+            Self::KillDaemon(_) => Some("daemons killed"),
+            Self::StopDaemon(_) => Some("daemons stopped"),
+            Self::KillWorker(_) => Some("workers killed"),
+            Self::Freeze(..) => Some("freezes"),
+            Self::Pause(_) => Some("pauses"),
+            Self::Cut(..) => Some("one-way cuts"),
+            Self::Slow(_, _, extra) => (!extra.is_zero()).then_some("slow ways"),
+            Self::Lag(_, late) => (!late.is_zero()).then_some("late timers"),
+            Self::ResourceDies(_) => Some("deaths of the resource"),
+            Self::SetMood(_, mood) => (**mood != Mood::good()).then_some("slow or bad scripts"),
+            Self::NoProcesses(_, none) => none.then_some("hosts out of processes"),
+            Self::Operator(..) => Some("operators' commands"),
+            Self::Reload(_) => Some("reloads"),
+            Self::Boot(_) | Self::StartDaemon(_) | Self::Thaw(_) | Self::Resume(_) | Self::Heal(..) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +94,15 @@ pub(crate) struct Places {
     pub(crate) watchdogs: Vec<HostId>,
 }
 
+impl Places {
+    fn others(&self, host: HostId) -> Vec<HostId> {
+        self.runners.iter().chain(&self.watchdogs).copied().filter(|other| *other != host).collect()
+    }
+}
+
+/// How slow a way is, and how late a timer: up to more than all limits of a heartbeat.
+const DELAYS: (Duration, Duration) = ms(10, 3_000);
+
 /// A plan: faults with their times, all of them over at `until` but for what [`World::recover`](super::world::World::recover) mends.
 pub(crate) fn plan(rng: &mut Rng, kind: Kind, places: &Places, until: Time) -> Vec<(Time, Fault)> {
     let mut plan = Vec::new();
@@ -75,7 +111,7 @@ pub(crate) fn plan(rng: &mut Rng, kind: Kind, places: &Places, until: Time) -> V
         let fault = match kind {
             Kind::Calm => rng.below(4),
             Kind::Crashes => rng.below(8),
-            Kind::All => rng.below(13),
+            Kind::All => rng.below(15),
         };
         let host = rng.pick(&places.runners);
         let any = if rng.percent(20) { rng.pick(&places.watchdogs) } else { host };
@@ -98,6 +134,9 @@ pub(crate) fn plan(rng: &mut Rng, kind: Kind, places: &Places, until: Time) -> V
             }
             9 => plan.extend([(now, Fault::Pause(any)), (now + lasts, Fault::Resume(any))]),
             10 => plan.extend([(now, Fault::NoProcesses(any, true)), (now + lasts, Fault::NoProcesses(any, false))]),
+            11 => plan.extend(slow(rng, places, any, now, lasts)),
+            12 => plan
+                .extend([(now, Fault::Lag(any, rng.between(DELAYS))), (now + lasts, Fault::Lag(any, Duration::ZERO))]),
             _ => plan.extend(cuts(rng, places, any, now, lasts)),
         }
         now += rng.between((Duration::from_millis(1), Duration::from_secs(15)));
@@ -107,8 +146,7 @@ pub(crate) fn plan(rng: &mut Rng, kind: Kind, places: &Places, until: Time) -> V
 
 /// One host is cut off from another one or from all, in one direction or both.
 fn cuts(rng: &mut Rng, places: &Places, host: HostId, now: Time, lasts: Duration) -> Vec<(Time, Fault)> {
-    let all: Vec<HostId> =
-        places.runners.iter().chain(&places.watchdogs).copied().filter(|other| *other != host).collect();
+    let all = places.others(host);
     let others = if rng.percent(50) { vec![rng.pick(&all)] } else { all };
     let (out, back) = rng.pick(&[(true, true), (true, true), (true, false), (false, true)]);
     let mut plan = Vec::new();
@@ -120,6 +158,16 @@ fn cuts(rng: &mut Rng, places: &Places, host: HostId, now: Time, lasts: Duration
         }
     }
     plan
+}
+
+/// What one host says to another one, or to all, arrives late.
+fn slow(rng: &mut Rng, places: &Places, host: HostId, now: Time, lasts: Duration) -> Vec<(Time, Fault)> {
+    let all = places.others(host);
+    let others = if rng.percent(50) { vec![rng.pick(&all)] } else { all };
+    let extra = rng.between(DELAYS);
+    let spans =
+        |other| [(now, Fault::Slow(host, other, extra)), (now + lasts, Fault::Slow(host, other, Duration::ZERO))];
+    others.into_iter().flat_map(spans).collect()
 }
 
 const fn ms(least: u64, most: u64) -> (Duration, Duration) {

@@ -45,7 +45,12 @@ pub(crate) struct Host {
     pub(crate) runs: bool,
     pub(crate) mood: Mood,
     pub(crate) no_processes_left: bool,
+    /// How late its timers may fire.
+    pub(crate) lateness: Duration,
 }
+
+/// How late a timer fires on a machine that has nothing else to do.
+pub(crate) const LATENESS: Duration = Duration::from_millis(1);
 
 impl Host {
     pub(crate) fn new(name: String, config: Config, clock: Clock, mood: Mood) -> Self {
@@ -61,6 +66,7 @@ impl Host {
             runs: false,
             mood,
             no_processes_left: false,
+            lateness: LATENESS,
         }
     }
 }

@@ -15,7 +15,7 @@ use hastmon_core::worker::{Assignment, LinkId, Order, Report};
 use super::agenda::{Agenda, Time};
 use super::exclusion::Exclusion;
 use super::faults::Fault;
-use super::host::{Host, HostId};
+use super::host::{Host, HostId, LATENESS};
 use super::network::{End, EndId, Packet};
 use super::rng::Rng;
 use super::scripts::{Script, ScriptId, Step};
@@ -85,8 +85,6 @@ pub(crate) enum ToWorker {
 
 /// How long a message between processes of one host takes.
 const CHANNEL_DELAY: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(300));
-/// How late a timer fires.
-const LATENESS: (Duration, Duration) = (Duration::ZERO, Duration::from_millis(1));
 /// How long a process takes to begin.
 const SPAWN_DELAY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));
 
@@ -101,6 +99,8 @@ pub(crate) struct Kernel {
     /// Ways on which nothing gets through, in one direction.
     pub(super) cuts: BTreeSet<(HostId, HostId)>,
     pub(super) delay: (Duration, Duration),
+    /// Ways on which everything takes up to so much longer.
+    pub(super) slow: BTreeMap<(HostId, HostId), Duration>,
     pub(super) scripts: BTreeMap<ScriptId, Script>,
     pub(crate) exclusion: Exclusion,
     /// What was sent last over a channel arrives then.
@@ -123,6 +123,7 @@ impl Kernel {
             ends: BTreeMap::new(),
             cuts: BTreeSet::new(),
             delay,
+            slow: BTreeMap::new(),
             scripts: BTreeMap::new(),
             exclusion: Exclusion::default(),
             channels: BTreeMap::new(),
@@ -166,13 +167,13 @@ impl Kernel {
     }
 
     pub(crate) fn after(&mut self, span: Duration, pid: Pid, what: Happening) {
-        let late = self.rng.between(LATENESS);
+        let late = self.rng.between((Duration::ZERO, LATENESS));
         self.agenda.add(self.now + span + late, What::Process(pid, what));
     }
 
     /// Wakes a process when its host's clock shows `deadline`.
     pub(crate) fn wake(&mut self, host: HostId, pid: Pid, deadline: Instant, generation: u64) {
-        let late = self.rng.between(LATENESS);
+        let late = self.rng.between((Duration::ZERO, self.host(host).lateness));
         if let Some(when) = self.host(host).clock.when(deadline) {
             self.agenda.add(when.max(self.now) + late, What::Process(pid, Happening::Wake(generation)));
         }

@@ -147,9 +147,11 @@ impl Kernel {
     }
 
     fn transmit(&mut self, from: EndId, to: EndId, host: HostId, packet: Packet) {
-        let delay = self.rng.between(self.delay);
-        let mut at = self.now + delay;
+        let mut at = self.now + self.rng.between(self.delay);
         if let Some(end) = self.ends.get_mut(&to) {
+            if let Some(extra) = self.slow.get(&(end.peer_host, host)) {
+                at += self.rng.between((Duration::ZERO, *extra));
+            }
             end.arrives = end.arrives.max(at);
             at = end.arrives;
         }
@@ -224,6 +226,11 @@ impl Kernel {
 
     pub(crate) fn cut(&mut self, from: HostId, to: HostId) {
         self.cuts.insert((from, to));
+    }
+
+    /// What is sent from now on takes up to `extra` longer.
+    pub(crate) fn slow_down(&mut self, from: HostId, to: HostId, extra: Duration) {
+        self.slow.insert((from, to), extra);
     }
 
     /// What was held arrives, in order.

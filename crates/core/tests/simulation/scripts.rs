@@ -49,7 +49,7 @@ pub(crate) enum Behaviour {
 }
 
 /// How the script of a host behaves at present.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mood {
     pub(crate) start: Behaviour,
     pub(crate) stop: Behaviour,

@@ -13,7 +13,7 @@ use super::beginner::{Beginner, Next};
 use super::cluster::RESOURCE;
 use super::daemon_process::DaemonProcess;
 use super::faults::{Fault, Whom};
-use super::host::HostId;
+use super::host::{HostId, LATENESS};
 use super::kernel::{FromWorker, Happening, Kernel, Pid, ToWorker, What};
 use super::process::Life;
 use super::scripts::Mood;
@@ -30,6 +30,8 @@ pub(crate) struct World {
     frozen: BTreeMap<Pid, Vec<Happening>>,
     /// Crashes that would leave the resource running with nobody to stop it do not happen.
     pub(crate) gentle: bool,
+    /// How often each kind of fault has happened.
+    pub(crate) faults: BTreeMap<&'static str, usize>,
     events: (u64, u64),
 }
 
@@ -62,8 +64,14 @@ impl Drop for World {
 impl World {
     /// All hosts are switched on within the first tenth of a second.
     pub(crate) fn new(kernel: Kernel) -> Self {
-        let mut world =
-            Self { kernel, processes: BTreeMap::new(), frozen: BTreeMap::new(), gentle: false, events: (0, 0) };
+        let mut world = Self {
+            kernel,
+            processes: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            gentle: false,
+            faults: BTreeMap::new(),
+            events: (0, 0),
+        };
         for at in 0..world.kernel.hosts.len() {
             let when = world.kernel.rng.between((Duration::ZERO, Duration::from_millis(100)));
             world.at(when, Fault::Boot(HostId(at)));
@@ -240,6 +248,9 @@ impl World {
             return;
         }
         self.kernel.trace.tell(self.kernel.now, "####", || format!("{fault:?}"));
+        if let Some(name) = fault.name() {
+            *self.faults.entry(name).or_default() += 1;
+        }
         match fault {
             Fault::PowerLoss(host) => self.lose_power(host),
             Fault::Boot(host) => self.boot(host),
@@ -253,6 +264,8 @@ impl World {
             Fault::Resume(host) => self.resume(host),
             Fault::Cut(from, to) => self.kernel.cut(from, to),
             Fault::Heal(from, to) => self.kernel.heal(from, to),
+            Fault::Slow(from, to, extra) => self.kernel.slow_down(from, to, extra),
+            Fault::Lag(host, late) => self.kernel.host_mut(host).lateness = late.max(LATENESS),
             Fault::ResourceDies(host) => self.kernel.set_runs(host, false, "it died"),
             Fault::SetMood(host, mood) => self.kernel.host_mut(host).mood = *mood,
             Fault::NoProcesses(host, none) => self.kernel.host_mut(host).no_processes_left = none,
@@ -385,9 +398,11 @@ impl World {
             self.thaw(*host);
             self.kernel.host_mut(*host).mood = Mood::good();
             self.kernel.host_mut(*host).no_processes_left = false;
+            self.kernel.host_mut(*host).lateness = LATENESS;
             self.boot(*host);
             for other in &hosts {
                 self.kernel.heal(*host, *other);
+                self.kernel.slow_down(*host, *other, Duration::ZERO);
             }
             let role = self.role(*host);
             if role != Some(roles[host.0]) && (role == Some(Role::Init) || roles[host.0] == Role::Watchdog) {
