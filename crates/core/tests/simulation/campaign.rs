@@ -1,8 +1,13 @@
 //! Many runs with random clusters and random faults: first the faults (safety), then their end (liveness).
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::num::NonZero;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use hastmon_core::types::Role;
@@ -35,6 +40,7 @@ pub(crate) struct Outcome {
     /// From the end of all faults until it began to run steadily.
     pub(crate) recovered_in: Duration,
     pub(crate) simulated: Duration,
+    pub(crate) faults: BTreeMap<&'static str, usize>,
 }
 
 /// What all runs came to.
@@ -45,6 +51,7 @@ pub(crate) struct Summary {
     pub(crate) longest_overlap: Duration,
     recoveries: Vec<Duration>,
     simulated: Duration,
+    faults: BTreeMap<&'static str, usize>,
 }
 
 impl Summary {
@@ -54,6 +61,9 @@ impl Summary {
         self.longest_overlap = self.longest_overlap.max(outcome.longest_overlap);
         self.recoveries.push(outcome.recovered_in);
         self.simulated += outcome.simulated;
+        for (name, count) in &outcome.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
     }
 
     pub(crate) fn print(&mut self, what: &str) {
@@ -69,41 +79,84 @@ impl Summary {
             median,
             self.recoveries.last().copied().unwrap_or_default(),
         );
+        let faults: Vec<_> = self.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        println!("{what}: {}", faults.join(", "));
     }
 }
 
-/// Runs as many random clusters as take so many simulated hours, or as the environment says: `HASTMON_SIM_HOURS` sets the hours,
-/// `HASTMON_SEED` replays one run and shows it. What fails is run again to be shown.
-pub(crate) fn run(kind: Kind, hours: f64, check: impl Fn(&Outcome)) -> Summary {
-    let mut summary = Summary::default();
+/// Which run comes next, and what those before it came to.
+#[derive(Debug)]
+struct Schedule {
+    summary: Summary,
+    wanted: Duration,
+    begun: usize,
+    fixed: Range<u64>,
+    fresh: Rng,
+    failed: Option<u64>,
+}
+
+impl Schedule {
+    /// The seed of the next run, unless there are enough, or one has failed.
+    fn next(&mut self) -> Option<u64> {
+        if self.failed.is_some() || self.summary.simulated >= self.wanted {
+            return None;
+        }
+        self.begun += 1;
+        // Nine of a fixed set, then one that was never seen before.
+        if self.begun.is_multiple_of(10) { Some(self.fresh.next() >> 32) } else { self.fixed.next() }
+    }
+}
+
+/// Runs as many random clusters as take so many simulated hours, or as the environment says: `HASTMON_SIM_HOURS` sets the hours, and has
+/// every processor at work; `HASTMON_SEED` replays one run and shows it. What fails is run again to be shown.
+pub(crate) fn run(kind: Kind, hours: f64, check: impl Fn(&Outcome) + Sync) -> Summary {
     if let Ok(seed) = std::env::var("HASTMON_SEED") {
         let (world, outcome) = one(seed.parse().expect("HASTMON_SEED is a number"), kind, Detail::Story);
         println!("{}{outcome:?}", world.kernel.trace.show());
         check(&outcome);
+        let mut summary = Summary::default();
         summary.add(&outcome);
         return summary;
     }
-    let hours =
-        std::env::var("HASTMON_SIM_HOURS").map_or(hours, |hours| hours.parse().expect("HASTMON_SIM_HOURS is a number"));
-    let mut fresh = Rng::new(RandomState::new().hash_one(kind));
-    let mut seeds = 0..;
-    while summary.simulated.as_secs_f64() < hours * 3600.0 {
-        // Nine of a fixed set, then one that was never seen before.
-        let seed = if summary.runs % 10 == 9 { fresh.next() >> 32 } else { seeds.next().unwrap() };
+    let asked =
+        std::env::var("HASTMON_SIM_HOURS").ok().map(|hours| hours.parse().expect("HASTMON_SIM_HOURS is a number"));
+    let threads = if asked.is_some() { available_parallelism().map_or(1, NonZero::get) } else { 1 };
+    let schedule = Mutex::new(Schedule {
+        summary: Summary::default(),
+        wanted: Duration::from_secs_f64(asked.unwrap_or(hours) * 3600.0),
+        begun: 0,
+        fixed: 0..u64::MAX,
+        fresh: Rng::new(RandomState::new().hash_one(kind)),
+        failed: None,
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| work_off(&schedule, kind, &check));
+        }
+    });
+    let schedule = schedule.into_inner().unwrap();
+    let Some(seed) = schedule.failed else { return schedule.summary };
+    println!("the run with HASTMON_SEED={seed} fails; once more, to be shown:");
+    let (_world, outcome) = one(seed, kind, Detail::Story);
+    check(&outcome);
+    panic!("the run with HASTMON_SEED={seed} failed, but not again: something is not deterministic");
+}
+
+/// One run after the other, until there are enough.
+fn work_off(schedule: &Mutex<Schedule>, kind: Kind, check: &(impl Fn(&Outcome) + Sync)) {
+    loop {
+        let Some(seed) = schedule.lock().unwrap().next() else { return };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (_, outcome) = one(seed, kind, Detail::Off);
             check(&outcome);
             outcome
         }));
-        let Ok(outcome) = outcome else {
-            println!("the run with HASTMON_SEED={seed} fails; once more, to be shown:");
-            let (_world, outcome) = one(seed, kind, Detail::Story);
-            check(&outcome);
-            panic!("the run with HASTMON_SEED={seed} failed, but not again: something is not deterministic");
-        };
-        summary.add(&outcome);
+        let mut schedule = schedule.lock().unwrap();
+        match outcome {
+            Ok(outcome) => schedule.summary.add(&outcome),
+            Err(_) => schedule.failed = Some(seed),
+        }
     }
-    summary
 }
 
 /// One run: a random cluster, random faults, then none.
@@ -129,6 +182,7 @@ pub(crate) fn one(seed: u64, kind: Kind, detail: Detail) -> (World, Outcome) {
         longest_overlap: exclusion.longest_overlap(world.now()),
         recovered_in,
         simulated: world.now(),
+        faults: world.faults.clone(),
     };
     (world, outcome)
 }
