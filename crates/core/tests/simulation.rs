@@ -83,7 +83,7 @@ mod takeover {
 
     #[test]
     fn power_loss_of_the_primary_is_made_good_within_five_heartbeats() {
-        let (_, worst) = measure("power loss -> runs on the secondary", 200, |seed| {
+        let (_, worst) = measure("power loss -> runs on the secondary", 100, |seed| {
             let mut world = three(seed);
             world.apply(Fault::PowerLoss(A));
             let took = world.until(LONG, "it runs on b", |world| world.runs_on(B));
@@ -258,7 +258,7 @@ mod primary {
 
     #[test]
     fn a_resource_that_dies_runs_again_within_a_heartbeat() {
-        let (_, worst) = measure("resource dies -> runs again on the same node", 200, |seed| {
+        let (_, worst) = measure("resource dies -> runs again on the same node", 100, |seed| {
             let mut world = three(seed);
             world.apply(Fault::ResourceDies(A));
             world.until(s(2), "it runs on a", |world| world.runs_on(A))
@@ -421,8 +421,8 @@ mod not_promised {
 mod random {
     use super::*;
 
-    /// Simulated hours of each test, unless `HASTMON_SIM_HOURS` says otherwise: a debug build does one in about 4 s.
-    const HOURS: f64 = 1.5;
+    /// Simulated hours of each test, unless `HASTMON_SIM_HOURS` says otherwise: a debug build does one in about 2 s.
+    const HOURS: f64 = 1.0;
 
     #[test]
     fn without_faults_it_never_runs_twice() {

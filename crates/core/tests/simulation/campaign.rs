@@ -48,18 +48,20 @@ pub(crate) struct Outcome {
 pub(crate) struct Summary {
     pub(crate) runs: usize,
     pub(crate) runs_with_overlaps: usize,
-    pub(crate) longest_overlap: Duration,
-    recoveries: Vec<Duration>,
+    /// The longest of all, and the seed of its run.
+    pub(crate) longest_overlap: (Duration, u64),
+    /// Each with its seed.
+    recoveries: Vec<(Duration, u64)>,
     simulated: Duration,
     faults: BTreeMap<&'static str, usize>,
 }
 
 impl Summary {
-    fn add(&mut self, outcome: &Outcome) {
+    fn add(&mut self, seed: u64, outcome: &Outcome) {
         self.runs += 1;
         self.runs_with_overlaps += usize::from(outcome.overlaps > 0);
-        self.longest_overlap = self.longest_overlap.max(outcome.longest_overlap);
-        self.recoveries.push(outcome.recovered_in);
+        self.longest_overlap = self.longest_overlap.max((outcome.longest_overlap, seed));
+        self.recoveries.push((outcome.recovered_in, seed));
         self.simulated += outcome.simulated;
         for (name, count) in &outcome.faults {
             *self.faults.entry(name).or_default() += count;
@@ -68,16 +70,15 @@ impl Summary {
 
     pub(crate) fn print(&mut self, what: &str) {
         self.recoveries.sort();
-        let median = self.recoveries.get(self.recoveries.len() / 2).copied().unwrap_or_default();
+        let (median, _) = self.recoveries.get(self.recoveries.len() / 2).copied().unwrap_or_default();
+        let (worst, worst_seed) = self.recoveries.last().copied().unwrap_or_default();
+        let (longest, longest_seed) = self.longest_overlap;
         println!(
-            "{what}: {:.1} cluster hours in {} runs; the resource on two hosts at once in {} of them, for at most {:.3?}; \
-             runs again after the faults: median {:.1?}, worst {:.1?}",
+            "{what}: {:.1} cluster hours in {} runs; the resource on two hosts at once in {} of them, for at most {longest:.3?} (seed \
+             {longest_seed}); runs again after the faults: median {median:.1?}, worst {worst:.1?} (seed {worst_seed})",
             self.simulated.as_secs_f64() / 3600.0,
             self.runs,
             self.runs_with_overlaps,
-            self.longest_overlap,
-            median,
-            self.recoveries.last().copied().unwrap_or_default(),
         );
         let faults: Vec<_> = self.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
         println!("{what}: {}", faults.join(", "));
@@ -111,11 +112,12 @@ impl Schedule {
 /// every processor at work; `HASTMON_SEED` replays one run and shows it. What fails is run again to be shown.
 pub(crate) fn run(kind: Kind, hours: f64, check: impl Fn(&Outcome) + Sync) -> Summary {
     if let Ok(seed) = std::env::var("HASTMON_SEED") {
-        let (world, outcome) = one(seed.parse().expect("HASTMON_SEED is a number"), kind, Detail::Story);
+        let seed = seed.parse().expect("HASTMON_SEED is a number");
+        let (world, outcome) = one(seed, kind, Detail::Story);
         println!("{}{outcome:?}", world.kernel.trace.show());
         check(&outcome);
         let mut summary = Summary::default();
-        summary.add(&outcome);
+        summary.add(seed, &outcome);
         return summary;
     }
     let asked =
@@ -153,7 +155,7 @@ fn work_off(schedule: &Mutex<Schedule>, kind: Kind, check: &(impl Fn(&Outcome) +
         }));
         let mut schedule = schedule.lock().unwrap();
         match outcome {
-            Ok(outcome) => schedule.summary.add(&outcome),
+            Ok(outcome) => schedule.summary.add(seed, &outcome),
             Err(_) => schedule.failed = Some(seed),
         }
     }
