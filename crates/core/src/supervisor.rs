@@ -68,8 +68,6 @@ pub struct Supervisor {
     lost: Option<Address>,
     half_open: Vec<HalfOpen>,
     hold_off_until: Option<Instant>,
-    /// Until then this is a new primary, which has had no time to call the others.
-    fresh_until: Option<Instant>,
     leaving: bool,
     /// The script of the worker that was started last.
     exec: String,
@@ -147,7 +145,6 @@ impl Supervisor {
             lost: None,
             half_open: Vec::new(),
             hold_off_until: None,
-            fresh_until: None,
             leaving: false,
             exec: String::new(),
             left_running: None,
@@ -330,12 +327,6 @@ impl Supervisor {
             let ours = self.settings.priority;
             if priority > ours {
                 cx.refuse(conn, Refusal::HigherPriority(ours));
-                return;
-            }
-            // Of two equals the one yields that is called. A new primary calls first: else chance decides whether an operator's word
-            // counts, and two that take over at once yield to each other again and again.
-            if priority == ours && self.fresh_until.is_some_and(|until| cx.now < until) {
-                cx.refuse(conn, Refusal::Busy);
                 return;
             }
             let reason = RoleReason::Yields { to: remote.to_string(), theirs: priority, ours };
@@ -590,7 +581,6 @@ impl Supervisor {
             return;
         }
         let changed_from = (self.told != self.role).then_some(self.told);
-        self.fresh_until = changed_from.map(|_| cx.now + self.settings.timeout);
         self.told_before = core::mem::replace(&mut self.told, self.role);
         let replaces = self.lost.clone().filter(|_| self.role == Role::Primary);
         self.run_worker(cx, self.role, changed_from, replaces);
