@@ -318,6 +318,15 @@ pub enum RoleReason {
         /// Ours.
         ours: i32,
     },
+    /// With the lease: another node that was told to be primary has a priority at least as good.
+    YieldsTo {
+        /// Which.
+        node: String,
+        /// Its priority.
+        theirs: i32,
+        /// Ours.
+        ours: i32,
+    },
     /// The worker ended in a way that is not to be repeated.
     WorkerFailed,
 }
@@ -504,6 +513,9 @@ impl fmt::Display for RoleReason {
             Self::GaveUp(why) => write!(f, "gave up: {why}"),
             Self::Yields { to, theirs, ours } => {
                 write!(f, "yielding to the primary {to}, whose priority {theirs} is not worse than {ours} here")
+            }
+            Self::YieldsTo { node, theirs, ours } => {
+                write!(f, "handing over to {node}, which was told to be primary: its priority {theirs} is not worse than {ours} here")
             }
             Self::WorkerFailed => f.write_str("the worker failed"),
         }

@@ -16,6 +16,7 @@ mod primary;
 pub mod rate_limit;
 mod secondary;
 pub mod supervisor;
+mod switchover;
 #[cfg(test)]
 mod testing;
 pub mod time;

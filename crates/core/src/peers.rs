@@ -96,6 +96,27 @@ impl Peers {
         }
     }
 
+    /// This node.
+    pub(crate) fn me(&self) -> &str {
+        &self.me
+    }
+
+    /// Answers a beat with a verdict that was not given by the voter.
+    pub(crate) fn refuse(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        settings: &Resource,
+        seq: u64,
+        verdict: Verdict,
+        here: (Role, State),
+    ) {
+        if let Some(peer) = self.sessions.get_mut(&conn) {
+            (peer.heard, peer.is_proven) = (cx.now, true);
+            self.answer(cx, conn, settings, seq, Some(verdict), here);
+        }
+    }
+
     pub(crate) const fn voter(&self) -> Option<&Voter> {
         self.voter.as_ref()
     }

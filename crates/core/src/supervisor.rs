@@ -12,11 +12,19 @@ use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
+use crate::lease::record::Record;
+use crate::lease::{Ask, Grant, Refusal as NoVote, Release, Verdict};
+use crate::peers::{Asker, News, Peers};
+use crate::switchover::Switchover;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
+use crate::wire::peer::{Hello, Said};
+use crate::wire::reply::SwitchoverReply;
 use crate::wire::session::{Answer, Refusal};
-use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, LinkId, Order, Report};
+use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, LeasePart, LinkId, Order, Report};
 
+/// A primary's worker is not replaced for a shorter silence than this: on a busy machine every process is late at times.
+pub const MIN_REPLACE: Duration = Duration::from_millis(500);
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Handshakes of one remote for one resource that may be half done: it needs one, and may have left some behind. Counted for each remote by
@@ -35,6 +43,9 @@ const YIELD_BEATS: u32 = 8;
 pub const MAX_LAST_WORKERS: u32 = 3;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
+
+/// Spreads the numbers of workers over all bits: 2^64 divided by the golden ratio.
+const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How a worker process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +91,18 @@ pub struct Supervisor {
     told_stuck: bool,
     /// When the worker was told of a poll last.
     told_poll: Option<Instant>,
+    /// When the worker was started.
+    began: Instant,
+    /// Originals are among the nodes: there is no lease.
+    legacy: bool,
+    /// The nodes that have connected by protocol 1, and the vote of this node.
+    peers: Peers,
+    /// The connection of the primary that this node hears, with the lease.
+    primary: Option<ConnId>,
+    /// What the next worker gets: a lease that was won for it, or the word of an operator.
+    grant: Option<Grant>,
+    force: bool,
+    switchover: Option<Switchover>,
 }
 
 #[derive(Debug)]
@@ -115,11 +138,16 @@ enum Handshake {
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) next_id: &'a mut u64,
+    pub(crate) seed: u64,
     pub(crate) out: &'a mut Vec<Action>,
 }
 
 impl Context<'_> {
-    fn new_id(&mut self) -> u64 {
+    pub(crate) fn event(&mut self, settings: &Resource, event: Event) {
+        self.out.push(Action::Event(Some(settings.name.clone()), event));
+    }
+
+    pub(crate) fn new_id(&mut self) -> u64 {
         *self.next_id += 1;
         *self.next_id
     }
@@ -131,8 +159,17 @@ impl Context<'_> {
 
 impl Supervisor {
     /// A resource in the role init.
-    pub(crate) fn new(now: Instant, settings: Resource) -> Self {
+    pub(crate) fn new(cx: &mut Context<'_>, settings: Resource, me: &str, legacy: bool) -> Self {
+        let now = cx.now;
+        cx.out.push(Action::FindRecord(settings.name.clone()));
         Self {
+            began: now,
+            legacy,
+            peers: Peers::new(me),
+            primary: None,
+            grant: None,
+            force: false,
+            switchover: None,
             settings,
             role: Role::Init,
             previous: Role::Init,
@@ -202,6 +239,16 @@ impl Supervisor {
             // They were about another primary, or about this node.
             self.complaints.clear();
         }
+        if role != Role::Primary {
+            (self.grant, self.force) = (None, false);
+        }
+        if role != Role::Secondary {
+            self.primary = None;
+        }
+        let successor = match &reason {
+            RoleReason::YieldsTo { node, .. } => Some(node.clone()),
+            _ => None,
+        };
         match reason {
             RoleReason::Takeover { .. } => {}
             RoleReason::Operator(_) => (self.lost, self.hold_off_until) = (None, None),
@@ -215,7 +262,7 @@ impl Supervisor {
             }
             Process::Running(_) => {
                 let hurry = matches!(reason, RoleReason::Takeover { .. });
-                self.end_worker(cx, &reason.to_string(), hurry);
+                self.end_worker(cx, &reason.to_string(), hurry, successor);
             }
             Process::Ending { .. } => {}
             Process::None | Process::Pausing(_) => self.start_worker(cx),
@@ -230,6 +277,7 @@ impl Supervisor {
     /// Ends what runs and starts nothing more: the daemon stops, or the resource has left the configuration.
     pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str) {
         self.leaving = true;
+        self.on_hand_over_refused(cx, reason.to_string());
         self.last_workers = 0;
         self.refuse_all(cx);
         match self.worker {
@@ -251,6 +299,7 @@ impl Supervisor {
         if settings == self.settings {
             return;
         }
+        self.peers.reconfigure(cx.now, &settings);
         let restart = settings.exec != self.settings.exec && self.role != Role::Init;
         self.event(cx, Event::Reconfigured { restart });
         self.settings = settings;
@@ -282,12 +331,39 @@ impl Supervisor {
             cx.out.push(Action::Order { id, order: Order::Complaint });
         }
         if enough && stays.is_none() {
-            self.set_role(cx, Role::Primary, RoleReason::Takeover { complaints: count });
+            self.take_over(cx);
         }
     }
 
+    /// With the lease, only a majority of votes makes a primary: the worker asks for them. Without it, complaints are enough.
+    fn take_over(&mut self, cx: &mut Context<'_>) {
+        if self.legacy {
+            let complaints = self.complaints(cx.now);
+            self.set_role(cx, Role::Primary, RoleReason::Takeover { complaints });
+        } else if let Process::Running(id) = self.worker {
+            cx.out.push(Action::Order { id, order: Order::Stand });
+        }
+    }
+
+    /// The worker has won the lease for this node.
+    pub(crate) fn on_won(&mut self, cx: &mut Context<'_>, id: WorkerId, grant: Grant) {
+        let is_current = matches!(self.worker, Process::Running(current) if current == id);
+        if !is_current || self.role != Role::Secondary {
+            return;
+        }
+        if self.why_stay_secondary(cx.now).is_some() {
+            // It gives the lease back when it hears of a primary.
+            let served = self.primary.and_then(|conn| self.peers.address(conn)).map(ToString::to_string);
+            cx.out.push(Action::Order { id, order: Order::ServedBy(served.or(Some(String::new()))) });
+            return;
+        }
+        self.grant = Some(grant);
+        let complaints = self.complaints(cx.now);
+        self.set_role(cx, Role::Primary, RoleReason::Takeover { complaints });
+    }
+
     fn why_stay_secondary(&self, now: Instant) -> Option<StaysSecondary> {
-        if self.served.is_some() {
+        if self.served.is_some() || self.primary.is_some() {
             return Some(StaysSecondary::Connected);
         }
         if matches!(self.worker, Process::Ending { .. }) || self.leaving {
@@ -468,6 +544,12 @@ impl Supervisor {
         match exit {
             WorkerExit::Farewell(Farewell::AsOrdered) if self.role == Role::Init => {}
             WorkerExit::Farewell(Farewell::GaveUp(why)) => self.on_gave_up(cx, why),
+            WorkerExit::Farewell(Farewell::HandedOver(to)) => {
+                if let Some(switchover) = &mut self.switchover {
+                    switchover.on_released(cx.now, &to);
+                }
+                self.set_role(cx, Role::Secondary, RoleReason::GaveUp(GiveUp::HandedOver { to }));
+            }
             WorkerExit::NotStarted(why) => {
                 self.event(cx, Event::WorkerNotStarted { why });
                 self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
@@ -507,7 +589,19 @@ impl Supervisor {
             Process::None | Process::Running(_) => None,
         };
         let stuck = (self.expects_reports() && !self.told_stuck).then(|| self.heard + self.silence_limit());
-        self.half_open.iter().map(|half| half.until).chain(worker).chain(stuck).min()
+        let primary = self.primary.and_then(|conn| self.peers.silent_at(&self.settings, conn));
+        let peers = self.peers.next_deadline(&self.settings);
+        let switchover = self.switchover.as_ref().map(Switchover::deadline);
+        let others = [worker, stuck, self.replace_at(), primary, peers, switchover].into_iter().flatten();
+        self.half_open.iter().map(|half| half.until).chain(others).min()
+    }
+
+    /// A primary's worker that is frozen while the daemon is not: it would outlive its lease. Another one takes its place in time.
+    fn replace_at(&self) -> Option<Instant> {
+        let holds = !self.legacy && self.role == Role::Primary && matches!(self.worker, Process::Running(_));
+        let lease = self.settings.lease;
+        let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
+        holds.then(|| self.heard + limit)
     }
 
     pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>) {
@@ -526,6 +620,13 @@ impl Supervisor {
             self.told_stuck = true;
             self.event(cx, Event::WorkerStuck { silent_for });
         }
+        if self.replace_at().is_some_and(|at| cx.now >= at)
+            && let Process::Running(id) = self.worker
+        {
+            self.heard = cx.now;
+            cx.out.push(Action::KillWorker(id));
+        }
+        self.mind_peers(cx);
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
             match half.stage {
@@ -539,7 +640,6 @@ impl Supervisor {
     fn settings_for_worker(&self) -> Resource {
         let mut settings = self.settings.clone();
         settings.friends.truncate(1);
-        settings.nodes.clear();
         settings
     }
 
@@ -593,7 +693,14 @@ impl Supervisor {
         self.told_stuck = false;
         self.told_poll = None;
         self.exec.clone_from(&self.settings.exec);
-        let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces };
+        self.began = cx.now;
+        let lease = (!self.legacy).then(|| LeasePart {
+            node: self.peers.me().to_string(),
+            grant: self.grant.take().filter(|_| role == Role::Primary),
+            force: core::mem::take(&mut self.force) && role == Role::Primary,
+            seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
+        });
+        let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces, lease };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 
@@ -610,20 +717,23 @@ impl Supervisor {
         self.told_before = self.told;
         let id = WorkerId(cx.new_id());
         let resource = Resource { exec, ..self.settings_for_worker() };
-        let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None };
+        let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
         self.end_last_worker(cx, id, "the worker that had it in hand has died");
     }
 
     fn restart_worker(&mut self, cx: &mut Context<'_>, how: String) {
         self.event(cx, Event::WorkerDied { how, then: WorkerNext::Restart });
-        self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
+        // A lease does not wait for a worker that had lived for a while.
+        let lived = cx.now.since(self.began);
+        let pause = if self.legacy || lived < RESTART_PAUSE { RESTART_PAUSE } else { Duration::ZERO };
+        self.worker = Process::Pausing(cx.now + pause);
     }
 
-    fn end_worker(&mut self, cx: &mut Context<'_>, reason: &str, hurry: bool) {
+    fn end_worker(&mut self, cx: &mut Context<'_>, reason: &str, hurry: bool, successor: Option<String>) {
         if let Process::Running(id) = self.worker {
             self.worker = Process::Ending { id, kill_at: Some(cx.now + end_budget(&self.settings)) };
-            cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string(), hurry } });
+            cx.out.push(Action::Order { id, order: Order::End { reason: reason.to_string(), hurry, successor } });
         }
     }
 
@@ -661,7 +771,224 @@ impl Supervisor {
     }
 
     fn event(&self, cx: &mut Context<'_>, event: Event) {
-        cx.out.push(Action::Event(Some(self.settings.name.clone()), event));
+        cx.event(&self.settings, event);
+    }
+}
+
+/// Protocol 1 and the lease.
+impl Supervisor {
+    /// What this node says of itself.
+    fn here(&self) -> (Role, State) {
+        let known = self.report().map(|report| report.state);
+        // A primary that waits for this node must not start before it is known what runs here.
+        let unknown = if self.role == Role::Secondary { State::Stopping } else { State::Unknown };
+        (self.role, known.unwrap_or(unknown))
+    }
+
+    /// The nodes that have connected, and the vote of this node.
+    pub(crate) const fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Whether this resource runs without the lease.
+    pub(crate) const fn is_legacy(&self) -> bool {
+        self.legacy
+    }
+
+    pub(crate) fn on_record_found(&mut self, cx: &mut Context<'_>, found: Result<Option<Record>, String>) {
+        self.peers.on_record_found(cx, &self.settings, found);
+    }
+
+    pub(crate) fn on_recorded(&mut self, cx: &mut Context<'_>, id: u64, result: Result<(), String>) {
+        let here = self.here();
+        self.peers.on_recorded(cx, &self.settings, id, result, here);
+    }
+
+    pub(crate) fn on_hello(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        address: Address,
+        hello: Hello,
+        version: &str,
+    ) -> Result<(), String> {
+        if self.leaving {
+            return Err("the resource is being removed here".to_string());
+        }
+        self.peers.on_hello(cx, conn, &self.settings, address, hello, version)
+    }
+
+    /// The node at the other end of a connection of this resource.
+    pub(crate) fn node_of(&self, conn: ConnId) -> Option<&str> {
+        self.peers.node(conn)
+    }
+
+    /// A node that has connected says something.
+    pub(crate) fn on_said(&mut self, cx: &mut Context<'_>, conn: ConnId, said: Said) {
+        if self.legacy && self.role == Role::Primary
+            && let Said::Beat { seq, ask: Some(ask), .. } = &said
+        {
+            // Without the lease this node has voted for itself, so to speak.
+            let refused = NoVote::Bound { holder: self.peers.me().to_string(), left: self.settings.lease };
+            let verdict = Verdict { round: ask.round, highest: 0, refused: Some(refused) };
+            let here = self.here();
+            self.peers.refuse(cx, conn, &self.settings, *seq, verdict, here);
+            return;
+        }
+        let here = self.here();
+        let news = self.peers.on_said(cx, conn, &self.settings, said, here);
+        match news {
+            News::Primary { conn, node, priority, state } => self.on_primary(cx, conn, &node, priority, state),
+            News::Complaint { node, released: false } => self.on_complaint(cx, node),
+            News::Complaint { released: true, .. } => self.on_released(cx),
+            News::Released { to_us } => {
+                if self.role == Role::Watchdog
+                    && let Process::Running(id) = self.worker
+                {
+                    cx.out.push(Action::Order { id, order: Order::Released });
+                }
+                self.mind_primary(cx);
+                if to_us || self.switchover.is_some() {
+                    self.on_released(cx);
+                }
+            }
+            News::Nothing => {}
+        }
+        if self.legacy {
+            self.on_polled(cx);
+        }
+        self.mind_switchover(cx);
+    }
+
+    /// The lease was given back: whoever wants it need not wait for its end.
+    fn on_released(&mut self, cx: &mut Context<'_>) {
+        if self.role == Role::Secondary && self.why_stay_secondary(cx.now).is_none() {
+            self.take_over(cx);
+        }
+    }
+
+    /// A primary beats.
+    fn on_primary(&mut self, cx: &mut Context<'_>, conn: ConnId, node: &str, priority: i32, state: State) {
+        let Process::Running(id) = self.worker else { return };
+        match self.role {
+            Role::Secondary if self.primary != Some(conn) => {
+                self.primary = Some(conn);
+                self.complaints.clear();
+                let from = self.peers.address(conn).map_or_else(|| node.to_string(), ToString::to_string);
+                cx.out.push(Action::Order { id, order: Order::ServedBy(Some(from)) });
+            }
+            Role::Watchdog if state == State::Run => {
+                cx.out.push(Action::Order { id, order: Order::PrimaryRuns });
+            }
+            Role::Primary if priority <= self.settings.priority && self.holds_lease(cx.now) => {
+                let ours = self.settings.priority;
+                let reason = RoleReason::YieldsTo { node: node.to_string(), theirs: priority, ours };
+                self.set_role(cx, self.previous, reason);
+            }
+            Role::Init | Role::Primary | Role::Secondary | Role::Watchdog => {}
+        }
+    }
+
+    fn holds_lease(&self, now: Instant) -> bool {
+        let lease = self.report.as_ref().and_then(|report| report.lease.as_ref());
+        lease.is_some_and(|lease| lease.is_forced || lease.until.is_some_and(|until| now < until))
+    }
+
+    /// The worker asks for the vote of this node.
+    pub(crate) fn on_asked(&mut self, cx: &mut Context<'_>, id: WorkerId, ask: &Ask) {
+        let here = self.here();
+        self.peers.on_ask(cx, &self.settings, Asker::Worker(id), ask, here);
+    }
+
+    /// The worker gives the vote of this node back.
+    pub(crate) fn on_release_here(&mut self, cx: &mut Context<'_>, release: &Release) {
+        self.peers.on_release(cx, &self.settings, release);
+    }
+
+    /// A connection of protocol 1 is gone; says whether it was one of this resource.
+    pub(crate) fn on_peer_gone(&mut self, cx: &mut Context<'_>, conn: ConnId) -> bool {
+        let was_ours = self.peers.on_gone(conn);
+        self.mind_primary(cx);
+        was_ours
+    }
+
+    fn mind_peers(&mut self, cx: &mut Context<'_>) {
+        self.peers.drop_silent(cx, &self.settings);
+        self.mind_primary(cx);
+        self.mind_switchover(cx);
+    }
+
+    /// Whether the primary that was connected still is.
+    fn mind_primary(&mut self, cx: &mut Context<'_>) {
+        let Some(conn) = self.primary else { return };
+        if self.peers.has_heard(cx.now, &self.settings, conn) {
+            return;
+        }
+        self.primary = None;
+        self.forget_early_complaints(cx.now);
+        if let Process::Running(id) = self.worker {
+            cx.out.push(Action::Order { id, order: Order::ServedBy(None) });
+        }
+    }
+
+    /// An operator answers for making this node primary without a majority.
+    pub(crate) fn force(&mut self, cx: &mut Context<'_>, reason: RoleReason) {
+        if self.leaving || self.legacy {
+            return;
+        }
+        self.event(cx, Event::Forced);
+        if self.role == Role::Primary {
+            if let Process::Running(id) = self.worker {
+                cx.out.push(Action::Order { id, order: Order::Force });
+            }
+            return;
+        }
+        self.force = true;
+        self.set_role(cx, Role::Primary, reason);
+        self.force = self.role == Role::Primary && !matches!(self.worker, Process::Running(_));
+    }
+
+    /// An operator wants the resource on another node; answered when it is there, or why it is not.
+    pub(crate) fn switch_over(&mut self, cx: &mut Context<'_>, conn: ConnId, to: Option<String>) {
+        let why_not = match (self.role, &self.worker) {
+            _ if self.legacy => Some("among hastmon 0.3 (--legacy-peers) there is no lease to hand over".to_string()),
+            _ if self.switchover.is_some() => Some("another switchover is under way".to_string()),
+            (Role::Primary, Process::Running(id)) => {
+                cx.out.push(Action::Order { id: *id, order: Order::HandOver(to) });
+                None
+            }
+            (Role::Primary, _) => Some("the worker is being started".to_string()),
+            _ => {
+                let holder = self.peers.bound(cx.now).map(|bound| bound.holder.to_string());
+                let holder = holder.map_or_else(String::new, |node| alloc::format!(": ask {node}, which holds the lease"));
+                Some(alloc::format!("this node is {} and not primary{holder}", self.role))
+            }
+        };
+        match why_not {
+            Some(why) => cx.out.push(Action::Reply {
+                conn,
+                message: SwitchoverReply::refused(why).encode(),
+                keep: false,
+            }),
+            None => self.switchover = Some(Switchover::new(cx.now, conn, &self.settings)),
+        }
+    }
+
+    /// The worker cannot hand over.
+    pub(crate) fn on_hand_over_refused(&mut self, cx: &mut Context<'_>, why: String) {
+        if let Some(switchover) = self.switchover.take() {
+            cx.out.push(switchover.refused(why));
+        }
+    }
+
+    fn mind_switchover(&mut self, cx: &mut Context<'_>) {
+        let Some(switchover) = &mut self.switchover else { return };
+        let there = switchover.to().and_then(|to| self.peers.state_on(to));
+        let here = self.report.as_ref().map(|report| report.state);
+        if let Some(reply) = switchover.look(cx.now, self.role, here, there) {
+            cx.out.push(reply);
+            self.switchover = None;
+        }
     }
 }
 

@@ -96,8 +96,10 @@ pub enum Order {
     PrimaryRuns,
     /// Watchdog: the lease was given back, so nobody need wait for its end.
     Released,
-    /// Primary: hand the resource over to this node, if it is ready.
-    HandOver(String),
+    /// Primary: hand the resource over to this node, or to the best, if it is ready.
+    HandOver(Option<String>),
+    /// Primary: an operator answers for going on without a majority.
+    Force,
 }
 
 /// What happens to a worker.
@@ -475,6 +477,11 @@ impl Worker {
                 }
             }
             (Order::HandOver(to), Duty::Primary(_)) => self.hand_over(now, to),
+            (Order::Force, Duty::Primary(_)) => {
+                if let Some(members) = &mut self.members {
+                    members.force();
+                }
+            }
             (
                 Order::Polled
                 | Order::Complaint
@@ -482,7 +489,8 @@ impl Worker {
                 | Order::ServedBy(_)
                 | Order::PrimaryRuns
                 | Order::Released
-                | Order::HandOver(_),
+                | Order::HandOver(_)
+                | Order::Force,
                 _,
             ) => {}
         }
@@ -499,8 +507,11 @@ impl Worker {
     }
 
     /// The operator wants the resource elsewhere.
-    fn hand_over(&mut self, now: Instant, to: String) {
+    fn hand_over(&mut self, now: Instant, to: Option<String>) {
         let Some(members) = &self.members else { return };
+        let Some(to) = to.or_else(|| members.secondaries().into_iter().next()) else {
+            return self.base.act(Action::HandOverRefused("no secondary is connected".to_string()));
+        };
         let why_not = if self.base.ending.is_some() {
             Some("the change of another role is under way".to_string())
         } else if !members.claim().holds(now) {

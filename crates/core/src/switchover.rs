@@ -1,0 +1,106 @@
+//! A switchover that an operator has asked for, as the node sees it that gives the resource up: each step with its time.
+//! Decides when to answer the operator, and what.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::config::Resource;
+use crate::daemon::{Action, ConnId};
+use crate::time::{Duration, Instant};
+use crate::types::{Role, State};
+use crate::wire::reply::SwitchoverReply;
+
+/// What all scripts together may take, and this much more: then the operator is told how far it came.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Switchover {
+    conn: ConnId,
+    deadline: Instant,
+    last: Instant,
+    to: Option<String>,
+    is_stopped: bool,
+    is_primary: bool,
+    steps: Vec<(String, Duration)>,
+}
+
+impl Switchover {
+    pub(crate) fn new(now: Instant, conn: ConnId, settings: &Resource) -> Self {
+        let scripts = settings.stop_timeout + settings.start_timeout + settings.status_timeout * 2;
+        Self {
+            conn,
+            deadline: now + scripts + PATIENCE,
+            last: now,
+            to: None,
+            is_stopped: false,
+            is_primary: false,
+            steps: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Where the resource goes, once that is decided.
+    pub(crate) fn to(&self) -> Option<&str> {
+        self.to.as_deref()
+    }
+
+    fn step(&mut self, now: Instant, what: String) {
+        self.steps.push((what, now.since(self.last)));
+        self.last = now;
+    }
+
+    /// The worker has stopped the resource and given the lease back.
+    pub(crate) fn on_released(&mut self, now: Instant, to: &str) {
+        if !core::mem::replace(&mut self.is_stopped, true) {
+            self.step(now, "stopped here".to_string());
+        }
+        self.step(now, format!("lease given back for {to}"));
+        self.to = Some(to.to_string());
+    }
+
+    /// It does not take place.
+    pub(crate) fn refused(self, why: String) -> Action {
+        Action::Reply { conn: self.conn, message: SwitchoverReply { outcome: Err(why), steps: self.steps }.encode(), keep: false }
+    }
+
+    /// Looks how far it is: `role` and `here` are those of this node, `there` those of the other one. The answer, when it is over.
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        role: Role,
+        here: Option<State>,
+        there: Option<(Role, State)>,
+    ) -> Option<Action> {
+        if !self.is_stopped && here == Some(State::Stopped) {
+            self.is_stopped = true;
+            self.step(now, "stopped here".to_string());
+        }
+        let to = self.to.clone().unwrap_or_default();
+        if let Some((Role::Primary, state)) = there {
+            if !core::mem::replace(&mut self.is_primary, true) {
+                self.step(now, format!("{to} holds the lease"));
+            }
+            if state == State::Run {
+                self.step(now, format!("runs on {to}"));
+                return Some(self.answer(Ok(())));
+            }
+        }
+        if role == Role::Primary && self.to.is_some() && here == Some(State::Run) {
+            self.step(now, "runs here again".to_string());
+            return Some(self.answer(Err(format!("{to} could not start it"))));
+        }
+        (now >= self.deadline).then(|| {
+            let state = there.map_or("nothing is known of it there".to_string(), |(role, state)| format!("{to} is {role}, state {state}"));
+            self.answer(Err(format!("it does not run after {:.0?}: {state}", PATIENCE)))
+        })
+    }
+
+    fn answer(&mut self, outcome: Result<(), String>) -> Action {
+        let steps = core::mem::take(&mut self.steps);
+        Action::Reply { conn: self.conn, message: SwitchoverReply { outcome, steps }.encode(), keep: false }
+    }
+}
