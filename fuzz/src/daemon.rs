@@ -234,7 +234,11 @@ impl World {
                 Request::HandshakeToken { resource, token, resuid: input.int64() }
             }
             4 | 5 => Request::Complaint { resource },
-            6 => Request::SetRole { role: input.one_of(&Role::ALL).unwrap_or(Role::Init), resources: vec![resource] },
+            6 => Request::SetRole {
+                role: input.one_of(&Role::ALL).unwrap_or(Role::Init),
+                resources: vec![resource],
+                force: false,
+            },
             7 => Request::Status { resources: vec![resource; input.below(255) + 1] },
             _ => Request::Reload,
         }
@@ -598,7 +602,7 @@ fn resource_of(request: &Request) -> Option<String> {
         Request::Handshake { resource, .. }
         | Request::HandshakeToken { resource, .. }
         | Request::Complaint { resource } => Some(resource.clone()),
-        Request::SetRole { .. } | Request::Status { .. } | Request::Reload => None,
+        Request::SetRole { .. } | Request::Switchover { .. } | Request::Status { .. } | Request::Reload => None,
     }
 }
 

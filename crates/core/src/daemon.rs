@@ -468,11 +468,15 @@ impl Daemon {
             }
         };
         match request {
-            Request::SetRole { role, resources } => self.on_set_role(turn, conn, &proof, role, &resources),
+            // TODO(lease): `force` matters where a primary needs votes.
+            Request::SetRole { role, resources, force: _ } => self.on_set_role(turn, conn, &proof, role, &resources),
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
             Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
             Request::Reload => {
                 turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
+                turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
+            }
+            Request::Switchover { .. } => {
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
             Request::Complaint { resource } => {
@@ -670,6 +674,7 @@ impl Daemon {
             heartbeat: settings.heartbeat_interval,
             worker: report.map(|report| WorkerStatus { state: report.state, attempts: report.attempts }),
             stuck_for: supervisor.stuck_for(now),
+            lines: Vec::new(),
         }
     }
 

@@ -392,7 +392,7 @@ impl DaemonBench {
     }
 
     pub(crate) fn set_role(&mut self, role: Role) -> ConnId {
-        self.control(&Request::SetRole { role, resources: Vec::from([RESOURCE.to_string()]) })
+        self.control(&Request::SetRole { role, resources: Vec::from([RESOURCE.to_string()]), force: false })
     }
 
     pub(crate) fn handshake(&mut self, from: &str, priority: i32) -> ConnId {

@@ -21,7 +21,9 @@ pub const DEFAULT_PIDFILE: &str = "/var/run/hastmon.pid";
 /// The word that stands for every resource.
 const ALL: &str = "all";
 
-const DAEMON_USAGE: &str = "hastmon [-dFhV] [-c config] [-P pidfile] [-n node]";
+const DAEMON_USAGE: &str = "\
+hastmon [-dFhV] [-c config] [-n node] [-P pidfile] [-s statedir]
+               [--legacy-peers]";
 
 const DAEMON_ABOUT: &str = "\
 hastmon runs each resource of its configuration on one node of the cluster, and
@@ -36,6 +38,8 @@ Files:
   /usr/local/etc/hastmon.conf  configuration, the same file on every node
   /var/run/hastmon.pid         process id of the daemon
   /var/run/hastmonctl          socket that hastmonctl talks to
+  /var/lib/hastmon             votes that it has given, so that a restart does
+    (/var/db on FreeBSD)         not give them twice
 
 Signals:
   HUP        read the configuration again; a faulty file changes nothing
@@ -44,8 +48,7 @@ Signals:
 What to type:
   hastmonctl status              what this node does, and what it knows
   hastmonctl dump                check the configuration and show its meaning
-  hastmonctl role secondary web  move the resource web: first on the node that
-  hastmonctl role primary web      gives it up, then on the node that takes it
+  hastmonctl switchover web      move the resource web from here elsewhere
   hastmon -F -d                  run in this terminal and tell what happens
   ps ax | grep '[h]astmon: '     the workers: one process for each resource
 
@@ -58,13 +61,27 @@ See also hastmon(8), hastmonctl(8), hastmon.conf(5).";
 
 const CTL_USAGE: &str = "\
 hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
+       hastmonctl role --force [--yes] [-d] [-c conf] [-n node] primary name...
+       hastmonctl switchover [-d] [-c config] [-n node] RESOURCE [NODE]
        hastmonctl status [-d] [-c config] [-n node] [all|name...]
        hastmonctl reload [-d] [-c config] [-n node]
        hastmonctl dump [-d] [-c config] [-n node]";
 
 const ROLE_USAGE: &str = "\
 hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
+       hastmonctl role --force [--yes] [-d] [-c conf] [-n node] primary name...
 where ROLE is init, primary, secondary or watchdog";
+
+const SWITCHOVER_USAGE: &str = "hastmonctl switchover [-d] [-c config] [-n node] RESOURCE [NODE]";
+
+const SWITCHOVER_HELP: &str = "\
+Call it on the node that runs the resource. It stops it here, hands the votes to
+NODE (default: the best of the nodes that are ready), starts it there, and tells
+how long each step took. If no node is ready nothing is stopped. If the start
+there fails the resource is started here again. It waits for all of that; when
+it is interrupted the switchover goes on nevertheless.
+
+Exit code 1 when the resource has not moved: the text says why.";
 
 const STATUS_USAGE: &str = "hastmonctl status [-d] [-c config] [-n node] [all|name...]";
 
@@ -84,8 +101,8 @@ const CTL_HELP: &str = "\
 What to type:
   hastmonctl status              all resources of this node
   hastmonctl status web db       these two
-  hastmonctl role secondary web  move the resource web: first on the node that
-  hastmonctl role primary web      gives it up, then on the node that takes it
+  hastmonctl switchover web      move the resource web from here elsewhere
+  hastmonctl role primary web    run the resource web on this node
   hastmonctl role init all       switch everything off on this node
   hastmonctl dump                check the configuration and show its meaning
   hastmonctl reload              put a changed configuration into force
@@ -109,8 +126,13 @@ Roles:
   watchdog   watches the others and complains when nobody runs it
   init       off: nothing runs, nothing is checked
 
-To move a resource, first make the node that runs it secondary, then the other
-one primary.";
+To move a resource, call hastmonctl switchover where it runs.
+
+--force: a primary starts its resource when a majority of the nodes has voted
+for it, so that no two nodes run it. With --force it does not wait for them.
+That is for the day on which a majority is gone for good. Use it only when you
+know that the other nodes are off: one that still runs the resource goes on with
+it, and what both write may be lost. It asks for your word, or wants --yes too.";
 
 const STATUS_HELP: &str = "\
 Exit code 1 when there is no resource of a given name.";
@@ -159,6 +181,12 @@ pub struct DaemonArgs {
     /// Stay in the foreground and log to stderr
     #[arg(short = 'F', long)]
     pub foreground: bool,
+    /// Directory of what must outlive the daemon
+    #[arg(short, long, value_name = "DIR")]
+    pub statedir: Option<PathBuf>,
+    /// Speak with hastmon 0.3 as well, without a lease
+    #[arg(long)]
+    pub legacy_peers: bool,
     /// File for the process id
     #[arg(short = 'P', long, value_name = "FILE", default_value = DEFAULT_PIDFILE)]
     pub pidfile: PathBuf,
@@ -193,13 +221,31 @@ pub struct CtlArgs {
 #[derive(Debug, PartialEq, Eq)]
 pub enum CtlCommand {
     /// Give resources a role.
-    Role(Role, Selection),
+    Role(Role, Selection, Force),
+    /// Hand a resource over to a node, or to the best one.
+    Switchover {
+        /// The resource.
+        resource: String,
+        /// The node, when it is named.
+        to: Option<String>,
+    },
     /// Show resources.
     Status(Selection),
     /// Show the configuration as understood.
     Dump,
     /// Have the daemon read its configuration again.
     Reload,
+}
+
+/// Whether a primary waits for a majority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It does.
+    No,
+    /// It does not, if the operator says so when asked.
+    Ask,
+    /// It does not, as the operator has said already.
+    Yes,
 }
 
 /// Which resources are meant.
@@ -229,12 +275,27 @@ enum CtlWord {
     /// Give resources a role on this node
     #[command(after_help = ROLE_HELP, override_usage = ROLE_USAGE)]
     Role {
+        /// Do not wait for votes: the other nodes are off
+        #[arg(long)]
+        force: bool,
+        /// With --force: do not ask
+        #[arg(long, requires = "force")]
+        yes: bool,
         /// The new role
         #[arg(value_parser = role_parser())]
         role: Role,
         /// Resources, or "all"
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+    },
+    /// Hand a resource that runs here to another node
+    #[command(after_help = SWITCHOVER_HELP, override_usage = SWITCHOVER_USAGE)]
+    Switchover {
+        /// The resource
+        resource: String,
+        /// The node that is to run it
+        #[arg(value_name = "NODE")]
+        to: Option<String>,
     },
     /// Show resources: role, state, remotes, complaints
     #[command(after_help = STATUS_HELP, override_usage = STATUS_USAGE)]
@@ -243,7 +304,7 @@ enum CtlWord {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Have the daemon read its configuration again, and tell what came of it
+    /// Have the daemon read its configuration again
     #[command(after_help = RELOAD_HELP, override_usage = RELOAD_USAGE)]
     Reload,
     /// Check the configuration and print it as understood
@@ -270,7 +331,8 @@ pub fn parse_daemon(words: impl IntoIterator<Item = OsString>) -> Result<DaemonA
 pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, EarlyExit> {
     let CtlLine { common, control, command } = CtlLine::try_parse_from(words)?;
     let command = match command {
-        CtlWord::Role { role, names } => CtlCommand::Role(role, select(names)?),
+        CtlWord::Role { role, names, force, yes } => role_command(role, select(names)?, force, yes)?,
+        CtlWord::Switchover { resource, to } => CtlCommand::Switchover { resource, to },
         CtlWord::Status { names } => CtlCommand::Status(select(names)?),
         CtlWord::Dump => CtlCommand::Dump,
         CtlWord::Reload => CtlCommand::Reload,
@@ -278,15 +340,34 @@ pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, E
     Ok(CtlArgs { common, control, command })
 }
 
+/// Only a primary waits for a majority. Who overrides that names each resource.
+fn role_command(role: Role, selection: Selection, force: bool, yes: bool) -> Result<CtlCommand, EarlyExit> {
+    if force && role != Role::Primary {
+        return Err(wrong_usage("--force is for the role primary alone: no other role waits for anything"));
+    }
+    if force && selection == Selection::All {
+        return Err(wrong_usage("--force needs the names of the resources, not \"all\""));
+    }
+    let force = match (force, yes) {
+        (false, _) => Force::No,
+        (true, false) => Force::Ask,
+        (true, true) => Force::Yes,
+    };
+    Ok(CtlCommand::Role(role, selection, force))
+}
+
+fn wrong_usage(what: &str) -> EarlyExit {
+    EarlyExit { text: format!("error: {what}\n\nUsage: {CTL_USAGE}\n"), code: sysexits::USAGE }
+}
+
 /// `all` beside names is refused: whoever types it means one or the other, and a role for all is not to be had by mistake.
 fn select(names: Vec<String>) -> Result<Selection, EarlyExit> {
     match names.as_slice() {
         [] => Ok(Selection::All),
         [only] if only == ALL => Ok(Selection::All),
-        names if names.iter().any(|name| name == ALL) => Err(EarlyExit {
-            text: format!("error: either \"all\" or names of resources, not both\n\nUsage: {CTL_USAGE}\n"),
-            code: sysexits::USAGE,
-        }),
+        names if names.iter().any(|name| name == ALL) => {
+            Err(wrong_usage("either \"all\" or names of resources, not both"))
+        }
         _ => Ok(Selection::Names(names)),
     }
 }
@@ -313,16 +394,56 @@ mod tests {
         assert_eq!(args.common.config, PathBuf::from("/usr/local/etc/hastmon.conf"));
         assert_eq!(args.pidfile, PathBuf::from("/var/run/hastmon.pid"));
         assert_eq!((args.foreground, args.common.debug, args.common.node.as_deref()), (false, 0, None));
+        assert_eq!((args.statedir, args.legacy_peers), (None, false));
     }
 
     #[test]
     fn short_and_long_options_mean_the_same() {
-        let short = daemon("hastmon -dFd -c /etc/x -P /run/x.pid -n a").unwrap();
+        let short = daemon("hastmon -dFd -c /etc/x -P /run/x.pid -n a -s /state").unwrap();
         let long =
-            daemon("hastmon --debug --debug --foreground --config /etc/x --pidfile=/run/x.pid --node a").unwrap();
+            "hastmon --debug --debug --foreground --config /etc/x --pidfile=/run/x.pid --node a --statedir /state";
+        let long = daemon(long).unwrap();
         assert_eq!(short, long);
         assert_eq!(short.common, Common { config: "/etc/x".into(), debug: 2, node: Some("a".to_owned()) });
         assert_eq!((short.foreground, short.pidfile.to_str()), (true, Some("/run/x.pid")));
+        assert_eq!(short.statedir, Some("/state".into()));
+    }
+
+    #[test]
+    fn peers_of_the_old_protocol_are_a_matter_of_a_long_option_alone() {
+        assert!(daemon("hastmon --legacy-peers").unwrap().legacy_peers);
+        assert!(daemon("hastmon -l").is_err());
+    }
+
+    #[test]
+    fn a_primary_can_be_forced_by_name_alone() {
+        let command = |line: &str| ctl(line).unwrap().command;
+        let forced = |force| CtlCommand::Role(Role::Primary, names(&["web"]), force);
+        assert_eq!(command("hastmonctl role --force primary web"), forced(Force::Ask));
+        assert_eq!(command("hastmonctl role primary web --force -d --yes"), forced(Force::Yes));
+        for (line, part) in [
+            ("hastmonctl role --yes primary web", "--force"),
+            ("hastmonctl role --force secondary web", "for the role primary alone"),
+            ("hastmonctl role --force primary all", "needs the names"),
+            ("hastmonctl status --force", "'--force'"),
+        ] {
+            let exit = ctl(line).unwrap_err();
+            assert_eq!(exit.code, 64, "{line}");
+            assert!(exit.text.contains(part), "{line}: {}", exit.text);
+        }
+    }
+
+    #[test]
+    fn one_resource_is_handed_over_to_a_node_or_to_the_best() {
+        let switchover = |to: Option<&str>| CtlCommand::Switchover { resource: "web".into(), to: to.map(Into::into) };
+        assert_eq!(ctl("hastmonctl switchover web").unwrap().command, switchover(None));
+        let args = ctl("hastmonctl switchover -n a web -d nodeB -c /etc/x").unwrap();
+        assert_eq!(args.command, switchover(Some("nodeB")));
+        let common = Common { config: "/etc/x".into(), debug: 1, node: Some("a".to_owned()) };
+        assert_eq!(args.common, common);
+        for line in ["hastmonctl switchover", "hastmonctl switchover web a b"] {
+            assert_eq!(ctl(line).unwrap_err().code, 64, "{line}");
+        }
     }
 
     #[test]
@@ -372,11 +493,11 @@ mod tests {
         for role in Role::ALL {
             assert_eq!(
                 ctl(&format!("hastmonctl role {role} web db")).unwrap().command,
-                CtlCommand::Role(role, names(&["web", "db"]))
+                CtlCommand::Role(role, names(&["web", "db"]), Force::No)
             );
             assert_eq!(
                 ctl(&format!("hastmonctl role {role} all")).unwrap().command,
-                CtlCommand::Role(role, Selection::All)
+                CtlCommand::Role(role, Selection::All, Force::No)
             );
         }
     }
@@ -398,7 +519,7 @@ mod tests {
             "hastmonctl -c /etc/x role -d primary -n a web",
         ] {
             let args = ctl(line).unwrap();
-            assert_eq!(args.command, CtlCommand::Role(Role::Primary, names(&["web"])), "{line}");
+            assert_eq!(args.command, CtlCommand::Role(Role::Primary, names(&["web"]), Force::No), "{line}");
             let common = Common { config: "/etc/x".into(), debug: 1, node: Some("a".to_owned()) };
             assert_eq!(args.common, common, "{line}");
         }
@@ -424,6 +545,7 @@ mod tests {
             "hastmonctl status -h",
             "hastmonctl dump -h",
             "hastmonctl reload -h",
+            "hastmonctl switchover -h",
         ];
         for exit in ctl_lines.map(|line| ctl(line).unwrap_err()).into_iter().chain([daemon]) {
             assert_eq!(exit.code, 0);

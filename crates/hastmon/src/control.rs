@@ -1,7 +1,7 @@
 //! hastmonctl: asks the daemon over its control socket and shows the answer as hastmon 0.3 did.
 
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, IsTerminal as _, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,15 +10,22 @@ use std::time::Duration;
 use hastmon_core::wire::Lacks;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header};
 use hastmon_core::wire::nv::List;
-use hastmon_core::wire::reply::{Entry, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply};
+use hastmon_core::wire::reply::{Entry, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply};
 use hastmon_core::wire::request::{ALL_RESOURCES, Request, Via};
 
-use crate::cli::{CtlArgs, CtlCommand, Selection};
+use crate::cli::{CtlArgs, CtlCommand, Force, Selection};
 use crate::config_file::{LoadError, Source};
 use crate::os::{log as log_sink, sysexits};
 
 /// A daemon that has not answered after this time is stuck: it never waits for anything itself.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// What the operator has to know before a primary does without a majority.
+const FORCE_WARNING: &str = "\
+With --force this node starts the resource without asking whether another one runs it.
+Do that only when the other nodes are certainly off: switched off, or cut off from everything that the resource
+writes to. A node that merely does not answer may run it, and what two nodes write at once may be lost for good.
+";
 
 /// Why hastmonctl has nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +73,12 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
             print(&Source::new(&args.common)?.load()?.dump())?;
             Ok(sysexits::OK)
         }
-        CtlCommand::Role(role, selection) => {
-            let request = Request::SetRole { role: *role, resources: names(selection) };
+        CtlCommand::Role(role, selection, force) => {
+            let resources = names(selection);
+            if *force == Force::Ask && !confirms(&resources)? {
+                return Ok(sysexits::USAGE);
+            }
+            let request = Request::SetRole { role: *role, resources, force: *force != Force::No };
             let reply = ask(&control_path(args)?, &request, RoleReply::decode)?;
             Ok(show_role_reply(&reply))
         }
@@ -75,6 +86,12 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
             let request = Request::Status { resources: names(selection) };
             let reply = ask(&control_path(args)?, &request, StatusReply::decode)?;
             show_status_reply(&reply)
+        }
+        CtlCommand::Switchover { resource, to } => {
+            let request = Request::Switchover { resource: resource.clone(), to: to.clone() };
+            // As long as `stop` and `start` take: the daemon knows their time limits.
+            let reply = ask_within(&control_path(args)?, &request, SwitchoverReply::decode, None)?;
+            show_switchover_reply(&reply)
         }
         CtlCommand::Reload => match ask(&control_path(args)?, &Request::Reload, ReloadReply::decode)? {
             ReloadReply::Done(changes) => {
@@ -111,8 +128,34 @@ fn print(text: &str) -> Result<(), ControlError> {
     }
 }
 
-/// One question, one answer.
+/// Has the operator say that no other node runs these resources. Without a terminal there is nobody to ask.
+fn confirms(resources: &[String]) -> Result<bool, ControlError> {
+    if !io::stdin().is_terminal() {
+        eprint!("{FORCE_WARNING}");
+        log::error!("Nothing was done: there is no terminal to ask on. If you are sure, add --yes.");
+        return Ok(false);
+    }
+    eprint!("{FORCE_WARNING}Type yes to start here without a majority: {}\n> ", resources.join(", "));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let confirms = answer.trim() == "yes";
+    if !confirms {
+        log::error!("Nothing was done.");
+    }
+    Ok(confirms)
+}
+
+/// One question, one answer, which takes no time.
 fn ask<T>(path: &Path, request: &Request, decode: fn(&List) -> Result<T, Lacks>) -> Result<T, ControlError> {
+    ask_within(path, request, decode, Some(ANSWER_TIME))
+}
+
+fn ask_within<T>(
+    path: &Path,
+    request: &Request,
+    decode: fn(&List) -> Result<T, Lacks>,
+    answer_time: Option<Duration>,
+) -> Result<T, ControlError> {
     let no_answer = |why: String| ControlError::NoAnswer { path: path.into(), why };
     let mut stream = UnixStream::connect(path).map_err(|source| ControlError::Unreachable {
         path: path.into(),
@@ -122,7 +165,7 @@ fn ask<T>(path: &Path, request: &Request, decode: fn(&List) -> Result<T, Lacks>)
         },
         source,
     })?;
-    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    stream.set_read_timeout(answer_time)?;
     stream.set_write_timeout(Some(ANSWER_TIME))?;
     let message = frame::encode(&request.encode(Via::ControlSocket), CONTROL_LIMIT);
     let message = message.map_err(|error| no_answer(error.to_string()))?;
@@ -167,6 +210,31 @@ fn show_role_reply(reply: &RoleReply) -> u8 {
     }
 }
 
+fn show_switchover_reply(reply: &SwitchoverReply) -> Result<u8, ControlError> {
+    print(&steps_text(&reply.steps))?;
+    Ok(match &reply.outcome {
+        Ok(()) => sysexits::OK,
+        Err(why) => {
+            log::error!("{why}");
+            sysexits::REFUSED
+        }
+    })
+}
+
+/// A line for each step with the time that it took, and one with the sum.
+fn steps_text(steps: &[(String, Duration)]) -> String {
+    let mut text = String::new();
+    for (step, took) in steps {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{step}: {:.3} s", took.as_secs_f64());
+    }
+    if steps.len() > 1 {
+        let all = steps.iter().fold(Duration::ZERO, |sum, (_, took)| sum.saturating_add(*took));
+        let _ = writeln!(text, "together: {:.3} s", all.as_secs_f64());
+    }
+    text
+}
+
 fn show_status_reply(reply: &StatusReply) -> Result<u8, ControlError> {
     match reply {
         Reply::Failed(error) => {
@@ -180,7 +248,7 @@ fn show_status_reply(reply: &StatusReply) -> Result<u8, ControlError> {
     }
 }
 
-/// The block of one resource, byte for byte as hastmon 0.3 wrote it: scripts read it.
+/// The block of one resource, byte for byte as hastmon 0.3 wrote it, since scripts read it; our own lines follow.
 fn status_text(entry: &Entry<ResourceStatus>) -> String {
     let mut text = format!("{}:\n", entry.resource);
     // Writing to a string cannot fail.
@@ -223,6 +291,9 @@ fn write_status(text: &mut String, status: &ResourceStatus) -> std::fmt::Result 
             silent_for.as_secs()
         )?;
     }
+    for (name, value) in &status.lines {
+        writeln!(text, "  {name}: {value}")?;
+    }
     writeln!(text)
 }
 
@@ -262,10 +333,40 @@ mod tests {
             heartbeat: Duration::from_secs(10),
             worker: None,
             stuck_for: None,
+            lines: Vec::new(),
         };
         let entry = Entry { resource: "res".to_string(), outcome: Ok(status) };
         let expected = "res:\n  role: init\n  exec: /lab/res.sh\n  remote:\n    tcp4://10.77.0.2\n  \
                         complaints: 0 for last 60 sec (threshold 3)\n  heartbeat: 10 sec\n\n";
         assert_eq!(status_text(&entry), expected);
+    }
+
+    #[test]
+    fn our_own_lines_follow_those_of_the_original() {
+        let mut list = List::new().with_str("resource0", "res").with_str("exec0", "/x").with_i32("attempts_max0", 5);
+        for name in ["workerpid0", "complaints0"] {
+            list = list.with_i32(name, 0);
+        }
+        let list = list
+            .with_u8("role0", Role::Primary.to_wire())
+            .with_i32("complaints_critical0", 3)
+            .with_i32("complaints_interval0", 60)
+            .with_i32("heartbeat0", 1)
+            .with_str("extra0.0", "epoch")
+            .with_str("extravalue0.0", "17")
+            .with_str("extra0.1", "lease")
+            .with_str("extravalue0.1", "none");
+        let Reply::Entries(entries) = StatusReply::decode(&list).unwrap() else { panic!("{list:?}") };
+        let text = status_text(&entries[0]);
+        assert!(text.ends_with("  heartbeat: 1 sec\n  epoch: 17\n  lease: none\n\n"), "{text}");
+    }
+
+    #[test]
+    fn each_step_of_a_switchover_has_its_time_and_all_have_a_sum() {
+        let steps = [("stopped on a", 1_250_400), ("started on b", 80_000)];
+        let steps = steps.map(|(step, took_us)| (step.to_string(), Duration::from_micros(took_us)));
+        assert_eq!(steps_text(&steps), "stopped on a: 1.250 s\nstarted on b: 0.080 s\ntogether: 1.330 s\n");
+        assert_eq!(steps_text(&steps[..1]), "stopped on a: 1.250 s\n");
+        assert_eq!(steps_text(&[]), "");
     }
 }

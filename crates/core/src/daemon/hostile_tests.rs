@@ -76,7 +76,10 @@ fn a_request_to_set_a_role_over_the_network_is_refused_and_names_the_peer_also_d
         bench.give(super::Input::Stranger([192, 0, 2, 66].into()));
     }
     bench.take();
-    bench.network(WATCHDOG, &Request::SetRole { role: Role::Primary, resources: Vec::from([RESOURCE.to_string()]) });
+    bench.network(
+        WATCHDOG,
+        &Request::SetRole { role: Role::Primary, resources: Vec::from([RESOURCE.to_string()]), force: false },
+    );
     let caller = WATCHDOG.to_string();
     let why = "set role primary for r: not signed with a configured key".to_string();
     assert_eq!(bench.told(), [Event::CallerRefused { caller, why }]);

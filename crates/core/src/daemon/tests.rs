@@ -44,7 +44,7 @@ mod roles {
     use super::*;
 
     fn request(role: Role, resources: &[&str]) -> Request {
-        Request::SetRole { role, resources: names(resources) }
+        Request::SetRole { role, resources: names(resources), force: false }
     }
 
     #[test]

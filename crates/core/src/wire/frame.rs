@@ -14,8 +14,8 @@ pub const HEADER_SIZE: usize = 5;
 pub const NETWORK_LIMIT: usize = 64 << 10;
 
 /// Bytes in a message on the control socket, without the header. A status reply there may speak of 10,000 resources
-/// with a dozen remotes each. Whoever can open that socket is trusted with the daemon's memory.
-pub const CONTROL_LIMIT: usize = 16 << 20;
+/// with a dozen remotes and five further lines each. Whoever can open that socket is trusted with the daemon's memory.
+pub const CONTROL_LIMIT: usize = 32 << 20;
 
 /// Versions of the protocol that are spoken here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,6 +45,47 @@ impl ReloadReply {
     }
 }
 
+/// The reply to a switchover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchoverReply {
+    /// The resource runs there; or why it does not, in words that say where it runs now.
+    pub outcome: Result<(), String>,
+    /// What was done, in its order, and how long each step took, to the microsecond.
+    pub steps: Vec<(String, Duration)>,
+}
+
+impl SwitchoverReply {
+    /// The message.
+    pub fn encode(&self) -> List {
+        let steps = self.steps.iter().enumerate().fold(List::new(), |list, (i, (step, took))| {
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            list.with_str(&format!("step{i}"), step).with_u64(&format!("took{i}_us"), took_us)
+        });
+        match &self.outcome {
+            Ok(()) => steps.with_u8("done", 1),
+            Err(why) => steps.with_i16("error", ErrorCode::Invalid.to_wire()).with_str("errmsg", why),
+        }
+    }
+
+    /// Reads a reply. One of a daemon that does not know the command has an error number alone.
+    pub fn decode(list: &List) -> Result<Self, Lacks> {
+        let steps = (0..).map_while(|i| {
+            let took = list.u64(&format!("took{i}_us"))?;
+            Some((list.str(&format!("step{i}"))?.to_owned(), Duration::from_micros(took)))
+        });
+        let outcome = match (error_number(list, "error"), list.str("errmsg")) {
+            (_, Some(why)) => Err(why.to_owned()),
+            (Some(number), None) if number == ErrorCode::NotImplemented.to_wire() => {
+                Err("hastmon does not know this command: it is of another version than hastmonctl".to_owned())
+            }
+            (Some(number), None) => Err(format!("error {number}")),
+            (None, None) if list.u8("done") == Some(1) => Ok(()),
+            (None, None) => return Err(Lacks::field("done")),
+        };
+        Ok(Self { outcome, steps: steps.collect() })
+    }
+}
+
 /// The reply to a control request. Error numbers are those of [`crate::types::ErrorCode`], or an errno.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply<T> {
@@ -142,6 +183,8 @@ pub struct ResourceStatus {
     pub worker: Option<WorkerStatus>,
     /// Ours: the worker has not been heard of for so long (to the millisecond) that what it said may no longer hold.
     pub stuck_for: Option<Duration>,
+    /// Ours: what else there is to say, names and values of further lines, neither with a line end in it.
+    pub lines: Vec<(String, String)>,
 }
 
 /// What is known of another node.
@@ -201,6 +244,9 @@ impl PerResource for ResourceStatus {
         if let Some(span) = self.stuck_for {
             list = list.with_u64(&name("stuck_ms"), u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
         }
+        for (j, (line, value)) in self.lines.iter().enumerate() {
+            list = list.with_str(&format!("extra{i}.{j}"), line).with_str(&format!("extravalue{i}.{j}"), value);
+        }
         list
     }
 
@@ -223,8 +269,18 @@ impl PerResource for ResourceStatus {
                 None => None,
             },
             stuck_for: list.u64(&name("stuck_ms")).map(Duration::from_millis),
+            lines: read_lines(list, i),
         })
     }
+}
+
+fn read_lines(list: &List, i: usize) -> Vec<(String, String)> {
+    (0..)
+        .map_while(|j| {
+            let text = |field: &str| list.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
+            Some((text("extra")?, text("extravalue")?))
+        })
+        .collect()
 }
 
 fn read_remotes(list: &List, i: usize) -> Vec<RemoteStatus> {
@@ -284,6 +340,7 @@ mod tests {
             heartbeat,
             worker: None,
             stuck_for: None,
+            lines: vec![],
         }
     }
 
@@ -325,6 +382,7 @@ mod tests {
         let remote = RemoteStatus { addr: "tcp4://192.0.2.1:8458".into(), state: Some("connected".into()), role: None };
         status.remotes = vec![remote; 12];
         status.worker = Some(WorkerStatus { state: State::Run, attempts: 0 });
+        status.lines = vec![("protection".into(), "held here until +2.1 s, 3 of 3 votes".into()); 5];
         let entry = Entry { resource: "a-name-of-usual-length".into(), outcome: Ok(status) };
         let reply = Reply::Entries(vec![entry; 10_000]);
         let list = reply.encode();
@@ -355,11 +413,13 @@ mod tests {
                 span(),
                 option::of(worker),
                 option::of(any::<u64>().prop_map(Duration::from_millis)),
+                many(("[a-z]{1,9}", "[^\0\n]{0,30}"), 0..4),
             ),
         )
             .prop_map(|(first, second)| {
                 let (exec, attempts_max, remotes, role, workerpid) = first;
-                let (complaints, complaints_critical, complaints_interval, heartbeat, worker, stuck_for) = second;
+                let (complaints, complaints_critical, complaints_interval, heartbeat, worker, stuck_for, lines) =
+                    second;
                 ResourceStatus {
                     exec,
                     attempts_max,
@@ -372,6 +432,7 @@ mod tests {
                     heartbeat,
                     worker,
                     stuck_for,
+                    lines,
                 }
             })
     }
@@ -383,7 +444,28 @@ mod tests {
         prop_oneof![error().prop_map(Reply::Failed), many(entry, 0..5).prop_map(Reply::Entries)]
     }
 
+    #[test]
+    fn a_switchover_that_is_not_known_or_not_done_is_told_apart_from_one_that_is() {
+        let failed = |why: &str| Ok(SwitchoverReply { outcome: Err(why.into()), steps: vec![] });
+        let of_an_older_daemon = RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode();
+        let why = "hastmon does not know this command: it is of another version than hastmonctl";
+        assert_eq!(SwitchoverReply::decode(&of_an_older_daemon), failed(why));
+        assert_eq!(SwitchoverReply::decode(&RoleReply::Failed(7).encode()), failed("error 7"));
+        assert_eq!(SwitchoverReply::decode(&List::new().with_str("errmsg", "no")), failed("no"));
+        assert_eq!(SwitchoverReply::decode(&List::new()), Err(Lacks("done".into())));
+        assert_eq!(SwitchoverReply::decode(&List::new().with_str("resource0", "r")), Err(Lacks("done".into())));
+    }
+
     proptest! {
+        #[test]
+        fn what_a_switchover_came_to_is_read_as_it_was_written(
+            outcome in prop_oneof![Just(Ok(())), "[^\0]{0,40}".prop_map(Err)],
+            steps in many(("[^\0]{0,20}", any::<u64>().prop_map(Duration::from_micros)), 0..5),
+        ) {
+            let reply = SwitchoverReply { outcome, steps };
+            prop_assert_eq!(SwitchoverReply::decode(&reply.encode()), Ok(reply));
+        }
+
         #[test]
         fn decode_undoes_encode(status in reply(known()), role in reply(select(&Role::ALL[..]))) {
             prop_assert_eq!(StatusReply::decode(&status.encode()), Ok(status));

@@ -20,8 +20,9 @@ const TYPE_CONTROL: u8 = 1;
 const TYPE_COMPLAINT: u8 = 2;
 const CMD_SET_ROLE: u8 = 1;
 const CMD_STATUS: u8 = 2;
-/// Ours: an original answers it with "not implemented".
+/// Ours, as the next one: an original answers it with "not implemented".
 const CMD_RELOAD: u8 = 3;
+const CMD_SWITCHOVER: u8 = 4;
 
 /// What joins the two connections of a handshake: random, known to the secondary and its primary alone.
 pub type Token = [u8; 16];
@@ -56,6 +57,15 @@ pub enum Request {
         role: Role,
         /// One at least; may be [`ALL_RESOURCES`].
         resources: Vec<String>,
+        /// Ours: be primary without a majority, on the operator's word that no other node runs the resource.
+        force: bool,
+    },
+    /// Hand a resource that runs here to another node. Ours, and for the control socket alone.
+    Switchover {
+        /// The resource.
+        resource: String,
+        /// The node that is to run it; `None`: the best of those that are ready.
+        to: Option<String>,
     },
     /// Read the configuration again. Ours, and for the control socket alone.
     Reload,
@@ -129,7 +139,14 @@ impl Request {
             Self::Complaint { resource } => {
                 sign(via, List::new()).with_str("resource", resource).with_u8("type", TYPE_COMPLAINT)
             }
-            Self::SetRole { role, resources } => encode_control(via, CMD_SET_ROLE, Some(*role), resources),
+            Self::SetRole { role, resources, force } => {
+                let list = encode_control(via, CMD_SET_ROLE, Some(*role), resources);
+                if *force { list.with_u8("force", 1) } else { list }
+            }
+            Self::Switchover { resource, to } => {
+                let list = encode_control(via, CMD_SWITCHOVER, None, core::slice::from_ref(resource));
+                to.iter().fold(list, |list, node| list.with_str("node", node))
+            }
             Self::Status { resources } => encode_control(via, CMD_STATUS, None, resources),
             Self::Reload => encode_control(via, CMD_RELOAD, None, &[]),
         }
@@ -176,6 +193,7 @@ fn decode_control(list: &List) -> Result<Request, RequestError> {
     match cmd {
         CMD_SET_ROLE | CMD_STATUS => {}
         CMD_RELOAD => return Ok(Request::Reload),
+        CMD_SWITCHOVER => return decode_switchover(list),
         _ => return Err(RequestError::UnknownCommand(cmd)),
     }
     let resources: Vec<String> =
@@ -189,7 +207,12 @@ fn decode_control(list: &List) -> Result<Request, RequestError> {
         return Ok(Request::Status { resources });
     }
     let role = list.u8("role").and_then(Role::from_wire).ok_or(RequestError::NotARole)?;
-    Ok(Request::SetRole { role, resources })
+    Ok(Request::SetRole { role, resources, force: list.u8("force").is_some_and(|force| force != 0) })
+}
+
+fn decode_switchover(list: &List) -> Result<Request, RequestError> {
+    let resource = list.str("resource0").ok_or(RequestError::NoResources)?.to_owned();
+    Ok(Request::Switchover { resource, to: list.str("node").map(ToOwned::to_owned) })
 }
 
 fn decode_handshake(list: &List) -> Result<Request, RequestError> {
@@ -219,6 +242,15 @@ mod tests {
         let list = list.with_u8s("token", &[7; 16]);
         let request = Request::HandshakeToken { resource: "res".into(), token: [7; 16], resuid: 0 };
         assert_eq!(Request::decode(&list), Ok(request));
+    }
+
+    #[test]
+    fn what_is_not_forced_is_as_an_original_writes_it() {
+        let request = |force| Request::SetRole { role: Role::Primary, resources: vec!["res".into()], force };
+        let list = request(false).encode(Via::ControlSocket);
+        assert_eq!(list.u8("force"), None);
+        assert_eq!(Request::decode(&list.clone().with_u8("force", 0)), Ok(request(false)));
+        assert_eq!(request(true).encode(Via::ControlSocket), list.with_u8("force", 1));
     }
 
     #[test]
@@ -252,6 +284,7 @@ mod tests {
             (control(), RequestError::NoCommand, Some(ErrorCode::Invalid)),
             (control().with_u8("cmd", 9), RequestError::UnknownCommand(9), Some(ErrorCode::NotImplemented)),
             (control().with_u8("cmd", 2), RequestError::NoResources, Some(ErrorCode::Invalid)),
+            (control().with_u8("cmd", 4).with_str("node", "b"), RequestError::NoResources, Some(ErrorCode::Invalid)),
             (control().with_u8("cmd", 1).with_str("resource0", "r"), RequestError::NotARole, Some(ErrorCode::Invalid)),
         ] {
             assert_eq!(Request::decode(&list), Err(error));
@@ -269,8 +302,10 @@ mod tests {
                 resuid
             }),
             resource().prop_map(|resource| Request::Complaint { resource }),
-            (proptest::sample::select(&Role::ALL[..]), many(resource(), 1..9))
-                .prop_map(|(role, resources)| Request::SetRole { role, resources }),
+            (proptest::sample::select(&Role::ALL[..]), many(resource(), 1..9), any::<bool>())
+                .prop_map(|(role, resources, force)| Request::SetRole { role, resources, force }),
+            (resource(), proptest::option::of(resource()))
+                .prop_map(|(resource, to)| Request::Switchover { resource, to }),
             many(resource(), 1..9).prop_map(|resources| Request::Status { resources }),
             Just(Request::Reload),
         ]
@@ -290,9 +325,10 @@ mod tests {
 
         /// The names of requests with values of the right and of the wrong type.
         #[test]
-        fn any_list_gives_a_request_or_an_error(pairs in many((0..9_usize, 0..4_u8, 0..4_u8), 0..8)) {
-            const NAMES: [&str; 9] =
-                ["type", "cmd", "role", "resource", "resource0", "resource1", "token", "priority", "resuid"];
+        fn any_list_gives_a_request_or_an_error(pairs in many((0..11_usize, 0..4_u8, 0..5_u8), 0..8)) {
+            const NAMES: [&str; 11] = [
+                "type", "cmd", "role", "resource", "resource0", "resource1", "token", "priority", "resuid", "force", "node",
+            ];
             let list = pairs.iter().fold(List::new(), |list, &(name, kind, number)| match kind {
                 0 => list.with_u8(NAMES[name], number),
                 1 => list.with_str(NAMES[name], "res"),

@@ -84,7 +84,7 @@ fn fault_8_a_slow_start_is_run_again_and_uses_up_the_attempts() {
 
 #[test]
 fn fault_9_at_shutdown_nobody_runs_the_stop_hook() {
-    let lab = Plan::new(&["a", "b"]).loopback();
+    let lab = Plan::new(&["a", "b"]).in_resource("stop_timeout 3").loopback();
     lab.before("a", "stop", "sleep 1");
     lab.run_standard();
     assert_eq!(lab.stop("a"), 0);

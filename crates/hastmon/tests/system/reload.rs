@@ -755,7 +755,8 @@ fn a_resource_that_is_added_takes_up_its_role_and_one_that_is_removed_is_stopped
 
 #[test]
 fn a_resource_that_comes_back_while_it_ends_is_stopped_first() {
-    let lab = Plan::new(&["a", "b"]).resources(["res", "other"].map(str::to_owned)).loopback();
+    let lab =
+        Plan::new(&["a", "b"]).resources(["res", "other"].map(str::to_owned)).in_resource("stop_timeout 3").loopback();
     let with = |role: &str| {
         lab.standard_config().replacen("resource res {", &format!("resource res {{\nrole_on_start {role}"), 1)
     };
@@ -891,7 +892,7 @@ fn many_reloads_at_once_are_all_answered() {
 
 #[test]
 fn a_daemon_that_stops_reads_nothing_again_and_says_so() {
-    let lab = Plan::new(&["a", "b"]).loopback();
+    let lab = Plan::new(&["a", "b"]).in_resource("stop_timeout 3").loopback();
     lab.run_standard();
     lab.before("a", "stop", "log stopping; while [ ! -e $dir/go-on ]; do sleep 0.05; done");
     lab.signal("a", Signal::TERM);

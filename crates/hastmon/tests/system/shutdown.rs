@@ -73,7 +73,7 @@ fn the_other_side_sees_the_end_of_a_connection_at_once_and_not_by_silence() {
 
 /// A cluster whose node a takes longer to stop than b bears silence and complaints.
 fn slow_to_stop() -> Lab {
-    let lab = Plan::new(&["a", "b", "w"]).set("complaint_count", "2").loopback();
+    let lab = Plan::new(&["a", "b", "w"]).set("complaint_count", "2").in_resource("stop_timeout 10").loopback();
     lab.before("a", "stop", "sleep 5");
     lab.run_standard();
     lab
@@ -112,7 +112,7 @@ fn nobody_takes_over_from_the_worker_of_a_killed_daemon_while_it_stops() {
 
 #[test]
 fn a_second_signal_ends_the_daemon_at_once_and_the_workers_do_the_rest() {
-    let lab = Plan::new(&["a", "b", "w"]).loopback();
+    let lab = Plan::new(&["a", "b", "w"]).in_resource("stop_timeout 3").loopback();
     lab.before("a", "stop", "log stopping; while [ ! -e $dir/go-on ]; do sleep 0.05; done");
     lab.run_standard();
     lab.signal("a", Signal::TERM);
@@ -177,8 +177,13 @@ fn a_stop_that_hangs_ends_in_a_bounded_time_with_a_loud_word() {
 fn fifty_resources_are_stopped_at_the_same_time() {
     const COUNT: usize = 50;
     let names = (0..COUNT).map(|number| format!("r{number}"));
-    let lab =
-        Plan::new(&["a", "b"]).resources(names).set("heartbeat_interval", "3").set("timeout", "20").files().loopback();
+    let lab = Plan::new(&["a", "b"])
+        .resources(names)
+        .set("heartbeat_interval", "3")
+        .set("timeout", "20")
+        .in_resource("stop_timeout 9")
+        .files()
+        .loopback();
     lab.start("a");
     lab.before("a", "stop", "sleep 2");
     lab.role("a", "primary");
@@ -225,7 +230,7 @@ fn an_end_in_the_middle_of_a_change_of_role_waits_for_no_script_that_only_takes_
 
 #[test]
 fn a_worker_that_is_killed_while_it_stops_is_followed_by_one_that_does() {
-    let lab = Plan::new(&["a", "b", "w"]).loopback();
+    let lab = Plan::new(&["a", "b", "w"]).in_resource("stop_timeout 3").loopback();
     lab.run_standard();
     lab.before("a", "stop", "[ -e $dir/tried ] || { : >$dir/tried; log hung; exec sleep 1000; }");
     lab.signal("a", Signal::TERM);
@@ -274,7 +279,7 @@ fn nothing_is_left_of_a_worker_that_was_killed_and_has_no_successor() {
 
 #[test]
 fn a_secondary_that_is_stopping_what_it_found_is_given_the_time() {
-    let lab = Plan::new(&["a", "b"]).loopback();
+    let lab = Plan::new(&["a", "b"]).in_resource("stop_timeout 10").loopback();
     lab.start("b");
     lab.before("b", "stop", "log stopping; sleep 3");
     let mut start = std::process::Command::new(lab.script("b"));
@@ -289,7 +294,7 @@ fn a_secondary_that_is_stopping_what_it_found_is_given_the_time() {
 
 #[test]
 fn a_daemon_that_ends_takes_no_more_roles_and_still_answers() {
-    let lab = Plan::new(&["a", "b"]).loopback();
+    let lab = Plan::new(&["a", "b"]).in_resource("stop_timeout 3").loopback();
     lab.run_standard();
     lab.before("a", "stop", "log stopping; while [ ! -e $dir/go-on ]; do sleep 0.05; done");
     lab.signal("a", Signal::TERM);

@@ -208,7 +208,7 @@ impl Fuzz {
             Asked::Complaint(of) => Request::Complaint { resource: name(of) },
             Asked::Status(of) => Request::Status { resources: of.into_iter().map(name).collect() },
             Asked::SetRole(role, of) => {
-                Request::SetRole { role: Role::ALL[role], resources: of.into_iter().map(name).collect() }
+                Request::SetRole { role: Role::ALL[role], resources: of.into_iter().map(name).collect(), force: false }
             }
             Asked::Nonsense(kind, cmd) => {
                 let message = List::new().with_u8("type", kind).with_u8("cmd", cmd);
