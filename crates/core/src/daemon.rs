@@ -11,13 +11,16 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::config::{Address, Config, Host, Key};
 use crate::event::{Event, RoleReason};
+use crate::lease::record::Record;
+use crate::lease::{Ask, Grant, Release};
 use crate::rate_limit::RateLimit;
 use crate::supervisor::{Context, Supervisor, WorkerExit};
 use crate::time::Instant;
 use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
+use crate::wire::peer::{Hello, Said};
 use crate::wire::reply::{
-    Entry, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, WorkerStatus,
+    Entry, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply, WorkerStatus,
 };
 use crate::wire::request::{ALL_RESOURCES, Request};
 use crate::wire::session::{Answer, Refusal};
@@ -68,6 +71,48 @@ pub enum Input {
         /// Random bytes, in case a token is needed.
         random: [u8; 16],
     },
+    /// The first message of a connection of protocol 1, from another node.
+    Hello {
+        /// The connection.
+        conn: ConnId,
+        /// Who has connected.
+        caller: Caller,
+        /// What it says.
+        message: List,
+    },
+    /// A later message of such a connection; its sender has proved to have the key, if there is one.
+    Said(ConnId, List),
+    /// A connection of protocol 1 is gone.
+    Gone {
+        /// Which.
+        conn: ConnId,
+        /// Why; `None` when there is nothing to tell.
+        why: Option<String>,
+    },
+    /// What was found on disk of the vote of this node.
+    RecordFound {
+        /// Of which resource.
+        resource: String,
+        /// The record, or why there is none to be had.
+        found: Result<Option<Record>, String>,
+    },
+    /// A record is on disk, or why not.
+    Recorded {
+        /// Of which resource.
+        resource: String,
+        /// As in [`Action::Record`].
+        id: u64,
+        /// Whether it could be written.
+        result: Result<(), String>,
+    },
+    /// A worker asks for the vote of this node.
+    Asked(WorkerId, Ask),
+    /// A worker gives the vote of this node back.
+    Released(WorkerId, Release),
+    /// A secondary's worker has won the lease.
+    Won(WorkerId, Grant),
+    /// A primary's worker cannot hand over.
+    HandOverRefused(WorkerId, String),
     /// A worker's process runs.
     WorkerStarted(WorkerId, u32),
     /// A worker reports.
@@ -111,6 +156,33 @@ pub enum Action {
     },
     /// Close a connection.
     Close(ConnId),
+    /// Answer a [`Input::Hello`], and go on with protocol 1 on this connection.
+    Welcome {
+        /// The connection.
+        conn: ConnId,
+        /// The answer.
+        answer: List,
+        /// What the other side must prove to have.
+        key: Option<Key>,
+    },
+    /// Say something over a connection of protocol 1.
+    Tell {
+        /// The connection.
+        conn: ConnId,
+        /// What.
+        message: List,
+    },
+    /// Look for a record of the vote of this node; answered with [`Input::RecordFound`].
+    FindRecord(String),
+    /// Write a record of the vote of this node; answered with [`Input::Recorded`]. Those of one resource are written in their order.
+    Record {
+        /// Names it; grows.
+        id: u64,
+        /// Of which resource.
+        resource: String,
+        /// What.
+        record: Record,
+    },
     /// Start a worker process.
     StartWorker {
         /// Its name from now on.
@@ -167,7 +239,24 @@ pub struct Daemon {
     floods: RateLimit,
     reloads: Reloads,
     stopping: bool,
+    peers: PeerProtocol,
+    /// Where the connections of protocol 1 belong.
+    sessions: BTreeMap<ConnId, String>,
+    seed: u64,
 }
+
+/// What is spoken with other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerProtocol {
+    /// Protocol 1, with the lease.
+    Lease,
+    /// Protocol 0 is spoken and accepted, because originals are among the nodes: no lease protects any resource. Nodes that speak protocol 1 are
+    /// heard as well.
+    Legacy,
+}
+
+/// Why protocol 0 is refused. In the words of the administrator of a cluster that is being upgraded.
+const NO_LEGACY: &str = "it speaks protocol 0 of hastmon 0.3, which cannot forbid two primaries; to let it: hastmon --legacy-peers (see hastmon(8), UPGRADE)";
 
 /// One reload at a time: what was read last is in force at the end, however long each takes.
 #[derive(Debug, Default)]
@@ -182,6 +271,9 @@ struct Reloads {
 /// Callers that may wait for a reload to end. Administrators are few, and a file system that hangs must not use up the control socket.
 const MAX_RELOAD_CALLERS: usize = 16;
 
+/// The version of this program, as it is told to other nodes.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What is said to who asks for a new configuration of a daemon that is about to end.
 const STOPPING: &str = "hastmon is stopping";
 
@@ -191,7 +283,9 @@ const NO_RESOURCE: &str =
 
 impl Daemon {
     /// A daemon that takes up `role_on_start` for each resource.
-    pub fn new(now: Instant, config: Config) -> (Self, Vec<Action>) {
+    ///
+    /// `seed`: any number, another one at each start.
+    pub fn new(now: Instant, config: Config, peers: PeerProtocol, seed: u64) -> (Self, Vec<Action>) {
         let mut daemon = Self {
             config: Config { resources: Vec::new(), ..config.clone() },
             resources: Vec::new(),
@@ -202,6 +296,9 @@ impl Daemon {
             floods: RateLimit::default(),
             reloads: Reloads::default(),
             stopping: false,
+            peers,
+            sessions: BTreeMap::new(),
+            seed,
         };
         let mut out = Vec::new();
         daemon.apply(&mut Turn { now, out: &mut out }, config);
@@ -216,6 +313,35 @@ impl Daemon {
             Input::Timer => {}
             Input::Message { conn, caller, message, unix_now_s, random } => {
                 self.on_message(&mut turn, conn, caller, &message, unix_now_s, random);
+            }
+            Input::Hello { conn, caller, message } => self.on_hello(&mut turn, conn, caller, &message),
+            Input::Said(conn, message) => self.on_said(&mut turn, conn, &message),
+            Input::Gone { conn, why } => self.on_gone(&mut turn, conn, why),
+            Input::RecordFound { resource, found } => {
+                self.named(&mut turn, &resource, |supervisor, cx| supervisor.on_record_found(cx, found));
+            }
+            Input::Recorded { resource, id, result } => {
+                self.named(&mut turn, &resource, |supervisor, cx| supervisor.on_recorded(cx, id, result));
+            }
+            Input::Asked(id, ask) => {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_asked(&mut cx, id, &ask);
+                }
+            }
+            Input::Released(id, release) => {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_release_here(&mut cx, &release);
+                }
+            }
+            Input::Won(id, grant) => {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_won(&mut cx, id, grant);
+                }
+            }
+            Input::HandOverRefused(id, why) => {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_hand_over_refused(&mut cx, why);
+                }
             }
             Input::WorkerStarted(id, pid) => {
                 if self.of_worker(&mut turn, id).is_some() {
@@ -265,11 +391,20 @@ impl Daemon {
             }
         }
         self.each(&mut turn, |supervisor, cx| supervisor.on_timer(cx));
-        self.resources.retain(|supervisor| !supervisor.is_gone());
+        self.forget_gone(&mut turn);
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
         }
         self.hold_back_floods(now, out)
+    }
+
+    /// A resource that has left the configuration votes until nothing of it runs here.
+    fn forget_gone(&mut self, turn: &mut Turn<'_>) {
+        for mut gone in self.resources.extract_if(.., |supervisor| supervisor.is_gone()) {
+            let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+            gone.close_peers(&mut cx);
+            self.sessions.retain(|_, name| *name != gone.settings().name);
+        }
     }
 
     fn hold_back_floods(&mut self, now: Instant, actions: Vec<Action>) -> Vec<Action> {
@@ -336,20 +471,26 @@ impl Daemon {
 
     fn of_worker<'a>(&'a mut self, turn: &'a mut Turn<'_>, id: WorkerId) -> Option<(&'a mut Supervisor, Context<'a>)> {
         let supervisor = self.resources.iter_mut().find(|supervisor| supervisor.worker() == Some(id))?;
-        Some((supervisor, Context { now: turn.now, next_id: &mut self.next_id, out: turn.out }))
+        Some((supervisor, Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out }))
     }
 
     fn each(&mut self, turn: &mut Turn<'_>, mut act: impl FnMut(&mut Supervisor, &mut Context<'_>)) {
-        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
+        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
         for supervisor in &mut self.resources {
             act(supervisor, &mut cx);
         }
     }
 
     fn on(&mut self, turn: &mut Turn<'_>, at: usize, act: impl FnOnce(&mut Supervisor, &mut Context<'_>)) {
-        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
+        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
         if let Some(supervisor) = self.resources.get_mut(at) {
             act(supervisor, &mut cx);
+        }
+    }
+
+    fn named(&mut self, turn: &mut Turn<'_>, name: &str, act: impl FnOnce(&mut Supervisor, &mut Context<'_>)) {
+        if let Some((at, _)) = self.find(name) {
+            self.on(turn, at, act);
         }
     }
 
@@ -409,7 +550,7 @@ impl Daemon {
         let old = core::mem::take(&mut self.resources);
         let mut old: BTreeMap<String, Supervisor> =
             old.into_iter().map(|supervisor| (supervisor.settings().name.clone(), supervisor)).collect();
-        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, out: turn.out };
+        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
         for settings in wanted {
             let name = settings.name.clone();
             let supervisor = match old.remove(&name) {
@@ -425,7 +566,8 @@ impl Daemon {
                 None => {
                     changes.added.push(name);
                     let role = settings.role_on_start;
-                    let mut supervisor = Supervisor::new(turn.now, settings);
+                    let legacy = self.peers == PeerProtocol::Legacy;
+                    let mut supervisor = Supervisor::new(&mut cx, settings, &self.config.node, legacy);
                     supervisor.set_role(&mut cx, role, RoleReason::Start);
                     supervisor
                 }
@@ -467,16 +609,24 @@ impl Daemon {
                 };
             }
         };
+        if self.peers == PeerProtocol::Lease && caller != Caller::ControlSocket {
+            return self.refuse_legacy(turn, conn, &caller, &request);
+        }
         match request {
-            // TODO(lease): `force` matters where a primary needs votes.
-            Request::SetRole { role, resources, force: _ } => self.on_set_role(turn, conn, &proof, role, &resources),
+            Request::SetRole { role, resources, force } => {
+                self.on_set_role(turn, conn, &proof, (role, force), &resources);
+            }
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
             Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
             Request::Reload => {
                 turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
+            Request::Switchover { resource, to } if caller == Caller::ControlSocket => {
+                self.on_switchover(turn, conn, &resource, to);
+            }
             Request::Switchover { .. } => {
+                turn.refused(&caller, "switchover: only hastmonctl on this node may ask for it".to_string());
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
             Request::Complaint { resource } => {
@@ -498,14 +648,108 @@ impl Daemon {
         }
     }
 
-    fn on_set_role(&mut self, turn: &mut Turn<'_>, conn: ConnId, proof: &Proof, role: Role, names: &[String]) {
+    /// Protocol 0 where the lease rules: what would be answered as if there were no lease is not.
+    fn refuse_legacy(&mut self, turn: &mut Turn<'_>, conn: ConnId, caller: &Caller, request: &Request) {
+        turn.refused(caller, NO_LEGACY.to_string());
+        match request {
+            Request::Handshake { .. } | Request::HandshakeToken { .. } => {
+                turn.reply(conn, Answer::Refused { errmsg: NO_LEGACY.to_string(), priority: None }.encode());
+            }
+            Request::Complaint { .. } => turn.close(conn),
+            _ => turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode()),
+        }
+    }
+
+    fn on_hello(&mut self, turn: &mut Turn<'_>, conn: ConnId, caller: Caller, message: &List) {
+        let hello = match Hello::decode(message) {
+            Ok(hello) => hello,
+            Err(error) => {
+                turn.refused(&caller, error.to_string());
+                return turn.refuse_hello(conn, error.to_string());
+            }
+        };
+        let Caller::Network { peer, .. } = caller else { return turn.close(conn) };
+        let name = hello.resource.clone();
+        let found = self.find(&name).and_then(|(at, supervisor)| {
+            let remotes = &supervisor.settings().remotes;
+            let remote = remotes.iter().find(|remote| self.stands_for(remote, peer.ip()))?;
+            Some((at, remote.clone()))
+        });
+        let node = self.config.node.clone();
+        let outcome = match found {
+            None => Err(alloc::format!("on {node}, {} is no remote of a resource {name}", peer.ip().to_canonical())),
+            Some((at, remote)) => {
+                let mut cx =
+                    Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: &mut *turn.out };
+                match self.resources.get_mut(at) {
+                    Some(supervisor) => supervisor.on_hello(&mut cx, conn, remote, hello, VERSION),
+                    None => Err("it is being removed".to_string()),
+                }
+            }
+        };
+        match outcome {
+            Ok(()) => _ = self.sessions.insert(conn, name),
+            Err(why) => {
+                turn.refused(&caller, alloc::format!("connection for {name}: {why}"));
+                turn.refuse_hello(conn, why);
+            }
+        }
+    }
+
+    fn on_said(&mut self, turn: &mut Turn<'_>, conn: ConnId, message: &List) {
+        let Some(name) = self.sessions.get(&conn).cloned() else { return turn.close(conn) };
+        let Some((at, supervisor)) = self.find(&name) else { return turn.close(conn) };
+        let Some(node) = supervisor.node_of(conn).map(ToString::to_string) else { return turn.close(conn) };
+        match Said::decode(message, &node) {
+            Ok(said) => self.on(turn, at, |supervisor, cx| supervisor.on_said(cx, conn, said)),
+            Err(error) => {
+                turn.refused(&node, alloc::format!("message for {name}: {error}"));
+                turn.close(conn);
+                self.on_gone(turn, conn, None);
+            }
+        }
+    }
+
+    fn on_gone(&mut self, turn: &mut Turn<'_>, conn: ConnId, why: Option<String>) {
+        let Some(name) = self.sessions.remove(&conn) else { return };
+        if let (Some(why), Some(node)) =
+            (why, self.find(&name).and_then(|(_, supervisor)| supervisor.node_of(conn)).map(ToString::to_string))
+        {
+            turn.refused(&node, alloc::format!("connection for {name}: {why}"));
+        }
+        self.named(turn, &name, |supervisor, cx| _ = supervisor.on_peer_gone(cx, conn));
+    }
+
+    fn on_switchover(&mut self, turn: &mut Turn<'_>, conn: ConnId, name: &str, to: Option<String>) {
+        let why_not = match self.find(name) {
+            _ if self.stopping => Some(STOPPING.to_string()),
+            None => Some(alloc::format!("there is no resource {name} on this node")),
+            Some((_, supervisor)) => to
+                .as_ref()
+                .filter(|to| !supervisor.settings().nodes.contains(to) || **to == self.config.node)
+                .map(|to| alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))),
+        };
+        match why_not {
+            Some(why) => turn.reply(conn, SwitchoverReply::refused(why).encode()),
+            None => self.named(turn, name, |supervisor, cx| supervisor.switch_over(cx, conn, to)),
+        }
+    }
+
+    fn on_set_role(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        proof: &Proof,
+        (role, force): (Role, bool),
+        names: &[String],
+    ) {
         let asked_by = proof.caller.to_string();
         let mut entries = Vec::new();
         let Some(selected) = self.select(turn, conn, proof, names) else { return };
         for (name, found) in selected {
             let outcome = match found {
                 None => Err(ErrorCode::NoEntry),
-                Some(at) => self.set_role(turn, at, proof, role, &asked_by),
+                Some(at) => self.set_role(turn, at, proof, (role, force), &asked_by),
             };
             if outcome == Err(ErrorCode::Authentication) {
                 let why = alloc::format!("set role {role} for {name}: not signed with a configured key");
@@ -522,7 +766,7 @@ impl Daemon {
         turn: &mut Turn<'_>,
         at: usize,
         proof: &Proof,
-        role: Role,
+        (role, force): (Role, bool),
         who: &str,
     ) -> Result<Role, ErrorCode> {
         if self.stopping {
@@ -544,7 +788,12 @@ impl Daemon {
             return Err(ErrorCode::Authentication);
         }
         let before = supervisor.role();
-        self.on(turn, at, |supervisor, cx| supervisor.set_role(cx, role, RoleReason::Operator(who.to_string())));
+        let reason = RoleReason::Operator(who.to_string());
+        if force && role == Role::Primary {
+            self.on(turn, at, |supervisor, cx| supervisor.force(cx, reason));
+        } else {
+            self.on(turn, at, |supervisor, cx| supervisor.set_role(cx, role, reason));
+        }
         Ok(before)
     }
 
@@ -674,7 +923,7 @@ impl Daemon {
             heartbeat: settings.heartbeat_interval,
             worker: report.map(|report| WorkerStatus { state: report.state, attempts: report.attempts }),
             stuck_for: supervisor.stuck_for(now),
-            lines: Vec::new(),
+            lines: crate::status::lines(now, supervisor),
         }
     }
 
@@ -713,6 +962,10 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn refused(&mut self, caller: &impl ToString, why: String) {
         self.out.push(Action::Event(None, Event::CallerRefused { caller: caller.to_string(), why }));
+    }
+
+    fn refuse_hello(&mut self, conn: ConnId, why: String) {
+        self.reply(conn, Answer::Refused { errmsg: why, priority: None }.encode());
     }
 
     fn refuse_handshake(&mut self, conn: ConnId, caller: Caller, resource: &str, refusal: Refusal) {

@@ -15,6 +15,7 @@ mod peers;
 mod primary;
 pub mod rate_limit;
 mod secondary;
+mod status;
 pub mod supervisor;
 mod switchover;
 #[cfg(test)]

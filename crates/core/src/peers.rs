@@ -2,7 +2,7 @@
 //!
 //! Decides what each is answered. What follows for the role of this node is decided by the [`Supervisor`](crate::supervisor).
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -20,7 +20,7 @@ use crate::wire::peer::{Heard, Hello, Said, Welcome};
 use crate::worker::Order;
 
 /// Connections of one node for one resource: it needs one, and may have left some behind that have not been noticed yet.
-pub const MAX_SESSIONS_PER_NODE: usize = 4;
+pub(crate) const MAX_SESSIONS_PER_NODE: usize = 4;
 /// Answers that may wait for a record to be written. Each is of a node that waits for it, so there are never more than nodes have connections.
 const MAX_OWED: usize = 256;
 /// A node that has connected and says nothing for so many heartbeats (and no less than its `timeout`) is gone.
@@ -78,7 +78,7 @@ pub(crate) struct Peers {
     /// `None` until the record has been looked for.
     voter: Option<Voter>,
     sessions: BTreeMap<ConnId, Peer>,
-    owed: VecDeque<Owed>,
+    owed: Vec<Owed>,
     /// A record could not be written, and that has been told.
     told_not_recorded: bool,
     told_voters: BTreeMap<String, Voters>,
@@ -90,7 +90,7 @@ impl Peers {
             me: me.to_string(),
             voter: None,
             sessions: BTreeMap::new(),
-            owed: VecDeque::new(),
+            owed: Vec::new(),
             told_not_recorded: false,
             told_voters: BTreeMap::new(),
         }
@@ -278,7 +278,7 @@ impl Peers {
         let is_owed = verdict.refused.is_none() && !self.owed.is_empty();
         match record {
             None if is_owed => {
-                let id = self.owed.back().map_or(0, |owed| owed.id);
+                let id = self.owed.last().map_or(0, |owed| owed.id);
                 self.owe(id, to, verdict);
             }
             None => self.give(cx, settings, to, verdict, here),
@@ -293,9 +293,9 @@ impl Peers {
     fn owe(&mut self, id: u64, to: Asker, verdict: Verdict) {
         // Who is dropped asks again.
         if self.owed.len() == MAX_OWED {
-            self.owed.pop_front();
+            self.owed.remove(0);
         }
-        self.owed.push_back(Owed { id, to, verdict });
+        self.owed.push(Owed { id, to, verdict });
     }
 
     /// The vote of somebody comes back: of another node, or of a worker here.
@@ -320,7 +320,7 @@ impl Peers {
         result: Result<(), String>,
         here: (Role, State),
     ) {
-        let due: Vec<Owed> = self.owed.extract_if(|owed| owed.id <= id).collect();
+        let due: Vec<Owed> = self.owed.extract_if(.., |owed| owed.id <= id).collect();
         for owed in due {
             let refused = result.is_err().then_some(Refusal::NotRecorded).or(owed.verdict.refused);
             self.give(cx, settings, owed.to, Verdict { refused, ..owed.verdict }, here);

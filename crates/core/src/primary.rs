@@ -287,6 +287,8 @@ impl Primary {
                 remote.lose(now, base, why);
                 remote.busy_since = (!remote.replaced).then_some(busy_since);
             }
+            // Of protocol 1, which is not spoken with originals.
+            LinkEvent::Welcome(_) | LinkEvent::Heard(_) => {}
         }
     }
 

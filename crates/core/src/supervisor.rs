@@ -818,6 +818,10 @@ impl Supervisor {
         self.peers.on_hello(cx, conn, &self.settings, address, hello, version)
     }
 
+    pub(crate) fn close_peers(&mut self, cx: &mut Context<'_>) {
+        self.peers.close_all(cx);
+    }
+
     /// The node at the other end of a connection of this resource.
     pub(crate) fn node_of(&self, conn: ConnId) -> Option<&str> {
         self.peers.node(conn)

@@ -55,6 +55,11 @@ pub struct SwitchoverReply {
 }
 
 impl SwitchoverReply {
+    /// It does not take place.
+    pub const fn refused(why: String) -> Self {
+        Self { outcome: Err(why), steps: Vec::new() }
+    }
+
     /// The message.
     pub fn encode(&self) -> List {
         let steps = self.steps.iter().enumerate().fold(List::new(), |list, (i, (step, took))| {
