@@ -11,6 +11,8 @@ mod ipc;
 mod net;
 pub mod os;
 mod resolver;
+#[cfg_attr(not(test), expect(dead_code, reason = "the links of protocol 1 will use it"))]
+mod session;
 pub mod worker;
 
 use hastmon_core::event::{Event, Level};
