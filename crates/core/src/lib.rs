@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod event;
 pub mod hooks;
+pub mod lease;
 mod primary;
 pub mod rate_limit;
 mod secondary;

@@ -436,6 +436,8 @@ fn any_stream() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    // Each case opens several sessions, which an unoptimized build takes its time for.
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_bytes_at_any_point_are_an_error_and_no_panic(bytes in any_stream()) {
         run(async {

@@ -1,0 +1,3 @@
+//! The lease that forbids two primaries.
+
+pub mod record;
