@@ -151,7 +151,7 @@ mod tests {
         // As large as the encrypted answer to a first message gets.
         let sealed = List::new().with_u8s("noise", &alloc::vec![7; PLAINTEXT_LIMIT + 32 + 16]);
         assert!(encode(Version::V1, &sealed, NETWORK_LIMIT).is_ok());
-        assert!(PLAINTEXT_LIMIT + 32 + 16 <= 65_535);
+        const { assert!(PLAINTEXT_LIMIT + 32 + 16 <= 65_535) };
     }
 
     proptest! {
