@@ -18,7 +18,7 @@ use hastmon_core::event::{Event, GiveUp, RoleReason};
 use hastmon_core::supervisor::{MAX_HALF_OPEN, Supervisor, WorkerExit};
 use hastmon_core::time::{Duration, Instant};
 use hastmon_core::types::{Role, State};
-use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT};
+use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
 use hastmon_core::wire::request::{Request, Via};
 use hastmon_core::wire::session::Answer;
@@ -549,7 +549,7 @@ impl World {
     fn reply(&mut self, conn: ConnId, message: &List, keep: bool) {
         let open = self.open.get(&conn).expect("an open connection");
         let limit = if open.peer.is_some() { NETWORK_LIMIT } else { CONTROL_LIMIT };
-        assert!(frame::encode(message, limit).is_ok(), "a reply that cannot be sent");
+        assert!(frame::encode(Version::V0, message, limit).is_ok(), "a reply that cannot be sent");
         if !keep {
             self.open.remove(&conn);
             return;

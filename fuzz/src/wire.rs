@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::net::SocketAddr;
 
-use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header, HeaderError, NETWORK_LIMIT};
+use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header, HeaderError, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::{DecodeError, List};
 use hastmon_core::wire::reply::{PerResource, ReloadReply, Reply, RoleReply, StatusReply};
 use hastmon_core::wire::request::{Request, Via};
@@ -45,7 +45,7 @@ pub fn frame(data: &[u8]) {
     });
     assert_eq!(whole, in_pieces);
     for list in whole.0 {
-        let message = frame::encode(&list, limit).expect("what was taken can be sent");
+        let message = frame::encode(Version::V0, &list, limit).expect("what was taken can be sent");
         assert_eq!(read_stream(&message, limit, |_| 3), (vec![list], End::Closed));
     }
 }
@@ -68,7 +68,7 @@ fn read_stream(mut stream: &[u8], limit: usize, mut arrives: impl FnMut(usize) -
         let missing = match buffer.first_chunk::<HEADER_SIZE>() {
             None => HEADER_SIZE - buffer.len(),
             Some(header) => {
-                let header = match Header::decode(*header, limit) {
+                let header = match Header::decode(*header, &[Version::V0], limit) {
                     Ok(header) => header,
                     Err(error) => return (messages, End::Header(error)),
                 };
@@ -175,7 +175,7 @@ fn survives<T: Debug + PartialEq, E: Debug + PartialEq>(
     encode: impl Fn(&T) -> List,
 ) {
     let Ok(value) = decode(list) else { return };
-    let sent = frame::encode(&encode(&value), CONTROL_LIMIT).expect("it was smaller when it came");
+    let sent = frame::encode(Version::V0, &encode(&value), CONTROL_LIMIT).expect("it was smaller when it came");
     let body = sent.get(HEADER_SIZE..).unwrap_or_default();
     let again = List::decode(body).expect("what we send is a list");
     assert_eq!(decode(&again), Ok(value));

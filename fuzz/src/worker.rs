@@ -121,7 +121,7 @@ impl World {
         let replaces = resource.remotes.get(input.below(3)).filter(|_| role == Role::Primary).cloned();
         let now = Instant::from_nanos(1_000_000_000_000);
         let remotes = resource.remotes.len();
-        let (worker, actions) = Worker::new(now, Assignment { resource, role, changed_from, replaces });
+        let (worker, actions) = Worker::new(now, Assignment { resource, role, changed_from, replaces, lease: None });
         let mut world = Self {
             worker,
             role,
@@ -189,7 +189,7 @@ impl World {
 
     fn end(&mut self, hurry: bool) {
         self.told_to_end = true;
-        self.tell(WorkerInput::Order(Order::End { reason: "told to".into(), hurry }));
+        self.tell(WorkerInput::Order(Order::End { reason: "told to".into(), hurry, successor: None }));
     }
 
     /// A process of the script ends; or one that did long ago, or never was.

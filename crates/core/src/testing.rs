@@ -126,12 +126,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// Hooks end when the test says so.
     pub(crate) fn new(role: Role, settings: &str) -> Self {
-        Self::of(Assignment { resource: resource(settings), role, changed_from: None, replaces: None }, None)
+        Self::of(Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None }, None)
     }
 
     /// Hooks end at once.
     pub(crate) fn with_script(role: Role, settings: &str) -> Self {
-        let assignment = Assignment { resource: resource(settings), role, changed_from: None, replaces: None };
+        let assignment = Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None };
         Self::of(assignment, Some(Script::GOOD))
     }
 
@@ -185,7 +185,7 @@ impl Bench {
     }
 
     pub(crate) fn end(&mut self) {
-        self.order(Order::End { reason: "the test is over".to_string(), hurry: false });
+        self.order(Order::End { reason: "the test is over".to_string(), hurry: false, successor: None });
     }
 
     fn exited(&mut self, id: u64, exit: Exit) {
@@ -346,7 +346,7 @@ impl DaemonBench {
     }
 
     pub(crate) fn of(config: Config) -> Self {
-        let (daemon, actions) = Daemon::new(START, config);
+        let (daemon, actions) = Daemon::new(START, config, PeerProtocol::Legacy, 1);
         Self { daemon, now: START, actions, next_conn: 0, unix_now_s: 1_800_000_000 }
     }
 

@@ -12,7 +12,7 @@
 use std::net::SocketAddr;
 
 use hastmon_core::types::Role;
-use hastmon_core::wire::frame::{self, HEADER_SIZE, Header, NETWORK_LIMIT};
+use hastmon_core::wire::frame::{self, HEADER_SIZE, Header, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::{List, Value};
 use hastmon_core::wire::reply::{RoleReply, StatusReply};
 use hastmon_core::wire::request::{Request, Via};
@@ -51,7 +51,7 @@ impl Recorded {
     /// The list that the message holds.
     fn list(&self) -> List {
         let (header, body) = self.bytes.split_first_chunk().unwrap();
-        let header = Header::decode(*header, NETWORK_LIMIT).unwrap();
+        let header = Header::decode(*header, &[Version::V0], NETWORK_LIMIT).unwrap();
         assert_eq!(header.size, body.len(), "{}", self.place);
         List::decode(body).unwrap_or_else(|error| panic!("{}: {error}", self.place))
     }
@@ -200,7 +200,7 @@ fn every_recorded_message_decodes_to_the_recorded_fields() {
 #[test]
 fn every_recorded_message_encodes_again_to_the_same_bytes() {
     for message in all() {
-        let bytes = frame::encode(&message.list(), NETWORK_LIMIT).unwrap();
+        let bytes = frame::encode(Version::V0, &message.list(), NETWORK_LIMIT).unwrap();
         assert_eq!(bytes, zero_padding(&message.bytes), "{}", message.place);
     }
 }
@@ -224,7 +224,7 @@ fn every_recorded_message_survives_its_type_byte_for_byte() {
     for message in all() {
         match typed_again(message.kind, &message.list()) {
             Some(list) => {
-                let bytes = frame::encode(&list, NETWORK_LIMIT).unwrap();
+                let bytes = frame::encode(Version::V0, &list, NETWORK_LIMIT).unwrap();
                 assert_eq!(bytes, zero_padding(&message.bytes), "{}", message.place);
             }
             None => {
@@ -241,9 +241,9 @@ fn a_recorded_request_without_sense_gets_the_recorded_reply() {
     let mut seen = 0;
     for (what, request, reply) in errors() {
         let Err(error) = Request::decode(&request.list()) else { continue };
-        let answer = error
-            .answer()
-            .map(|code| frame::encode(&StatusReply::Failed(code.to_wire()).encode(), NETWORK_LIMIT).unwrap());
+        let answer = error.answer().map(|code| {
+            frame::encode(Version::V0, &StatusReply::Failed(code.to_wire()).encode(), NETWORK_LIMIT).unwrap()
+        });
         assert_eq!(answer, reply.map(|reply| zero_padding(&reply.bytes)), "{what}: {error}");
         seen += 1;
     }
@@ -264,7 +264,7 @@ fn refusals_have_the_recorded_texts() {
     for (what, _, reply) in errors() {
         let Some(reply) = reply.filter(|reply| reply.kind == Kind::Answer) else { continue };
         let refusal = Answer::from(expected.next().unwrap());
-        let bytes = frame::encode(&refusal.encode(), NETWORK_LIMIT).unwrap();
+        let bytes = frame::encode(Version::V0, &refusal.encode(), NETWORK_LIMIT).unwrap();
         assert_eq!(bytes, zero_padding(&reply.bytes), "{what}");
     }
     assert_eq!(expected.next(), None);
@@ -304,7 +304,7 @@ fn every_recorded_signature_verifies_for_its_connection_secret_and_time_alone() 
 /// Everything that may ever be done with bytes from a peer.
 fn decode_as_anything(bytes: &[u8]) {
     let Some((header, body)) = bytes.split_first_chunk::<HEADER_SIZE>() else { return };
-    let _ = Header::decode(*header, NETWORK_LIMIT);
+    let _ = Header::decode(*header, &[Version::V0], NETWORK_LIMIT);
     let Ok(list) = List::decode(body) else { return };
     let _ = (Request::decode(&list), Signature::decode(&list), Heartbeat::decode(&list), Answer::decode(&list));
     let _ = (RoleReply::decode(&list), StatusReply::decode(&list));

@@ -31,7 +31,7 @@ impl Lab {
     /// With one resource in a role, and what it did first.
     fn new(role: &str) -> (Self, Vec<Action>) {
         let now = Instant::from_nanos(1_000_000_000);
-        let (daemon, actions) = Daemon::new(now, *config(&format!("role_on_start {role}")));
+        let (daemon, actions) = Daemon::new(now, *config(&format!("role_on_start {role}")), PeerProtocol::Legacy, 1);
         (Self { now, daemon }, actions)
     }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hastmon_core::wire::Lacks;
-use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header};
+use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header, Version};
 use hastmon_core::wire::nv::List;
 use hastmon_core::wire::reply::{Entry, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply};
 use hastmon_core::wire::request::{ALL_RESOURCES, Request, Via};
@@ -167,7 +167,7 @@ fn ask_within<T>(
     })?;
     stream.set_read_timeout(answer_time)?;
     stream.set_write_timeout(Some(ANSWER_TIME))?;
-    let message = frame::encode(&request.encode(Via::ControlSocket), CONTROL_LIMIT);
+    let message = frame::encode(Version::V0, &request.encode(Via::ControlSocket), CONTROL_LIMIT);
     let message = message.map_err(|error| no_answer(error.to_string()))?;
     stream.write_all(&message).map_err(|error| no_answer(in_words(&error)))?;
     let reply = receive(&mut stream).map_err(|error| no_answer(in_words(&error)))?;
@@ -185,7 +185,7 @@ fn in_words(error: &io::Error) -> String {
 fn receive(stream: &mut impl Read) -> io::Result<List> {
     let mut header = [0; HEADER_SIZE];
     stream.read_exact(&mut header)?;
-    let header = Header::decode(header, CONTROL_LIMIT).map_err(io::Error::other)?;
+    let header = Header::decode(header, &[Version::V0], CONTROL_LIMIT).map_err(io::Error::other)?;
     let mut body = vec![0; header.size];
     stream.read_exact(&mut body)?;
     List::decode(&body).map_err(io::Error::other)

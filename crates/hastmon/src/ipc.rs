@@ -295,7 +295,7 @@ mod tests {
     fn a_message_larger_than_a_packet_is_refused() {
         run(async {
             let (daemon, _worker) = pair().unwrap();
-            let order = ToWorker::Order(Order::End { reason: "x".repeat(MAX_PACKET), hurry: false });
+            let order = ToWorker::Order(Order::End { reason: "x".repeat(MAX_PACKET), hurry: false, successor: None });
             assert_eq!(daemon.send(&order, &[]).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         });
     }

@@ -1,10 +1,10 @@
-//! Messages of protocol 0 over a stream, and connections to other nodes. Reads and writes; decides nothing.
+//! Messages over a stream, and connections to other nodes. Reads and writes; decides nothing.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use hastmon_core::config::{Address, Family, Host, Key};
-use hastmon_core::wire::frame::{self, HEADER_SIZE, Header};
+use hastmon_core::wire::frame::{self, HEADER_SIZE, Header, Version};
 use hastmon_core::wire::nv::List;
 use hastmon_core::wire::request::{Request, Via};
 use hastmon_core::wire::signature::Signature;
@@ -68,14 +68,20 @@ fn peer_error(number: i16) -> String {
 /// Takes messages off a stream. Cancelling [`next`](Self::next) loses nothing: what was read stays here.
 #[derive(Debug)]
 pub(crate) struct MessageReader {
+    versions: &'static [Version],
     limit: usize,
     buffer: Vec<u8>,
 }
 
 impl MessageReader {
-    /// A reader that takes no message larger than `limit` bytes.
+    /// A reader of protocol 0 that takes no message larger than `limit` bytes.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { limit, buffer: Vec::new() }
+        Self::taking(&[Version::V0], limit)
+    }
+
+    /// A reader that takes messages of these versions, none larger than `limit` bytes.
+    pub(crate) const fn taking(versions: &'static [Version], limit: usize) -> Self {
+        Self { versions, limit, buffer: Vec::new() }
     }
 
     /// The next message.
@@ -83,15 +89,27 @@ impl MessageReader {
     /// # Errors
     /// The stream ends or breaks, or what it says makes no sense.
     pub(crate) async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<List, NetError> {
+        Ok(self.next_with_version(stream).await?.1)
+    }
+
+    /// The next message, and the version that its frame has.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next).
+    pub(crate) async fn next_with_version(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Result<(Version, List), NetError> {
         loop {
             let missing = match self.buffer.first_chunk::<HEADER_SIZE>() {
                 None => HEADER_SIZE - self.buffer.len(),
                 Some(header) => {
-                    let whole = HEADER_SIZE + Header::decode(*header, self.limit)?.size;
+                    let header = Header::decode(*header, self.versions, self.limit)?;
+                    let whole = HEADER_SIZE + header.size;
                     if let Some(body) = self.buffer.get(HEADER_SIZE..whole) {
                         let message = List::decode(body)?;
                         self.buffer.clear();
-                        return Ok(message);
+                        return Ok((header.version, message));
                     }
                     whole - self.buffer.len()
                 }
@@ -105,12 +123,12 @@ impl MessageReader {
     }
 }
 
-/// Sends a message of at most `limit` bytes.
+/// Sends a message of protocol 0, of at most `limit` bytes.
 ///
 /// # Errors
 /// The stream breaks, or the message is too large.
 pub(crate) async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &List, limit: usize) -> Result<(), NetError> {
-    stream.write_all(&frame::encode(message, limit)?).await?;
+    stream.write_all(&frame::encode(Version::V0, message, limit)?).await?;
     Ok(stream.flush().await?)
 }
 
@@ -191,7 +209,7 @@ mod tests {
     use super::*;
 
     fn message(text: &str) -> Vec<u8> {
-        frame::encode(&List::new().with_str("text", text), frame::NETWORK_LIMIT).unwrap()
+        frame::encode(Version::V0, &List::new().with_str("text", text), frame::NETWORK_LIMIT).unwrap()
     }
 
     fn run<T>(work: impl Future<Output = T>) -> T {
@@ -220,6 +238,18 @@ mod tests {
             let mut stream = bytes.as_slice();
             MessageReader::new(frame::NETWORK_LIMIT).next(&mut stream).await.unwrap();
             assert_eq!(stream, message("two"));
+        });
+    }
+
+    #[test]
+    fn a_message_of_a_version_that_is_not_asked_for_is_refused() {
+        run(async {
+            let newer = frame::encode(Version::V1, &List::new().with_u8("x", 1), 100).unwrap();
+            let error = MessageReader::new(frame::NETWORK_LIMIT).next(&mut newer.as_slice()).await;
+            assert!(matches!(error, Err(NetError::Frame(frame::HeaderError::Version(1)))));
+            let mut both = MessageReader::taking(&[Version::V0, Version::V1], frame::NETWORK_LIMIT);
+            assert_eq!(both.next_with_version(&mut newer.as_slice()).await.unwrap().0, Version::V1);
+            assert_eq!(both.next_with_version(&mut message("x").as_slice()).await.unwrap().0, Version::V0);
         });
     }
 

@@ -1,16 +1,202 @@
-//! What a voter writes to disk before its first vote for somebody leaves the node.
+//! A vote as it is kept on disk: a text that an administrator can read, with a checksum. Decides what is a whole record; never where it is.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt::Write as _;
 
+use sha2::{Digest, Sha256};
+
+use crate::config::MAX_NAME_LEN;
 use crate::time::Duration;
 
-/// A vote as it is recorded.
+/// Bytes in the text of a record, at most: what does not change takes about 150.
+pub const MAX_TEXT_LEN: usize = MAX_NAME_LEN + 256;
+
+/// The first line, up to the number of the version.
+const TITLE: &str = "hastmon vote ";
+const VERSION: &str = "1";
+/// Bytes of the SHA256 that are kept: it is there against accidents.
+const CHECKSUM_SIZE: usize = 16;
+const CHECKSUM_NAME: &str = "sha256 ";
+const CHECKSUM_LINE_LEN: usize = CHECKSUM_NAME.len() + 2 * CHECKSUM_SIZE + 1;
+
+/// For whom this node has voted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// Who has it.
+    /// The node that has the vote.
     pub holder: String,
-    /// Of which epoch; no lower one is ever voted for.
+    /// The epoch for which it has it.
     pub epoch: u64,
-    /// For how long it binds after a restart; zero when it was released.
+    /// How long it binds, from the start of the daemon that finds it.
     pub hold: Duration,
+}
+
+/// A text that is no record. A vote may have been lost with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It does not begin like one.
+    #[error("it is not the record of a vote")]
+    NotARecord,
+    /// Of another version.
+    #[error("it is a record of version {0}, and only {VERSION} is known here: was it written by a newer hastmon?")]
+    Version(String),
+    /// The checksum does not match, or something is missing.
+    #[error("it is damaged")]
+    Damaged,
+}
+
+impl Record {
+    /// The record as a text. A part of a millisecond counts as a whole one: a vote may bind longer, never shorter.
+    pub fn to_text(&self) -> String {
+        let hold_ms = self.hold.as_nanos().div_ceil(1_000_000).min(u64::MAX.into());
+        // The name comes last, so that it needs no quoting whatever is in it.
+        let mut text = format!("{TITLE}{VERSION}\nepoch {}\nhold_ms {hold_ms}\nholder {}\n", self.epoch, self.holder);
+        let checksum = checksum(&text);
+        text.push_str(&checksum);
+        text
+    }
+
+    /// Reads what [`to_text`](Self::to_text) has written, to the last byte.
+    ///
+    /// # Errors
+    /// See [`RecordError`].
+    pub fn from_text(text: &str) -> Result<Self, RecordError> {
+        let (version, _) =
+            text.strip_prefix(TITLE).and_then(|text| text.split_once('\n')).ok_or(RecordError::NotARecord)?;
+        if version != VERSION {
+            // Whatever it says about its version, it gets into one line of the log.
+            return Err(RecordError::Version(version.chars().take(20).flat_map(char::escape_default).collect()));
+        }
+        content(text).and_then(Self::from_content).ok_or(RecordError::Damaged)
+    }
+
+    fn from_content(content: &str) -> Option<Self> {
+        let (_, fields) = content.split_once('\n')?;
+        let (epoch, fields) = fields.strip_prefix("epoch ")?.split_once('\n')?;
+        let (hold_ms, fields) = fields.strip_prefix("hold_ms ")?.split_once('\n')?;
+        let holder = fields.strip_prefix("holder ")?.strip_suffix('\n').filter(|holder| !holder.is_empty())?;
+        Some(Self {
+            holder: holder.to_string(),
+            epoch: epoch.parse().ok()?,
+            hold: Duration::from_millis(hold_ms.parse().ok()?),
+        })
+    }
+}
+
+/// All lines before the last one, when that is their checksum.
+fn content(text: &str) -> Option<&str> {
+    let (content, checksum_line) = text.split_at_checked(text.len().checked_sub(CHECKSUM_LINE_LEN)?)?;
+    (checksum_line == checksum(content)).then_some(content)
+}
+
+/// The last line, for all lines before it.
+fn checksum(content: &str) -> String {
+    let mut line = String::from(CHECKSUM_NAME);
+    for byte in Sha256::digest(content).iter().take(CHECKSUM_SIZE) {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "{byte:02x}");
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> Record {
+        Record { holder: "node-a".into(), epoch: 7, hold: Duration::from_millis(40_000) }
+    }
+
+    /// With a checksum as a newer or a careless writer would have made it.
+    fn with_checksum(content: &str) -> String {
+        content.to_string() + &checksum(content)
+    }
+
+    #[test]
+    fn a_record_is_a_text_that_can_be_read_and_checked_by_hand() {
+        let text = record().to_text();
+        let content = "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\n";
+        // head -n 4 FILE | sha256sum | head -c 32
+        assert_eq!(text, content.to_string() + "sha256 7d8f57d021a699c07bf645089c84993a\n");
+    }
+
+    #[test]
+    fn a_change_of_any_byte_to_any_other_is_found_out() {
+        let text = record().to_text().into_bytes();
+        for at in 0..text.len() {
+            for byte in 0..=u8::MAX {
+                let mut changed = text.clone();
+                changed[at] = byte;
+                if changed != text
+                    && let Ok(changed) = core::str::from_utf8(&changed)
+                {
+                    assert!(Record::from_text(changed).is_err(), "{changed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_cut_or_goes_on_is_found_out() {
+        let text = record().to_text();
+        for end in 0..text.len() {
+            assert!(Record::from_text(&text[..end]).is_err(), "{end}");
+        }
+        for more in ["\n", " ", "\0", "x", &text] {
+            assert_eq!(Record::from_text(&(text.clone() + more)), Err(RecordError::Damaged));
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let newer = with_checksum("hastmon vote 2\nepoch 7\n");
+        assert_eq!(Record::from_text(&newer), Err(RecordError::Version("2".into())));
+        let strange = with_checksum("hastmon vote \u{1b}[1m\nepoch 7\n");
+        assert_eq!(Record::from_text(&strange), Err(RecordError::Version("\\u{1b}[1m".into())));
+        assert_eq!(Record::from_text("resource web {\n}\n"), Err(RecordError::NotARecord));
+        assert_eq!(Record::from_text(""), Err(RecordError::NotARecord));
+    }
+
+    #[test]
+    fn a_record_that_lacks_a_field_is_damaged_though_its_checksum_is_right() {
+        for content in [
+            "hastmon vote 1\n",
+            "hastmon vote 1\nepoch 7\nhold_ms 40000\n",
+            "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder \n",
+            "hastmon vote 1\nepoch -7\nhold_ms 40000\nholder a\n",
+            "hastmon vote 1\nepoch 7\nhold_ms 18446744073709551616\nholder a\n",
+            "hastmon vote 1\nhold_ms 40000\nepoch 7\nholder a\n",
+        ] {
+            assert_eq!(Record::from_text(&with_checksum(content)), Err(RecordError::Damaged), "{content}");
+        }
+    }
+
+    #[test]
+    fn a_hold_is_never_made_shorter() {
+        for (hold, kept) in [(Duration::ZERO, 0), (Duration::from_nanos(1), 1), (Duration::from_micros(1001), 2)] {
+            let read = Record::from_text(&Record { hold, ..record() }.to_text()).unwrap();
+            assert_eq!(read.hold, Duration::from_millis(kept));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_is_read_as_it_was_written(holder in ".{1,60}|[\n a-z]{1,9}", epoch: u64, hold_ms: u32) {
+            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms.into()) };
+            prop_assert_eq!(Record::from_text(&record.to_text()), Ok(record));
+        }
+
+        #[test]
+        fn any_text_is_a_record_or_an_error(text in "(hastmon vote 1\n)?(epoch [0-9]{1,3}\n)?.{0,50}(\nsha256 [0-9a-f]{32}\n)?") {
+            prop_assert!(Record::from_text(&text).is_err());
+        }
+
+        #[test]
+        fn no_record_is_longer_than_the_limit(holder in "[a-z]{255}", epoch: u64, hold_ms: u64) {
+            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms) };
+            prop_assert!(record.to_text().len() <= MAX_TEXT_LEN);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 
 fn secondary(script: &Script) -> Bench {
     let resource = resource("");
-    let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None };
+    let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
     Bench::of(assignment, Some(script.clone()))
 }
 
@@ -58,7 +58,7 @@ fn a_stopped_resource_is_checked_once_in_a_heartbeat_and_nothing_is_told() {
 #[test]
 fn it_tells_the_script_of_the_role_before_it_looks() {
     let assignment =
-        Assignment { resource: resource(""), role: Role::Secondary, changed_from: Some(Role::Primary), replaces: None };
+        Assignment { resource: resource(""), role: Role::Secondary, changed_from: Some(Role::Primary), replaces: None, lease: None };
     let mut bench = Bench::of(assignment, None);
     bench.primary_connects(1);
     bench.ends(Hook::Role { old: Role::Primary, new: Role::Secondary }, 0);
@@ -226,6 +226,7 @@ fn a_shorter_heartbeat_counts_from_now_on() {
         role: Role::Secondary,
         changed_from: None,
         replaces: None,
+        lease: None,
     };
     let mut bench = Bench::of(assignment, Some(Script::GOOD));
     bench.take();

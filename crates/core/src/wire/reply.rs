@@ -391,7 +391,10 @@ mod tests {
         let entry = Entry { resource: "a-name-of-usual-length".into(), outcome: Ok(status) };
         let reply = Reply::Entries(vec![entry; 10_000]);
         let list = reply.encode();
-        assert!(crate::wire::frame::encode(&list, crate::wire::frame::CONTROL_LIMIT).is_ok());
+        assert!(
+            crate::wire::frame::encode(crate::wire::frame::Version::V0, &list, crate::wire::frame::CONTROL_LIMIT)
+                .is_ok()
+        );
         assert_eq!(StatusReply::decode(&list), Ok(reply));
     }
 

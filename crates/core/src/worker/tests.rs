@@ -8,7 +8,7 @@ use crate::testing::{B, Bench, Script, ms, resource, s};
 const ALONE: &str = "remote none friendless";
 
 fn worker(role: Role, changed_from: Option<Role>, settings: &str) -> Bench {
-    Bench::of(Assignment { resource: resource(settings), role, changed_from, replaces: None }, None)
+    Bench::of(Assignment { resource: resource(settings), role, changed_from, replaces: None, lease: None }, None)
 }
 
 /// A primary whose resource runs, and that nobody needs to hear.
@@ -183,7 +183,7 @@ fn a_hurried_end_waits_one_heartbeat_for_hooks_that_only_take_note() {
     bench.ends(Hook::Status, 1);
     bench.order(Order::Complaint);
     bench.take();
-    bench.order(Order::End { reason: "takeover".to_string(), hurry: true });
+    bench.order(Order::End { reason: "takeover".to_string(), hurry: true, successor: None });
     bench.wait(s(1) - ms(1));
     assert_eq!(bench.farewell, None);
     bench.wait(ms(1));
@@ -210,7 +210,7 @@ fn an_end_without_hurry_waits_for_hooks_that_take_note() {
 fn an_end_that_becomes_urgent_does_not_begin_again() {
     let mut bench = running();
     bench.end();
-    bench.order(Order::End { reason: "again".to_string(), hurry: true });
+    bench.order(Order::End { reason: "again".to_string(), hurry: true, successor: None });
     bench.give(Input::DaemonGone);
     bench.give(Input::DaemonGone);
     bench.ends(Hook::Stop, 0);

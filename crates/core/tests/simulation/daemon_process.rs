@@ -48,7 +48,7 @@ impl DaemonProcess {
         let config = kernel.host(host).config.clone();
         kernel.tell(host, "daemon", || "starts".to_string());
         kernel.host_mut(host).daemon = Some(pid);
-        let (core, actions) = Daemon::new(kernel.clock(host), config);
+        let (core, actions) = Daemon::new(kernel.clock(host), config, PeerProtocol::Legacy, 1);
         let mut process = Self {
             pid,
             host,

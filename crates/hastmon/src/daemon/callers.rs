@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
-use hastmon_core::wire::frame::{CONTROL_LIMIT, NETWORK_LIMIT};
+use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -242,7 +242,7 @@ impl Stream {
     }
 
     fn try_send(&self, message: &List) -> bool {
-        let Ok(bytes) = hastmon_core::wire::frame::encode(message, NETWORK_LIMIT) else { return false };
+        let Ok(bytes) = frame::encode(Version::V0, message, NETWORK_LIMIT) else { return false };
         let sent = match self {
             Self::Network(stream) => stream.try_write(&bytes),
             Self::Control(stream) => stream.try_write(&bytes),

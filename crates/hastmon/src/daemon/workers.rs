@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,6 +22,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::News;
 use crate::cli::DaemonArgs;
+use crate::file_name::file_name;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
 use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
@@ -185,26 +185,11 @@ impl Workers {
     }
 }
 
-/// Bytes of the name of a resource in the name of a lock, when each is written as its code.
-const MAX_LOCK_NAME: usize = 200;
-
-/// Beside the pidfile, named after it and the resource; what cannot stand in a file's name is written as its code.
+/// Beside the pidfile, named after it and the resource.
 fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
     let mut name = pidfile.as_os_str().to_os_string();
     name.push(".");
-    for byte in resource.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte).to_string()),
-            _ => name.push(format!("%{byte:02x}")),
-        }
-    }
-    // With what a pidfile adds it stays below the 255 bytes of a file's name; a name that is cut is told from others by its hash.
-    if resource.len() * 3 > MAX_LOCK_NAME {
-        let mut hasher = DefaultHasher::new();
-        resource.hash(&mut hasher);
-        name = pidfile.as_os_str().to_os_string();
-        name.push(format!(".{:016x}", hasher.finish()));
-    }
+    name.push(file_name(resource));
     name.into()
 }
 

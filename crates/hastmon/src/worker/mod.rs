@@ -283,7 +283,7 @@ impl Hands {
             }
             Some((ToWorker::Setup(_), _)) => {
                 let reason = "the daemon gave an assignment twice".to_string();
-                Some(Input::Order(Order::End { reason, hurry: false }))
+                Some(Input::Order(Order::End { reason, hurry: false, successor: None }))
             }
             None => Some(Input::DaemonGone),
         }

@@ -125,7 +125,7 @@ struct Fuzz {
 impl Fuzz {
     fn new() -> Self {
         let now = Instant::from_nanos(1_000_000_000_000_000);
-        let (daemon, actions) = Daemon::new(now, config(0));
+        let (daemon, actions) = Daemon::new(now, config(0), PeerProtocol::Legacy, 1);
         let mut fuzz = Self {
             daemon,
             now,

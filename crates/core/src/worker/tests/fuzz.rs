@@ -105,7 +105,7 @@ impl Fuzz {
     fn new(role: Role, changed_from: Option<Role>, replaces: bool) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000_000);
         let replaces = replaces.then(|| address(B));
-        let (worker, actions) = Worker::new(now, Assignment { resource: settings(0), role, changed_from, replaces });
+        let (worker, actions) = Worker::new(now, Assignment { resource: settings(0), role, changed_from, replaces, lease: None });
         let mut fuzz = Self {
             worker,
             role,
@@ -137,7 +137,7 @@ impl Fuzz {
                 self.now = self.worker.next_deadline().unwrap_or(self.now).max(self.now);
                 Input::Timer
             }
-            Step::End(hurry) => Input::Order(Order::End { reason: String::new(), hurry }),
+            Step::End(hurry) => Input::Order(Order::End { reason: String::new(), hurry, successor: None }),
             Step::Leave => Input::Order(Order::Leave { reason: String::new() }),
             Step::Polled => Input::Order(Order::Polled),
             Step::Complaint => Input::Order(Order::Complaint),
@@ -237,7 +237,7 @@ impl Fuzz {
 
     /// Told to end, and with nothing from outside but ends of hooks that obey signals, it comes to its end.
     fn finish(&mut self) {
-        let end = Input::Order(Order::End { reason: String::new(), hurry: false });
+        let end = Input::Order(Order::End { reason: String::new(), hurry: false, successor: None });
         if !self.ended {
             self.give(end);
         }
