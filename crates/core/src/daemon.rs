@@ -727,7 +727,9 @@ impl Daemon {
             Some((_, supervisor)) => to
                 .as_ref()
                 .filter(|to| !supervisor.settings().nodes.contains(to) || **to == self.config.node)
-                .map(|to| alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))),
+                .map(|to| {
+                    alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))
+                }),
         };
         match why_not {
             Some(why) => turn.reply(conn, SwitchoverReply::refused(why).encode()),

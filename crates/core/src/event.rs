@@ -515,7 +515,10 @@ impl fmt::Display for RoleReason {
                 write!(f, "yielding to the primary {to}, whose priority {theirs} is not worse than {ours} here")
             }
             Self::YieldsTo { node, theirs, ours } => {
-                write!(f, "handing over to {node}, which was told to be primary: its priority {theirs} is not worse than {ours} here")
+                write!(
+                    f,
+                    "handing over to {node}, which was told to be primary: its priority {theirs} is not worse than {ours} here"
+                )
             }
             Self::WorkerFailed => f.write_str("the worker failed"),
         }

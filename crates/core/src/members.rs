@@ -34,10 +34,7 @@ pub(crate) enum News {
     /// A member has answered: what it is, and how its resource does.
     Answer(Role, State),
     /// Another node is primary, and better.
-    Outranked {
-        remote: String,
-        theirs: i32,
-    },
+    Outranked { remote: String, theirs: i32 },
 }
 
 #[derive(Debug)]

@@ -334,14 +334,7 @@ impl Peers {
         }
     }
 
-    fn give(
-        &self,
-        cx: &mut Context<'_>,
-        settings: &Resource,
-        to: Asker,
-        verdict: Verdict,
-        here: (Role, State),
-    ) {
+    fn give(&self, cx: &mut Context<'_>, settings: &Resource, to: Asker, verdict: Verdict, here: (Role, State)) {
         match to {
             Asker::Peer { conn, seq } => self.answer(cx, conn, settings, seq, Some(verdict), here),
             Asker::Worker(id) => cx.out.push(Action::Order { id, order: Order::Verdict(verdict) }),
@@ -413,7 +406,8 @@ impl Peers {
 
     /// What a node said last of the resource on itself, and as what.
     pub(crate) fn state_on(&self, node: &str) -> Option<(Role, State)> {
-        let peer = self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
+        let peer =
+            self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
         Some((peer.role, peer.state))
     }
 

@@ -37,7 +37,9 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
                 report.votes,
                 report.voters
             ),
-            (_, _, Some(bound)) => format!("held by node {} (its vote here for {:.1} s)", bound.holder, bound.left.as_secs_f64()),
+            (_, _, Some(bound)) => {
+                format!("held by node {} (its vote here for {:.1} s)", bound.holder, bound.left.as_secs_f64())
+            }
             _ => "none".to_string(),
         },
     );
@@ -47,7 +49,10 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
         let in_reach = usize::try_from(report.in_reach).unwrap_or(usize::MAX);
         match supervisor.role() {
             Role::Secondary if in_reach < needed => {
-                line("standby", format!("cannot take over: {in_reach} of {} votes in reach, needs {needed}", report.voters));
+                line(
+                    "standby",
+                    format!("cannot take over: {in_reach} of {} votes in reach, needs {needed}", report.voters),
+                );
             }
             Role::Secondary => {
                 let complaints = settings.heartbeat_interval * settings.complaint_count.saturating_add(1);

@@ -717,7 +717,8 @@ impl Supervisor {
         self.told_before = self.told;
         let id = WorkerId(cx.new_id());
         let resource = Resource { exec, ..self.settings_for_worker() };
-        let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
+        let assignment =
+            Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
         self.end_last_worker(cx, id, "the worker that had it in hand has died");
     }
@@ -829,7 +830,8 @@ impl Supervisor {
 
     /// A node that has connected says something.
     pub(crate) fn on_said(&mut self, cx: &mut Context<'_>, conn: ConnId, said: Said) {
-        if self.legacy && self.role == Role::Primary
+        if self.legacy
+            && self.role == Role::Primary
             && let Said::Beat { seq, ask: Some(ask), .. } = &said
         {
             // Without the lease this node has voted for itself, so to speak.
@@ -964,16 +966,15 @@ impl Supervisor {
             (Role::Primary, _) => Some("the worker is being started".to_string()),
             _ => {
                 let holder = self.peers.bound(cx.now).map(|bound| bound.holder.to_string());
-                let holder = holder.map_or_else(String::new, |node| alloc::format!(": ask {node}, which holds the lease"));
+                let holder =
+                    holder.map_or_else(String::new, |node| alloc::format!(": ask {node}, which holds the lease"));
                 Some(alloc::format!("this node is {} and not primary{holder}", self.role))
             }
         };
         match why_not {
-            Some(why) => cx.out.push(Action::Reply {
-                conn,
-                message: SwitchoverReply::refused(why).encode(),
-                keep: false,
-            }),
+            Some(why) => {
+                cx.out.push(Action::Reply { conn, message: SwitchoverReply::refused(why).encode(), keep: false })
+            }
             None => self.switchover = Some(Switchover::new(cx.now, conn, &self.settings)),
         }
     }

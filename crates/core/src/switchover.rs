@@ -64,7 +64,11 @@ impl Switchover {
 
     /// It does not take place.
     pub(crate) fn refused(self, why: String) -> Action {
-        Action::Reply { conn: self.conn, message: SwitchoverReply { outcome: Err(why), steps: self.steps }.encode(), keep: false }
+        Action::Reply {
+            conn: self.conn,
+            message: SwitchoverReply { outcome: Err(why), steps: self.steps }.encode(),
+            keep: false,
+        }
     }
 
     /// Looks how far it is: `role` and `here` are those of this node, `there` those of the other one. The answer, when it is over.
@@ -94,7 +98,9 @@ impl Switchover {
             return Some(self.answer(Err(format!("{to} could not start it"))));
         }
         (now >= self.deadline).then(|| {
-            let state = there.map_or("nothing is known of it there".to_string(), |(role, state)| format!("{to} is {role}, state {state}"));
+            let state = there.map_or("nothing is known of it there".to_string(), |(role, state)| {
+                format!("{to} is {role}, state {state}")
+            });
             self.answer(Err(format!("it does not run after {:.0?}: {state}", PATIENCE)))
         })
     }

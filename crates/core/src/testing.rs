@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use crate::config::{Address, Config, NodeName, Resource, load};
-use crate::daemon::{self, Caller, ConnId, Daemon, WorkerId};
+use crate::daemon::{self, Caller, ConnId, Daemon, PeerProtocol, WorkerId};
 use crate::event::Event;
 use crate::hooks::{Call, Exit, Hook};
 use crate::supervisor::WorkerExit;
@@ -126,12 +126,16 @@ pub(crate) struct Bench {
 impl Bench {
     /// Hooks end when the test says so.
     pub(crate) fn new(role: Role, settings: &str) -> Self {
-        Self::of(Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None }, None)
+        Self::of(
+            Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None },
+            None,
+        )
     }
 
     /// Hooks end at once.
     pub(crate) fn with_script(role: Role, settings: &str) -> Self {
-        let assignment = Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None };
+        let assignment =
+            Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None };
         Self::of(assignment, Some(Script::GOOD))
     }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use hastmon_core::config::{self, Config, NodeName};
-use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input, WorkerId};
+use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input, PeerProtocol, WorkerId};
 use hastmon_core::event::Event;
 use hastmon_core::supervisor::{MAX_LAST_WORKERS, WorkerExit};
 use hastmon_core::time::Instant;

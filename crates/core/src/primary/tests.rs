@@ -26,7 +26,8 @@ fn running() -> (Bench, LinkId) {
 fn replacing(remote: &str) -> Bench {
     let resource = resource("");
     let replaces = Some(address(remote));
-    let assignment = Assignment { resource, role: Role::Primary, changed_from: Some(Role::Secondary), replaces, lease: None };
+    let assignment =
+        Assignment { resource, role: Role::Primary, changed_from: Some(Role::Secondary), replaces, lease: None };
     Bench::of(assignment, Some(Script::GOOD))
 }
 

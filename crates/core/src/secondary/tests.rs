@@ -57,8 +57,13 @@ fn a_stopped_resource_is_checked_once_in_a_heartbeat_and_nothing_is_told() {
 
 #[test]
 fn it_tells_the_script_of_the_role_before_it_looks() {
-    let assignment =
-        Assignment { resource: resource(""), role: Role::Secondary, changed_from: Some(Role::Primary), replaces: None, lease: None };
+    let assignment = Assignment {
+        resource: resource(""),
+        role: Role::Secondary,
+        changed_from: Some(Role::Primary),
+        replaces: None,
+        lease: None,
+    };
     let mut bench = Bench::of(assignment, None);
     bench.primary_connects(1);
     bench.ends(Hook::Role { old: Role::Primary, new: Role::Secondary }, 0);

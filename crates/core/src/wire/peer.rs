@@ -172,7 +172,12 @@ impl Welcome {
     /// # Errors
     /// What it lacks.
     pub fn decode(list: &List) -> Result<Self, Lacks> {
-        Ok(Self { protocol: u8_of(list, "protocol")?, version: text(list, "version")?, node: text(list, "node")?, voters: voters(list) })
+        Ok(Self {
+            protocol: u8_of(list, "protocol")?,
+            version: text(list, "version")?,
+            node: text(list, "node")?,
+            voters: voters(list),
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input, WorkerId};
+use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input, PeerProtocol, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::wire::nv::List;
 use hastmon_core::wire::request::{Request, Via};

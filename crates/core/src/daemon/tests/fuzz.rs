@@ -162,7 +162,10 @@ impl Fuzz {
             Step::Started(at) => Input::WorkerStarted(worker(at), 4711),
             Step::Report(at, state) => {
                 let remotes = vec![RemoteReport::Connected(true)];
-                Input::Report(worker(at), Report { state: State::ALL[state], attempts: 1, remotes, complaints: 1 })
+                Input::Report(
+                    worker(at),
+                    Report { state: State::ALL[state], attempts: 1, remotes, complaints: 1, lease: None },
+                )
             }
             Step::PrimaryGone(at, link) => {
                 let link = self.links.iter().rev().nth(link).copied().unwrap_or(LinkId(0));
@@ -251,7 +254,10 @@ impl Fuzz {
                     assert!(!self.links.contains(link));
                     self.links.push(*link);
                 }
-                Action::Event(..) | Action::LoadConfig | Action::Adopt => {}
+                Action::Event(..) | Action::LoadConfig | Action::Adopt | Action::FindRecord(_) => {}
+                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } => {
+                    panic!("{action:?} among originals")
+                }
                 Action::Exit => {
                     assert_eq!(at + 1, actions.len(), "the end comes last");
                     assert!(self.workers.is_empty() && self.stopping);

@@ -105,7 +105,8 @@ impl Fuzz {
     fn new(role: Role, changed_from: Option<Role>, replaces: bool) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000_000);
         let replaces = replaces.then(|| address(B));
-        let (worker, actions) = Worker::new(now, Assignment { resource: settings(0), role, changed_from, replaces, lease: None });
+        let (worker, actions) =
+            Worker::new(now, Assignment { resource: settings(0), role, changed_from, replaces, lease: None });
         let mut fuzz = Self {
             worker,
             role,
@@ -224,6 +225,11 @@ impl Fuzz {
                 }
                 Action::Report(_) => assert_eq!(at, 0, "a report comes first"),
                 Action::Event(_) => {}
+                Action::Say(..)
+                | Action::AskHere(_)
+                | Action::ReleaseHere(_)
+                | Action::Won(_)
+                | Action::HandOverRefused(_) => panic!("{action:?} among originals"),
             }
         }
         if !self.ended {
