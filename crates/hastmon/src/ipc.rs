@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use hastmon_core::lease::{Ask, Grant, Release};
 use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
@@ -69,6 +70,14 @@ pub(crate) enum FromWorker {
     Report(Report),
     /// The connection from the primary is gone.
     PrimaryGone(LinkId),
+    /// The vote of this node is wanted.
+    Ask(Ask),
+    /// The vote of this node comes back.
+    Release(Release),
+    /// The lease is won.
+    Won(Grant),
+    /// Why the resource is not handed over.
+    HandOverRefused(String),
     /// The worker ends now.
     Farewell(Farewell),
 }

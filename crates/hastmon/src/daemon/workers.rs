@@ -249,6 +249,10 @@ async fn life(
         match message {
             FromWorker::Report(report) => tell(news, Input::Report(id, report)).await,
             FromWorker::PrimaryGone(link) => tell(news, Input::PrimaryGone(id, link)).await,
+            FromWorker::Ask(ask) => tell(news, Input::Asked(id, ask)).await,
+            FromWorker::Release(release) => tell(news, Input::Released(id, release)).await,
+            FromWorker::Won(grant) => tell(news, Input::Won(id, grant)).await,
+            FromWorker::HandOverRefused(why) => tell(news, Input::HandOverRefused(id, why)).await,
             FromWorker::Farewell(last) => farewell = Some(last),
         }
         heard = hear(title, &mut child, &channel, kill).await;

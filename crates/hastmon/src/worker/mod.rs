@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use self::links::Links;
+use self::links::{Introduction, Links};
 use self::orphan::Notebook;
 use self::script::Scripts;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
@@ -101,9 +101,10 @@ async fn run() -> io::Result<()> {
     let Setup { assignment, node, source, .. } = setup;
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);
     let role = assignment.role;
+    let introduction = assignment.lease.as_ref().map(|part| Introduction { node: part.node.clone(), role });
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
     let mut hands = Hands {
-        links: Links::new(news.clone(), source),
+        links: Links::new(news.clone(), source, introduction),
         scripts: Scripts::new(news, node, role, notebook.clone()),
         daemon: Daemon { channel: Some(channel), unsent: VecDeque::new() },
     };
@@ -121,8 +122,11 @@ async fn run() -> io::Result<()> {
         ended = hands.carry_out(&worker, actions);
         log::retry();
     }
-    // The last words shall be heard, but a daemon that is stuck cannot hold up the end.
-    let _ = tokio::time::timeout(FAREWELL_TIME, hands.daemon.say_all()).await;
+    // The last words shall be heard, but nobody who is stuck can hold up the end.
+    let last_words = async {
+        tokio::join!(hands.daemon.say_all(), hands.links.say_all());
+    };
+    let _ = tokio::time::timeout(FAREWELL_TIME, last_words).await;
     notebook.inspect(|notebook| notebook.remove());
     if let Lock::Held(lock) = held
         && let Err(error) = lock.remove()
@@ -171,6 +175,19 @@ async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lo
                 let _ = channel.try_send(&FromWorker::PrimaryGone(link));
             }
             Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
+            // News of a role that this worker does not play yet; what matters comes again.
+            Ok(Ok(Some((
+                ToWorker::Order(
+                    Order::Verdict(_)
+                    | Order::Stand
+                    | Order::ServedBy(_)
+                    | Order::PrimaryRuns
+                    | Order::Released
+                    | Order::HandOver(_)
+                    | Order::Force,
+                ),
+                _,
+            )))) => {}
             Ok(
                 Ok(None | Some((ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Setup(_), _)))
                 | Err(_),
@@ -219,8 +236,11 @@ struct Daemon {
 
 impl Daemon {
     fn tell(&mut self, message: FromWorker) {
-        if matches!(message, FromWorker::Report(_)) {
-            self.unsent.retain(|old| !matches!(old, FromWorker::Report(_)));
+        // Of these only the newest is worth anything.
+        match message {
+            FromWorker::Report(_) => self.unsent.retain(|old| !matches!(old, FromWorker::Report(_))),
+            FromWorker::Ask(_) => self.unsent.retain(|old| !matches!(old, FromWorker::Ask(_))),
+            _ => {}
         }
         self.unsent.push_back(message);
         while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
@@ -304,6 +324,11 @@ impl Hands {
                 Action::Poll(link, address) => self.links.poll(link, address, resource),
                 Action::Complain(address) => self.links.complain(address, resource),
                 Action::PrimaryGone(link) => self.daemon.tell(FromWorker::PrimaryGone(link)),
+                Action::Say(link, said) => self.links.say(link, &said),
+                Action::AskHere(ask) => self.daemon.tell(FromWorker::Ask(ask)),
+                Action::ReleaseHere(release) => self.daemon.tell(FromWorker::Release(release)),
+                Action::Won(grant) => self.daemon.tell(FromWorker::Won(grant)),
+                Action::HandOverRefused(why) => self.daemon.tell(FromWorker::HandOverRefused(why)),
                 Action::Report(report) => self.daemon.tell(FromWorker::Report(report)),
                 Action::Event(event) => log_event(Some(&resource.name), &event),
                 Action::Exit(farewell) => {
