@@ -26,6 +26,8 @@ mod reload;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod scripts;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod workers;
