@@ -22,6 +22,8 @@ mod known_faults;
 #[cfg(test)]
 mod originals;
 #[cfg(test)]
+mod processes;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod roles;
