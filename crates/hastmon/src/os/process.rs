@@ -195,6 +195,11 @@ mod tests {
         let mut child = command.arg("1000").env("A_MARK_OF_OURS", "1-2").process_group(0).spawn().unwrap();
         let found = |entry: &str, session: i32| marked_groups(entry, session).unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        // The kernel lets us go on a moment before it shows the environment of what was started.
+        while found("A_MARK_OF_OURS=1-2", session).is_empty() {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        }
         assert_eq!(found("A_MARK_OF_OURS=1-2", session), HashSet::from([pid]));
         assert!(found("A_MARK_OF_OURS=1-", session).is_empty());
         assert!(found("A_MARK_OF_OURS=1-2", session + 1).is_empty());
