@@ -191,18 +191,22 @@ mod tests {
     fn process_groups_are_found_by_a_mark_in_an_environment() {
         use std::os::unix::process::CommandExt;
         let session = session().unwrap();
+        // Not that of a run of this test that has failed.
+        let ours = std::process::id();
+        let mark = format!("A_MARK_OF_OURS=1-{ours}");
         let mut command = std::process::Command::new("sleep");
-        let mut child = command.arg("1000").env("A_MARK_OF_OURS", "1-2").process_group(0).spawn().unwrap();
+        let mut child =
+            command.arg("1000").env("A_MARK_OF_OURS", format!("1-{ours}")).process_group(0).spawn().unwrap();
         let found = |entry: &str, session: i32| marked_groups(entry, session).unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         // The kernel lets us go on a moment before it shows the environment of what was started.
-        while found("A_MARK_OF_OURS=1-2", session).is_empty() {
+        while found(&mark, session).is_empty() {
             assert!(child.try_wait().unwrap().is_none());
             std::thread::yield_now();
         }
-        assert_eq!(found("A_MARK_OF_OURS=1-2", session), HashSet::from([pid]));
+        assert_eq!(found(&mark, session), HashSet::from([pid]));
         assert!(found("A_MARK_OF_OURS=1-", session).is_empty());
-        assert!(found("A_MARK_OF_OURS=1-2", session + 1).is_empty());
+        assert!(found(&mark, session + 1).is_empty());
         assert!(group_lives(pid));
         child.kill().unwrap();
         while stat(&pid.to_string()).is_some_and(|stat| !stat.has_ended) {
@@ -211,7 +215,7 @@ mod tests {
         assert!(!group_lives(pid), "what has ended does nothing more, though nobody has taken note");
         child.wait().unwrap();
         assert!(!group_lives(pid));
-        assert!(found("A_MARK_OF_OURS=1-2", session).is_empty(), "what has ended does not count");
+        assert!(found(&mark, session).is_empty(), "what has ended does not count");
     }
 
     #[test]
