@@ -89,6 +89,8 @@ pub struct Supervisor {
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
     told_stuck: bool,
+    /// Why no worker could be started, as told.
+    told_not_started: Option<String>,
     /// When the worker was told of a poll last.
     told_poll: Option<Instant>,
     /// When the worker was started.
@@ -188,6 +190,7 @@ impl Supervisor {
             last_workers: 0,
             heard: now,
             told_stuck: false,
+            told_not_started: None,
             told_poll: None,
         }
     }
@@ -473,6 +476,7 @@ impl Supervisor {
         if self.worker() == Some(id) {
             self.report = Some(report);
             self.heard = cx.now;
+            self.told_not_started = None;
             if core::mem::take(&mut self.told_stuck) {
                 self.event(cx, Event::WorkerBack);
             }
@@ -551,7 +555,11 @@ impl Supervisor {
                 self.set_role(cx, Role::Secondary, RoleReason::GaveUp(GiveUp::HandedOver { to }));
             }
             WorkerExit::NotStarted(why) => {
-                self.event(cx, Event::WorkerNotStarted { why });
+                // It is tried every second.
+                if self.told_not_started.as_ref() != Some(&why) {
+                    self.told_not_started = Some(why.clone());
+                    self.event(cx, Event::WorkerNotStarted { why });
+                }
                 self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
             }
             WorkerExit::Signal(signal) => self.restart_worker(cx, alloc::format!("was killed by signal {signal}")),

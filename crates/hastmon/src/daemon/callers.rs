@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hastmon_core::config::Key;
 use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
+use hastmon_core::time::Instant;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -41,6 +42,8 @@ const KEPT_PART: u64 = 2;
 const MAX_CONTROL: usize = 64;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// As long as it fails, that is said so often.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Answers that may wait for a node to read them: it asks once in a heartbeat, and one that is so far behind is lost anyway.
 const MAX_UNSENT: usize = 16;
@@ -145,8 +148,8 @@ impl Callers {
             kept: HashMap::new(),
             heard: Rc::default(),
             counts: Rc::default(),
-            network: open_door(sockets.network, news.clone(), accept_network),
-            control: open_door(sockets.control, news.clone(), accept_control),
+            network: open_door(sockets.network, "the network", news.clone(), accept_network),
+            control: open_door(sockets.control, "the control socket", news.clone(), accept_control),
             news,
         }
     }
@@ -161,12 +164,12 @@ impl Callers {
         if !Rc::ptr_eq(&sockets.network, &self.network.socket) {
             let address = sockets.network.local_addr().map_or_else(|_| "?".to_string(), |address| address.to_string());
             log::info!("listening on {address} from now on");
-            self.network = open_door(sockets.network, self.news.clone(), accept_network);
+            self.network = open_door(sockets.network, "the network", self.news.clone(), accept_network);
         }
         if !Rc::ptr_eq(&sockets.control, &self.control.socket) {
             log::info!("the control socket is {} from now on", sockets.control.path.display());
             self.control.socket.hide();
-            self.control = open_door(sockets.control, self.news.clone(), accept_control);
+            self.control = open_door(sockets.control, "the control socket", self.news.clone(), accept_control);
         }
     }
 
@@ -396,7 +399,7 @@ async fn converse(
     }
 }
 
-fn open_door<T, F>(socket: Rc<T>, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
+fn open_door<T, F>(socket: Rc<T>, place: &'static str, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
 where
     T: 'static,
     F: Future<Output = io::Result<Accepted>> + 'static,
@@ -404,6 +407,7 @@ where
     let (open, mut closed) = oneshot::channel();
     let inside = Rc::clone(&socket);
     tokio::task::spawn_local(async move {
+        let mut told = None;
         loop {
             let accepted = tokio::select! {
                 accepted = accept(Rc::clone(&inside)) => accepted,
@@ -411,7 +415,7 @@ where
             };
             match accepted {
                 Ok(accepted) => drop(news.send(News::Accepted(accepted)).await),
-                Err(error) => pause_accepting(&error).await,
+                Err(error) => pause_accepting(&error, place, &mut told).await,
             }
         }
         // Those who are through the kernel's door already would be sent away by closing it.
@@ -434,7 +438,11 @@ async fn accept_control(control: Rc<ControlSocket>) -> io::Result<Accepted> {
     control.listener.accept().await.map(|(stream, _)| Accepted::Control(stream))
 }
 
-async fn pause_accepting(error: &io::Error) {
-    log::warn!("cannot accept a connection: {error}");
+async fn pause_accepting(error: &io::Error, place: &str, told: &mut Option<Instant>) {
+    let now = clock::now();
+    if told.is_none_or(|at| now.since(at) >= TELL_AGAIN) {
+        *told = Some(now);
+        log::warn!("cannot accept connections on {place}: {error}; those who come have to wait");
+    }
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }

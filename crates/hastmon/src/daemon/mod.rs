@@ -15,7 +15,7 @@ use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
@@ -27,8 +27,8 @@ use crate::config_file::{LoadError, Source};
 use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
-use crate::os::{clock, log, process, sysexits, title};
-use crate::resolver::{LOOK_EVERY, MAX_BLOCKING, Resolver};
+use crate::os::{clock, log, process, sysexits, thread, title};
+use crate::resolver::{LOOK_EVERY, Resolver};
 use crate::store::{Store, StoreError};
 use crate::worker::sleep_until;
 
@@ -125,8 +125,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let statedir = args.statedir.clone().unwrap_or_else(|| config.statedir.clone().into());
     let store = Store::open(&statedir)?;
     let peers = if args.legacy_peers { PeerProtocol::Legacy } else { PeerProtocol::Lease };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = async {
         // First: a signal to read the configuration again must not end what has just begun.
         let signals = Signals::new()?;
@@ -140,14 +139,20 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited);
         let callers = Callers::new(news.clone(), sockets, limit.now);
         let votes = Votes::new(news.clone(), store)?;
-        let shell =
-            Shell { source, callers, workers, votes, resolver: Resolver::new(), news, opened: None, names_due: clock::now() };
+        let shell = Shell {
+            source,
+            callers,
+            workers,
+            votes,
+            resolver: Resolver::new(),
+            news,
+            opened: None,
+            names_due: clock::now(),
+        };
         shell.run(config, peers, signals, inbox).await;
         Ok(())
     };
     let end = LocalSet::new().block_on(&runtime, Box::pin(run));
-    // A look-up that hangs must not hold up the end.
-    runtime.shutdown_background();
     if let Err(error) = pidfile.remove() {
         ::log::warn!("{error}");
     }
@@ -185,13 +190,7 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(
-        mut self,
-        config: Config,
-        peers: PeerProtocol,
-        mut signals: Signals,
-        mut inbox: mpsc::Receiver<News>,
-    ) {
+    async fn run(mut self, config: Config, peers: PeerProtocol, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
         ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
         self.source.warn_of_weak_secrets(&config);
         self.workers.set_node(&config.node, self.callers.sockets().source());
@@ -331,15 +330,12 @@ impl Shell {
 
 /// Reads the configuration, and looks up where it says to listen, in a thread of its own: names that hang do not hold it up.
 async fn load(source: Source) -> Result<(Config, Vec<SocketAddr>), ReloadError> {
-    let (sender, loaded) = oneshot::channel();
     let read = move || -> Result<_, ReloadError> {
         let config = source.load()?;
         let listen = listen_addresses(&config.listen)?;
         Ok((config, listen))
     };
-    // Nobody waits for it any more at the end of the daemon.
-    std::thread::Builder::new().name("configuration".to_string()).spawn(move || drop(sender.send(read())))?;
-    loaded.await.map_err(io::Error::other)?
+    thread::run("configuration", read).await?
 }
 
 /// A number that no other start of a daemon has. It need not be secret, so the clock will do where there is no chance.

@@ -8,6 +8,7 @@ use hastmon_core::lease::record::Record;
 use tokio::sync::mpsc;
 
 use super::News;
+use crate::os::thread;
 use crate::store::Store;
 use crate::store::writer::{Writer, Written};
 
@@ -32,7 +33,7 @@ impl Votes {
         let (store, news) = (Arc::clone(&self.store), self.news.clone());
         tokio::task::spawn_local(async move {
             let name = resource.clone();
-            let found = match tokio::task::spawn_blocking(move || store.read(&name)).await {
+            let found = match thread::run("votes", move || store.read(&name)).await {
                 Ok(found) => found.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };

@@ -9,4 +9,5 @@ pub mod log;
 pub mod pidfile;
 pub mod process;
 pub mod sysexits;
+pub mod thread;
 pub mod title;
