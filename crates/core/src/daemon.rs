@@ -671,13 +671,17 @@ impl Daemon {
         let Caller::Network { peer, .. } = caller else { return turn.close(conn) };
         let name = hello.resource.clone();
         let found = self.find(&name).and_then(|(at, supervisor)| {
-            let remotes = &supervisor.settings().remotes;
-            let remote = remotes.iter().find(|remote| self.stands_for(remote, peer.ip()))?;
-            Some((at, remote.clone()))
+            let settings = supervisor.settings();
+            let mut known = settings.remotes.iter().chain(&settings.friends);
+            let address = known.find(|known| self.stands_for(known, peer.ip()))?;
+            Some((at, address.clone()))
         });
         let node = self.config.node.clone();
         let outcome = match found {
-            None => Err(alloc::format!("on {node}, {} is no remote of a resource {name}", peer.ip().to_canonical())),
+            None => Err(alloc::format!(
+                "on {node}, {} is neither remote nor friend of a resource {name}",
+                peer.ip().to_canonical()
+            )),
             Some((at, remote)) => {
                 let mut cx =
                     Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: &mut *turn.out };
@@ -791,7 +795,7 @@ impl Daemon {
         }
         let before = supervisor.role();
         let reason = RoleReason::Operator(who.to_string());
-        if force && role == Role::Primary {
+        if force && role == Role::Primary && self.peers == PeerProtocol::Lease {
             self.on(turn, at, |supervisor, cx| supervisor.force(cx, reason));
         } else {
             self.on(turn, at, |supervisor, cx| supervisor.set_role(cx, role, reason));

@@ -307,6 +307,8 @@ pub enum RoleReason {
         /// How many complaints.
         complaints: u32,
     },
+    /// The lease was given back, and no other node is primary.
+    LeaseReleased,
     /// The primary gave up.
     GaveUp(GiveUp),
     /// Another primary with a priority at least as good has called.
@@ -375,6 +377,7 @@ impl Event {
             | Self::WorkerDied { .. }
             | Self::WorkerStuck { .. }
             | Self::WorkerNotStarted { .. } => Level::Warning,
+            Self::RoleChanged { reason: RoleReason::GaveUp(GiveUp::HandedOver { .. }), .. } => Level::Info,
             Self::RoleChanged {
                 reason: RoleReason::GaveUp(_) | RoleReason::Yields { .. } | RoleReason::WorkerFailed,
                 ..
@@ -510,6 +513,8 @@ impl fmt::Display for RoleReason {
             Self::Takeover { complaints } => {
                 write!(f, "taking over: no connection from a primary and {complaints} complaints")
             }
+            Self::LeaseReleased => f.write_str("taking over: the lease was given back"),
+            Self::GaveUp(GiveUp::HandedOver { to }) => write!(f, "handed over to {to}"),
             Self::GaveUp(why) => write!(f, "gave up: {why}"),
             Self::Yields { to, theirs, ours } => {
                 write!(f, "yielding to the primary {to}, whose priority {theirs} is not worse than {ours} here")

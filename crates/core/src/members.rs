@@ -26,6 +26,12 @@ const RANDOM_STEPS: u32 = 8;
 /// A release with a successor keeps the votes for it during so many heartbeats.
 const RESERVE_BEATS: u32 = 2;
 
+/// A friend may be a node that votes, a watchdog above all, or some other host that only asks for the status. As long as it has not answered as
+/// a node, it is called at one of so many heartbeats, and not complained of.
+const FRIEND_BEATS: u32 = 8;
+/// Friends that are called.
+const MAX_FRIENDS_CALLED: usize = 64;
+
 /// What the role must know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
@@ -46,6 +52,8 @@ pub(crate) struct Members {
     candidacy: Option<Candidacy>,
     random: u64,
     news: Vec<News>,
+    /// The state that the others have been told.
+    told_state: State,
 }
 
 /// This node wants the lease.
@@ -69,6 +77,10 @@ struct Member {
     told: Option<String>,
     /// The script knows of the connection.
     script_knows: bool,
+    /// It is no remote, only a friend.
+    is_friend: bool,
+    /// Heartbeats until it is called again.
+    pause: u32,
 }
 
 #[derive(Debug)]
@@ -79,8 +91,21 @@ enum Link {
 }
 
 impl Member {
-    const fn new(address: Address) -> Self {
-        Self { address, link: Link::Down, node: None, heard: None, told: None, script_knows: false }
+    const fn new(address: Address, is_friend: bool) -> Self {
+        let (link, pause) = (Link::Down, 0);
+        Self { address, link, node: None, heard: None, told: None, script_knows: false, is_friend, pause }
+    }
+
+    /// All that may be nodes of the resource: its remotes, then its friends.
+    fn all(resource: &Resource) -> impl Iterator<Item = Self> {
+        let remotes = resource.remotes.iter().map(|address| Self::new(address.clone(), false));
+        let friends = resource.friends.iter().filter(|friend| !resource.remotes.contains(friend));
+        remotes.chain(friends.take(MAX_FRIENDS_CALLED).map(|address| Self::new(address.clone(), true)))
+    }
+
+    /// It has never answered as a node.
+    const fn may_be_none(&self) -> bool {
+        self.is_friend && self.node.is_none()
     }
 
     const fn is_up(&self) -> bool {
@@ -115,6 +140,10 @@ impl Member {
         self.link = Link::Down;
         self.heard = None;
         let remote = self.name();
+        if self.may_be_none() {
+            self.pause = FRIEND_BEATS;
+            return;
+        }
         if was_up {
             base.event(Event::Disconnected { remote, why });
             if core::mem::take(&mut self.script_knows) {
@@ -146,10 +175,18 @@ impl Members {
         if let Some(grant) = grant {
             claim.resume(grant);
         }
-        let list = resource.remotes.iter().cloned().map(Member::new).collect();
+        let list = Member::all(resource).collect();
         // Zero would stay zero.
-        let mut members =
-            Self { role, claim, list, next_beat: now, candidacy: None, random: seed | 1, news: Vec::new() };
+        let mut members = Self {
+            role,
+            claim,
+            list,
+            next_beat: now,
+            candidacy: None,
+            random: seed | 1,
+            news: Vec::new(),
+            told_state: State::Unknown,
+        };
         if role == Role::Primary {
             members.stand(now, base, Instant::from_nanos(u64::MAX));
         }
@@ -238,22 +275,32 @@ impl Members {
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
             self.beat(now, base);
+        } else if self.told_state != base.state {
+            // Whoever waits for it, a watchdog or an operator, need not wait for the heartbeat.
+            self.beat_all(now, base);
         }
         self.seek_votes(now, base);
     }
 
     fn beat(&mut self, now: Instant, base: &mut Base) {
+        self.beat_all(now, base);
+        for member in self.list.iter_mut().filter(|member| matches!(member.link, Link::Down)) {
+            if member.pause > 0 {
+                member.pause -= 1;
+                continue;
+            }
+            let link = base.new_link();
+            member.link = Link::Connecting(link);
+            base.act(Action::Connect(link, member.address.clone()));
+        }
+    }
+
+    /// Tells all that are connected how it stands here; a holder renews its lease with it.
+    fn beat_all(&mut self, now: Instant, base: &mut Base) {
+        self.told_state = base.state;
         let ask = self.claim.renew(now);
         for member in &mut self.list {
-            match member.link {
-                Link::Up { .. } => member.beat(now, base, ask.clone()),
-                Link::Connecting(_) => {}
-                Link::Down => {
-                    let link = base.new_link();
-                    member.link = Link::Connecting(link);
-                    base.act(Action::Connect(link, member.address.clone()));
-                }
-            }
+            member.beat(now, base, ask.clone());
         }
         if let Some(ask) = ask {
             base.act(Action::AskHere(ask));
@@ -524,9 +571,10 @@ impl Members {
     /// New settings: connections to nodes that stay are kept.
     pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
         let mut old = core::mem::take(&mut self.list);
-        for address in base.resource.remotes.clone() {
-            let kept = old.iter().position(|member| member.address == address).map(|at| old.swap_remove(at));
-            self.list.push(kept.unwrap_or_else(|| Member::new(address)));
+        for new in Member::all(&base.resource) {
+            let kept = old.iter().position(|member| member.address == new.address).map(|at| old.swap_remove(at));
+            let kept = kept.map(|kept| Member { is_friend: new.is_friend, ..kept });
+            self.list.push(kept.unwrap_or(new));
         }
         for mut member in old {
             if let Link::Connecting(id) | Link::Up { id, .. } = member.link {
@@ -544,7 +592,7 @@ impl Members {
             (Role::Watchdog, None) => RemoteReport::Polled(None, State::Unknown),
             _ => RemoteReport::Connected(member.heard.is_some()),
         };
-        self.list.iter().map(report).collect()
+        self.list.iter().filter(|member| !member.is_friend).map(report).collect()
     }
 
     /// A node is off for certain: voters need not wait for it.

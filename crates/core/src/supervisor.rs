@@ -253,7 +253,7 @@ impl Supervisor {
             _ => None,
         };
         match reason {
-            RoleReason::Takeover { .. } => {}
+            RoleReason::Takeover { .. } | RoleReason::LeaseReleased => {}
             RoleReason::Operator(_) => (self.lost, self.hold_off_until) = (None, None),
             _ => self.lost = None,
         }
@@ -264,7 +264,7 @@ impl Supervisor {
                 self.end_last_worker(cx, id, &reason.to_string());
             }
             Process::Running(_) => {
-                let hurry = matches!(reason, RoleReason::Takeover { .. });
+                let hurry = matches!(reason, RoleReason::Takeover { .. } | RoleReason::LeaseReleased);
                 self.end_worker(cx, &reason.to_string(), hurry, successor);
             }
             Process::Ending { .. } => {}
@@ -361,8 +361,11 @@ impl Supervisor {
             return;
         }
         self.grant = Some(grant);
-        let complaints = self.complaints(cx.now);
-        self.set_role(cx, Role::Primary, RoleReason::Takeover { complaints });
+        let reason = match self.complaints(cx.now) {
+            complaints if complaints > self.settings.complaint_count => RoleReason::Takeover { complaints },
+            _ => RoleReason::LeaseReleased,
+        };
+        self.set_role(cx, Role::Primary, reason);
     }
 
     fn why_stay_secondary(&self, now: Instant) -> Option<StaysSecondary> {
@@ -644,10 +647,12 @@ impl Supervisor {
         }
     }
 
-    /// A worker needs to know whether there are friends, not who they are: its assignment has to fit into one packet.
+    /// Among originals a worker needs to know whether there are friends, not who they are: its assignment has to fit into one packet.
     fn settings_for_worker(&self) -> Resource {
         let mut settings = self.settings.clone();
-        settings.friends.truncate(1);
+        if self.legacy {
+            settings.friends.truncate(1);
+        }
         settings
     }
 

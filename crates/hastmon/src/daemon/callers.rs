@@ -295,19 +295,14 @@ impl Callers {
         self.kept.insert(conn, Kept { task: task.abort_handle(), outbox });
     }
 
-    /// Says something over a connection of protocol 1.
-    ///
-    /// # Errors
-    /// The node does not read what it is told: it is lost.
-    pub(super) fn tell(&mut self, conn: ConnId, message: List) -> Result<(), Input> {
-        let Some(kept) = self.kept.get(&conn) else { return Ok(()) };
-        match kept.outbox.try_send(message) {
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.kept.remove(&conn);
-                Err(Input::Gone { conn, why: Some("it does not read what it is told".to_string()) })
-            }
+    /// Says something over a connection of protocol 1; says whether that is lost, because the node does not read what it is told.
+    pub(super) fn tell(&mut self, conn: ConnId, message: List) -> bool {
+        let Some(kept) = self.kept.get(&conn) else { return false };
+        let is_lost = matches!(kept.outbox.try_send(message), Err(mpsc::error::TrySendError::Full(_)));
+        if is_lost {
+            self.kept.remove(&conn);
         }
+        is_lost
     }
 
     /// A connection of protocol 1 has ended.

@@ -313,8 +313,9 @@ impl Shell {
                 Action::Adopt => self.adopt(daemon),
                 Action::Welcome { conn, answer, key } => self.callers.welcome(conn, answer, key),
                 Action::Tell { conn, message } => {
-                    if let Err(gone) = self.callers.tell(conn, message) {
-                        self.tell_self(gone);
+                    if self.callers.tell(conn, message) {
+                        let why = Some("it does not read what it is told".to_string());
+                        self.tell_self(Input::Gone { conn, why });
                     }
                 }
                 Action::FindRecord(resource) => self.votes.find(resource),
