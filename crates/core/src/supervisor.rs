@@ -919,6 +919,11 @@ impl Supervisor {
         self.peers.on_ask(cx, &self.settings, Asker::Worker(id), ask, here);
     }
 
+    /// The worker has had another node turned off.
+    pub(crate) fn on_fenced(&mut self, cx: &mut Context<'_>, node: &str, epoch: u64) {
+        self.peers.on_fenced(cx, &self.settings, node, epoch);
+    }
+
     /// The worker gives the vote of this node back.
     pub(crate) fn on_release_here(&mut self, cx: &mut Context<'_>, release: &Release) {
         self.peers.on_release(cx, &self.settings, release);

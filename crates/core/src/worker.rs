@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Address, Resource};
+use crate::config::{Address, Resource, StopFailure};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
 use crate::lease::{Ask, Grant, Release, Verdict};
@@ -118,6 +118,13 @@ pub enum Input {
         /// How.
         exit: Exit,
     },
+    /// The fence script has ended.
+    FenceExited {
+        /// For which node it was called.
+        node: String,
+        /// How it ended; KILL when it took longer than it may.
+        exit: Exit,
+    },
     /// News from a connection that this worker makes.
     Link(LinkId, LinkEvent),
     /// Secondary: a primary has connected.
@@ -196,6 +203,17 @@ pub enum Action {
     AskHere(Ask),
     /// Give the vote of this node back.
     ReleaseHere(Release),
+    /// Call the fence script for a node, within `fence_timeout`; tell of its end with [`Input::FenceExited`].
+    Fence(String),
+    /// Tell the voter of this node that another one is off for certain.
+    FencedHere {
+        /// Which.
+        node: String,
+        /// The highest epoch that it may have held.
+        epoch: u64,
+    },
+    /// Reboot this host, without waiting for anything.
+    Reboot,
     /// Secondary: the lease is won; the main daemon shall make this node primary.
     Won(Grant),
     /// Primary: why the resource is not handed over.
@@ -320,6 +338,7 @@ impl Worker {
             last_status: None,
             ending: None,
             successor: None,
+            node: lease.as_ref().map(|part| part.node.clone()).unwrap_or_default(),
             next_link: 1,
             reported: None,
             report_due: now,
@@ -366,6 +385,11 @@ impl Worker {
                 }
             }
             Input::HookExited { id, exit } => self.base.hook_exited(now, id, exit),
+            Input::FenceExited { node, exit } => {
+                if let Some(members) = &mut self.members {
+                    members.on_fenced(now, &mut self.base, &node, &exit);
+                }
+            }
             Input::Link(link, event) => match (&mut self.members, &mut self.duty) {
                 (Some(members), _) => members.on_link(now, &mut self.base, link, event),
                 (None, Duty::Primary(primary)) => primary.on_link(now, &mut self.base, link, event),
@@ -422,6 +446,11 @@ impl Worker {
     /// Until everything is stopped the lease is renewed: nobody else shall start meanwhile.
     fn keeps_in_touch(&self) -> bool {
         self.base.ending.as_ref().is_none_or(|ending| ending.stop.is_some())
+    }
+
+    /// The epoch of the lease that is held, for the script.
+    pub fn epoch(&self) -> Option<u64> {
+        self.members.as_ref().and_then(|members| members.claim().epoch())
     }
 
     /// The settings in force.
@@ -751,6 +780,8 @@ pub(crate) struct Base {
     ending: Option<Ending>,
     /// Who alone may have the lease after this worker's end.
     successor: Option<String>,
+    /// The name of this node, with the lease.
+    node: String,
     next_link: u64,
     reported: Option<Report>,
     /// The next report is due even if it says nothing new: it is the worker's sign of life.
@@ -893,6 +924,14 @@ impl Base {
         } else {
             self.set_state(State::Failed);
             self.event(Event::MayStillRun);
+            match self.resource.on_stop_failure {
+                StopFailure::Log => {}
+                StopFailure::Fence => self.act(Action::Fence(self.node.clone())),
+                StopFailure::Reboot => {
+                    self.event(Event::Rebooting);
+                    self.act(Action::Reboot);
+                }
+            }
         }
     }
 }
