@@ -78,6 +78,8 @@ pub struct Supervisor {
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
     told_stuck: bool,
+    /// Why no worker could be started, as told.
+    told_not_started: Option<String>,
     /// When the worker was told of a poll last.
     told_poll: Option<Instant>,
 }
@@ -151,6 +153,7 @@ impl Supervisor {
             last_workers: 0,
             heard: now,
             told_stuck: false,
+            told_not_started: None,
             told_poll: None,
         }
     }
@@ -318,8 +321,9 @@ impl Supervisor {
         priority: i32,
         token: [u8; 16],
     ) {
+        // What runs here is still being stopped, and nobody will answer later.
         if self.leaving {
-            cx.refuse(conn, Refusal::NotConfigured);
+            cx.refuse(conn, Refusal::Busy);
             return;
         }
         if self.role == Role::Primary && self.is_settled() {
@@ -396,6 +400,7 @@ impl Supervisor {
         if self.worker() == Some(id) {
             self.report = Some(report);
             self.heard = cx.now;
+            self.told_not_started = None;
             if core::mem::take(&mut self.told_stuck) {
                 self.event(cx, Event::WorkerBack);
             }
@@ -468,7 +473,11 @@ impl Supervisor {
             WorkerExit::Farewell(Farewell::AsOrdered) if self.role == Role::Init => {}
             WorkerExit::Farewell(Farewell::GaveUp(why)) => self.on_gave_up(cx, why),
             WorkerExit::NotStarted(why) => {
-                self.event(cx, Event::WorkerNotStarted { why });
+                // It is tried every second.
+                if self.told_not_started.as_ref() != Some(&why) {
+                    self.told_not_started = Some(why.clone());
+                    self.event(cx, Event::WorkerNotStarted { why });
+                }
                 self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
             }
             WorkerExit::Signal(signal) => self.restart_worker(cx, alloc::format!("was killed by signal {signal}")),

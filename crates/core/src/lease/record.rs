@@ -21,13 +21,13 @@ const CHECKSUM_NAME: &str = "sha256 ";
 const CHECKSUM_LINE_LEN: usize = CHECKSUM_NAME.len() + 2 * CHECKSUM_SIZE + 1;
 
 /// For whom this node has voted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// The node that has the vote.
     pub holder: String,
     /// The epoch for which it has it.
     pub epoch: u64,
-    /// How long it binds, from the start of the daemon that finds it.
+    /// How long it binds, from the start of the daemon that finds it; zero when it was released.
     pub hold: Duration,
 }
 

@@ -435,6 +435,18 @@ mod takeover {
     }
 
     #[test]
+    fn complaints_that_came_while_it_became_secondary_do_not_count() {
+        let mut bench = daemon(Role::Primary);
+        bench.set_role(Role::Secondary);
+        complain(&mut bench, 9);
+        bench.worker_ends();
+        complain(&mut bench, 3);
+        assert_eq!(bench.role(), Role::Secondary);
+        complain(&mut bench, 1);
+        assert_eq!(bench.role(), Role::Primary);
+    }
+
+    #[test]
     fn after_failed_starts_it_holds_off_for_the_complaint_interval() {
         let mut bench = daemon_with(Role::Primary, "complaint_interval 30");
         bench.worker_exits(WorkerExit::Farewell(Farewell::GaveUp(GiveUp::StartsFailed(5))));
@@ -534,9 +546,11 @@ mod workers {
     #[test]
     fn one_that_cannot_be_started_is_tried_again_after_a_second_and_tells_the_role_then() {
         let mut bench = daemon(Role::Primary);
-        for _ in 0..3 {
-            bench.worker_exits(WorkerExit::NotStarted("no memory".to_string()));
-            assert!(matches!(bench.told()[..], [Event::WorkerNotStarted { .. }]));
+        for (why, told) in [("no memory", 1), ("no memory", 0), ("no descriptors", 1)] {
+            bench.worker_exits(WorkerExit::NotStarted(why.to_string()));
+            let events = bench.told();
+            assert!(events.iter().all(|event| matches!(event, Event::WorkerNotStarted { .. })));
+            assert_eq!(events.len(), told, "the same reason is told once: {events:?}");
             bench.take();
             bench.wait(s(1));
             assert_eq!(bench.started()[0].1.changed_from, Some(Role::Init));

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
+use hastmon_core::time::Instant;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -38,6 +39,8 @@ const KEPT_PART: u64 = 2;
 const MAX_CONTROL: usize = 64;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// As long as it fails, that is said so often.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Somebody who has just connected.
 #[derive(Debug)]
@@ -114,8 +117,8 @@ impl Callers {
             open: HashMap::new(),
             heard: Rc::default(),
             counts: Rc::default(),
-            network: open_door(sockets.network, news.clone(), accept_network),
-            control: open_door(sockets.control, news.clone(), accept_control),
+            network: open_door(sockets.network, "the network", news.clone(), accept_network),
+            control: open_door(sockets.control, "the control socket", news.clone(), accept_control),
             news,
         }
     }
@@ -130,12 +133,12 @@ impl Callers {
         if !Rc::ptr_eq(&sockets.network, &self.network.socket) {
             let address = sockets.network.local_addr().map_or_else(|_| "?".to_string(), |address| address.to_string());
             log::info!("listening on {address} from now on");
-            self.network = open_door(sockets.network, self.news.clone(), accept_network);
+            self.network = open_door(sockets.network, "the network", self.news.clone(), accept_network);
         }
         if !Rc::ptr_eq(&sockets.control, &self.control.socket) {
             log::info!("the control socket is {} from now on", sockets.control.path.display());
             self.control.socket.hide();
-            self.control = open_door(sockets.control, self.news.clone(), accept_control);
+            self.control = open_door(sockets.control, "the control socket", self.news.clone(), accept_control);
         }
     }
 
@@ -282,7 +285,7 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     (message.is_ok().then_some(stream), Heard { conn, caller, message })
 }
 
-fn open_door<T, F>(socket: Rc<T>, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
+fn open_door<T, F>(socket: Rc<T>, place: &'static str, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
 where
     T: 'static,
     F: Future<Output = io::Result<Accepted>> + 'static,
@@ -290,6 +293,7 @@ where
     let (open, mut closed) = oneshot::channel();
     let inside = Rc::clone(&socket);
     tokio::task::spawn_local(async move {
+        let mut told = None;
         loop {
             let accepted = tokio::select! {
                 accepted = accept(Rc::clone(&inside)) => accepted,
@@ -297,7 +301,7 @@ where
             };
             match accepted {
                 Ok(accepted) => drop(news.send(News::Accepted(accepted)).await),
-                Err(error) => pause_accepting(&error).await,
+                Err(error) => pause_accepting(&error, place, &mut told).await,
             }
         }
         // Those who are through the kernel's door already would be sent away by closing it.
@@ -320,7 +324,11 @@ async fn accept_control(control: Rc<ControlSocket>) -> io::Result<Accepted> {
     control.listener.accept().await.map(|(stream, _)| Accepted::Control(stream))
 }
 
-async fn pause_accepting(error: &io::Error) {
-    log::warn!("cannot accept a connection: {error}");
+async fn pause_accepting(error: &io::Error, place: &str, told: &mut Option<Instant>) {
+    let now = clock::now();
+    if told.is_none_or(|at| now.since(at) >= TELL_AGAIN) {
+        *told = Some(now);
+        log::warn!("cannot accept connections on {place}: {error}; those who come have to wait");
+    }
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }

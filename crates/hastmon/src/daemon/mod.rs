@@ -14,7 +14,7 @@ use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input};
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
@@ -25,8 +25,8 @@ use crate::config_file::{LoadError, Source};
 use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
-use crate::os::{clock, log, process, sysexits, title};
-use crate::resolver::{LOOK_EVERY, MAX_BLOCKING, Resolver};
+use crate::os::{clock, log, process, sysexits, thread, title};
+use crate::resolver::{LOOK_EVERY, Resolver};
 use crate::worker::sleep_until;
 
 /// News from the tasks of this process that wait in line; a task that finds the line full waits, and its peer with it.
@@ -116,8 +116,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     // Before the directory changes.
     let pidfile_path = std::path::absolute(&args.pidfile)?;
     let pidfile = Pidfile::acquire(&args.pidfile)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = async {
         // First: a signal to read the configuration again must not end what has just begun.
         let signals = Signals::new()?;
@@ -136,8 +135,6 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         Ok(())
     };
     let end = LocalSet::new().block_on(&runtime, Box::pin(run));
-    // A look-up that hangs must not hold up the end.
-    runtime.shutdown_background();
     if let Err(error) = pidfile.remove() {
         ::log::warn!("{error}");
     }
@@ -301,15 +298,12 @@ impl Shell {
 
 /// Reads the configuration, and looks up where it says to listen, in a thread of its own: names that hang do not hold it up.
 async fn load(source: Source) -> Result<(Config, Vec<SocketAddr>), ReloadError> {
-    let (sender, loaded) = oneshot::channel();
     let read = move || -> Result<_, ReloadError> {
         let config = source.load()?;
         let listen = listen_addresses(&config.listen)?;
         Ok((config, listen))
     };
-    // Nobody waits for it any more at the end of the daemon.
-    std::thread::Builder::new().name("configuration".to_string()).spawn(move || drop(sender.send(read())))?;
-    loaded.await.map_err(io::Error::other)?
+    thread::run("configuration", read).await?
 }
 
 /// The first signal stops the daemon in order, the second one at once.

@@ -54,7 +54,7 @@ pub(super) struct Workers {
 
 #[derive(Debug)]
 struct Handle {
-    title: String,
+    resource: String,
     orders: mpsc::Sender<(ToWorker, Vec<OwnedFd>)>,
     kill: Rc<Notify>,
 }
@@ -120,7 +120,7 @@ impl Workers {
         // The first into an empty line: there is room.
         let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
         let kill = Rc::new(Notify::new());
-        self.running.insert(id, Handle { title: title.clone(), orders, kill: Rc::clone(&kill) });
+        self.running.insert(id, Handle { resource: name, orders, kill: Rc::clone(&kill) });
         let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
         tokio::task::spawn_local(async move {
             let exit = match life(id, &title, unsent, &kill, &news, starts).await {
@@ -152,7 +152,7 @@ impl Workers {
 
     pub(super) fn kill(&self, id: WorkerId) {
         if let Some(handle) = self.running.get(&id) {
-            log::error!("worker \"{}\" does not end within its time: killing it", handle.title);
+            log::error!(target: &handle.resource, "the worker does not end within its time: killing it");
             handle.kill.notify_one();
         }
     }
@@ -175,8 +175,8 @@ impl Workers {
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 log::error!(
-                    "worker \"{}\" is stuck and would miss what it must know: killing it; another one takes its place",
-                    handle.title
+                    target: &handle.resource,
+                    "the worker is stuck and would miss what it must know: killing it; another one takes its place"
                 );
                 handle.kill.notify_one();
                 false

@@ -10,4 +10,5 @@ pub mod pidfile;
 pub mod process;
 pub mod realtime;
 pub mod sysexits;
+pub mod thread;
 pub mod title;

@@ -27,7 +27,6 @@ use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::{clock, log, process, sysexits, title};
-use crate::resolver::MAX_BLOCKING;
 
 /// News from the tasks of this process that wait in line. They come in ones and twos at every heartbeat; a task that finds the line full
 /// waits.
@@ -54,18 +53,14 @@ pub fn is_worker() -> bool {
 /// Runs this process as a worker, to its end. The main daemon is at the other end of standard input.
 pub fn main() -> ExitCode {
     title::set_short_name();
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = match builder.enable_all().max_blocking_threads(MAX_BLOCKING).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("hastmon: a worker cannot begin: {error}");
             return ExitCode::from(sysexits::TEMPFAIL);
         }
     };
-    let end = LocalSet::new().block_on(&runtime, Box::pin(run()));
-    // A look-up that hangs must not hold up the end.
-    runtime.shutdown_background();
-    match end {
+    match LocalSet::new().block_on(&runtime, Box::pin(run())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ::log::error!("a worker cannot go on: {error}");

@@ -14,13 +14,14 @@ use hastmon_core::hooks::{Call, Exit, Hook};
 use hastmon_core::types::Role;
 use hastmon_core::worker::Input;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::News;
 use super::orphan::{MARK, Notebook};
+use crate::os::process;
 
 /// Lines of one call that go to the log. What a script prints beyond is read and counted, so that it need not wait, but nobody reads
 /// thousands of lines at night.
@@ -33,7 +34,7 @@ const CHUNK: usize = 4096;
 /// that `start` has left, some for those of before. A script that leaves something behind at every call would take all descriptors.
 const MAX_OUTPUTS: usize = 16;
 /// How often is looked whether the processes of a call that was ended are gone.
-const GROUP_POLL: Duration = Duration::from_millis(20);
+const GROUP_POLL: Duration = Duration::from_millis(50);
 
 /// The hooks that run now, one, and others that were left behind.
 #[derive(Debug)]
@@ -150,7 +151,7 @@ async fn rest_is_gone(running: &Running, id: u64) {
     loop {
         let told = running.borrow().get(&id).copied();
         match told {
-            Some((group, Some(signal))) if signal != Signal::KILL && test_kill_process_group(group).is_ok() => {}
+            Some((group, Some(signal))) if signal != Signal::KILL && process::group_lives(group) => {}
             Some(_) | None => return,
         }
         tokio::time::sleep(GROUP_POLL).await;

@@ -146,6 +146,15 @@ impl Plan {
     }
 }
 
+/// A command as the arguments of another one, with its environment.
+fn under(wrapper: &[&str], command: Command) -> Command {
+    let Some((first, rest)) = wrapper.split_first() else { return command };
+    let mut whole = Command::new(first);
+    whole.args(rest).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    whole
+}
+
 /// Finds 127.x.y.0/24 that no other laboratory has: it has the one whose last address it listens on.
 fn reserve_loopback() -> (TcpListener, [u8; 3]) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -421,15 +430,16 @@ impl Lab {
         command
     }
 
-    /// Starts a node's daemon in the foreground, its output in the node's log, and returns at once.
-    pub(crate) fn spawn(&self, node: &str) {
-        self.spawn_with(node, &[]);
+    /// Starts a node's daemon in the foreground with more arguments, its output in the node's log, and returns at once.
+    pub(crate) fn spawn_with(&self, node: &str, more: &[&str]) {
+        self.spawn_under(node, &[], more);
     }
 
-    /// As `spawn`, with more arguments.
-    pub(crate) fn spawn_with(&self, node: &str, more: &[&str]) {
+    /// As `spawn_with`, through a command, if any, that prepares the ground and then becomes the daemon (`env`, `setpriv`,
+    /// `sh -c '...; exec "$@"' sh`).
+    pub(crate) fn spawn_under(&self, node: &str, wrapper: &[&str], more: &[&str]) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path(node)).unwrap();
-        let mut command = self.daemon_command(node, &[&["-F"], more].concat());
+        let mut command = under(wrapper, self.daemon_command(node, &[&["-F"], more].concat()));
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let old = self.daemons.borrow_mut().insert(node.to_owned(), child);
@@ -440,7 +450,12 @@ impl Lab {
 
     /// Starts a node's daemon and waits until it answers.
     pub(crate) fn start(&self, node: &str) {
-        self.spawn(node);
+        self.start_under(node, &[]);
+    }
+
+    /// As `start`, through a command as for `spawn_under`.
+    pub(crate) fn start_under(&self, node: &str, wrapper: &[&str]) {
+        self.spawn_under(node, wrapper, &[]);
         wait_for(&format!("the daemon of {node} answers"), || {
             assert!(self.is_up(node), "the daemon of {node} has ended at once");
             self.ctl(node, &["status"]).code != UNREACHABLE
@@ -748,7 +763,8 @@ impl Drop for Lab {
         if std::thread::panicking() {
             self.report();
         }
-        for node in &self.plan.nodes {
+        // Backwards: those who would take over end before the one that they would take it from.
+        for node in self.plan.nodes.iter().rev() {
             process::kill_all(|| self.everything(node));
         }
         for child in self.daemons.borrow_mut().values_mut() {

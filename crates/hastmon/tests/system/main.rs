@@ -20,11 +20,17 @@ mod hosts;
 #[cfg(test)]
 mod known_faults;
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
 mod originals;
+#[cfg(test)]
+mod processes;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod scripts;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
