@@ -472,11 +472,12 @@ impl Daemon {
             Request::SetRole { role, resources, force: _ } => self.on_set_role(turn, conn, &proof, role, &resources),
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
             Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
-            Request::Reload => {
-                turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
+            Request::Switchover { .. } if caller == Caller::ControlSocket => {
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
-            Request::Switchover { .. } => {
+            Request::Reload | Request::Switchover { .. } => {
+                let what = if matches!(request, Request::Reload) { "reload" } else { "switchover" };
+                turn.refused(&caller, alloc::format!("{what}: only hastmonctl on this node may ask for it"));
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
             Request::Complaint { resource } => {
