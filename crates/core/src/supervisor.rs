@@ -318,8 +318,9 @@ impl Supervisor {
         priority: i32,
         token: [u8; 16],
     ) {
+        // What runs here is still being stopped, and nobody will answer later.
         if self.leaving {
-            cx.refuse(conn, Refusal::NotConfigured);
+            cx.refuse(conn, Refusal::Busy);
             return;
         }
         if self.role == Role::Primary && self.is_settled() {

@@ -582,7 +582,7 @@ mod stop {
         }
         bench.reload(config("role_on_start primary | heartbeat_interval 2"));
         let conn = bench.handshake(B, 0);
-        assert_eq!(bench.refusal(conn), Some(("Resource not configured.".to_string(), None)));
+        assert_eq!(bench.refusal(conn), Some((Refusal::Busy.to_string(), None)));
         assert_eq!((bench.role(), bench.started().len()), (Role::Secondary, 0));
         bench.worker_ends();
         assert!(bench.exits());

@@ -435,6 +435,18 @@ mod takeover {
     }
 
     #[test]
+    fn complaints_that_came_while_it_became_secondary_do_not_count() {
+        let mut bench = daemon(Role::Primary);
+        bench.set_role(Role::Secondary);
+        complain(&mut bench, 9);
+        bench.worker_ends();
+        complain(&mut bench, 3);
+        assert_eq!(bench.role(), Role::Secondary);
+        complain(&mut bench, 1);
+        assert_eq!(bench.role(), Role::Primary);
+    }
+
+    #[test]
     fn after_failed_starts_it_holds_off_for_the_complaint_interval() {
         let mut bench = daemon_with(Role::Primary, "complaint_interval 30");
         bench.worker_exits(WorkerExit::Farewell(Farewell::GaveUp(GiveUp::StartsFailed(5))));

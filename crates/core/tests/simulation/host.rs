@@ -1,0 +1,126 @@
+//! A host: its clock, its script's mood, and whether the resource runs on it. Decides nothing about roles.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use hastmon_core::config::Config;
+use hastmon_core::time::Instant;
+
+use super::agenda::Time;
+use super::kernel::{Pid, What};
+use super::scripts::Mood;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostId(pub(crate) usize);
+
+impl HostId {
+    pub(crate) fn address(self) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(self.0 + 1).unwrap()))
+    }
+
+    pub(crate) fn of_address(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self(usize::from(address.octets()[3]) - 1),
+            IpAddr::V6(_) => unreachable!("the simulated network has no IPv6"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    /// It has power.
+    pub(crate) up: bool,
+    /// Power, but nothing moves: a virtual machine that its host has paused.
+    pub(crate) paused: bool,
+    /// What comes while it is paused.
+    pub(crate) deferred: Vec<What>,
+    /// The process that accepts connections.
+    pub(crate) daemon: Option<Pid>,
+    /// The worker that may act here; others wait for its end.
+    pub(crate) lock: Option<Pid>,
+    /// The resource runs.
+    pub(crate) runs: bool,
+    pub(crate) mood: Mood,
+    pub(crate) no_processes_left: bool,
+    /// How late its timers may fire.
+    pub(crate) lateness: Duration,
+}
+
+/// How late a timer fires on a machine that has nothing else to do.
+pub(crate) const LATENESS: Duration = Duration::from_millis(1);
+
+impl Host {
+    pub(crate) fn new(name: String, config: Config, clock: Clock, mood: Mood) -> Self {
+        Self {
+            name,
+            config,
+            clock,
+            up: false,
+            paused: false,
+            deferred: Vec::new(),
+            daemon: None,
+            lock: None,
+            runs: false,
+            mood,
+            no_processes_left: false,
+            lateness: LATENESS,
+        }
+    }
+}
+
+impl Host {
+    /// The administrator edits the configuration: another exec and other times, or the first ones again.
+    pub(crate) fn change_config(&mut self) {
+        for resource in &mut self.config.resources {
+            let changed = resource.exec.ends_with(".new");
+            resource.exec = if changed { resource.exec.replace(".new", "") } else { format!("{}.new", resource.exec) };
+            resource.heartbeat_interval =
+                if changed { resource.heartbeat_interval * 4 / 3 } else { resource.heartbeat_interval * 3 / 4 };
+        }
+    }
+}
+
+/// A clock that nobody sets, as far from the truth as clocks of that kind may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// What it shows at the start of the simulation.
+    pub(crate) origin: Duration,
+    /// How much faster than true time it runs, in millionths; less than 0: slower.
+    pub(crate) drift_ppm: i64,
+}
+
+const MILLION: i128 = 1_000_000;
+
+impl Clock {
+    /// What it shows at a moment.
+    pub(crate) fn read(self, now: Time) -> Instant {
+        let elapsed = i128::try_from(now.as_nanos()).unwrap();
+        let shown = elapsed + elapsed * i128::from(self.drift_ppm) / MILLION;
+        Instant::from_nanos(u64::try_from(self.origin.as_nanos()).unwrap() + u64::try_from(shown).unwrap())
+    }
+
+    /// When it will show at least `shown`; `None` when that is out of this world.
+    pub(crate) fn when(self, shown: Instant) -> Option<Time> {
+        let origin = u64::try_from(self.origin.as_nanos()).unwrap();
+        let elapsed = i128::from(shown.as_nanos().saturating_sub(origin));
+        let rate = MILLION + i128::from(self.drift_ppm);
+        let when = (elapsed * MILLION + rate - 1) / rate + 1;
+        Some(Duration::from_nanos(u64::try_from(when).ok()?))
+    }
+}
+
+#[test]
+fn a_deadline_has_passed_on_the_clock_when_it_is_said_to() {
+    for drift_ppm in [-10_000, -7, 0, 3, 10_000] {
+        let clock = Clock { origin: Duration::from_secs(77), drift_ppm };
+        for ns in [1, 1_000_003, 3_600_000_000_007] {
+            let shown = Instant::from_nanos(77_000_000_000 + ns);
+            let when = clock.when(shown).unwrap();
+            assert!(clock.read(when) >= shown);
+            assert!(clock.read(when.saturating_sub(Duration::from_nanos(3))) < shown);
+        }
+    }
+}
