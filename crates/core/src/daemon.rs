@@ -641,15 +641,12 @@ impl Daemon {
             }
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
             Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
-            Request::Reload => {
-                turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
-                turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
-            }
             Request::Switchover { resource, to } if caller == Caller::ControlSocket => {
                 self.on_switchover(turn, conn, &resource, to);
             }
-            Request::Switchover { .. } => {
-                turn.refused(&caller, "switchover: only hastmonctl on this node may ask for it".to_string());
+            Request::Reload | Request::Switchover { .. } => {
+                let what = if matches!(request, Request::Reload) { "reload" } else { "switchover" };
+                turn.refused(&caller, alloc::format!("{what}: only hastmonctl on this node may ask for it"));
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
             Request::Complaint { resource } => {
