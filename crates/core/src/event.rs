@@ -67,6 +67,8 @@ pub enum Event {
     MayStillRun,
     /// The script cannot be started any more, so a resource that ran is neither checked nor stopped nor given up.
     LeftAlone,
+    /// The resource was found running on a primary that does not hold the lease.
+    RunsWithoutLease,
     /// The primary gives up its role.
     GivingUp(GiveUp),
     /// A hook did not do what was asked.
@@ -393,6 +395,7 @@ impl Event {
             | Self::NameUnknown { .. }
             | Self::WokeLate { .. }
             | Self::VotesRefused { .. }
+            | Self::RunsWithoutLease
             | Self::Fencing { .. }
             | Self::Fenced { .. }
             | Self::Forced
@@ -434,6 +437,9 @@ impl fmt::Display for Event {
                 "the script cannot be asked: the resource ran when it last answered and is left as it is, neither started again nor \
                  given up, until it answers",
             ),
+            Self::RunsWithoutLease => {
+                f.write_str("the resource runs here, but this node does not hold the lease: stopping it, so that it does not run twice")
+            }
             Self::GivingUp(why) => write!(f, "giving up the role primary: {why}"),
             Self::HookFailed(Finished { hook, outcome, took }) => write!(f, "{hook}: {outcome} (after {took:.1?})"),
             Self::HookSlow { hook, running_for } => write!(f, "{hook} has been running for {running_for:?}"),

@@ -394,10 +394,10 @@ impl Members {
         }
     }
 
-    /// At the end of a worker. A lease that was just won for this node's next worker stays.
-    pub(crate) fn release_at_end(&mut self, now: Instant, base: &mut Base, successor: Option<String>) {
+    /// At the end of a worker. A lease that was won for the next worker of this node stays.
+    pub(crate) fn release_at_end(&mut self, base: &mut Base, successor: Option<String>) {
         self.candidacy = None;
-        if self.role != Role::Secondary || !self.claim.holds(now) {
+        if successor.as_deref() != Some(self.claim.me()) {
             self.release(base, successor);
         }
     }
@@ -591,7 +591,17 @@ impl Members {
     }
 
     /// New settings: connections to nodes that stay are kept.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
+        if base.resource.priority != before.priority || base.resource.key != before.key {
+            // The others know this node by what it said when it connected.
+            for member in &mut self.list {
+                if let Link::Connecting(id) | Link::Up { id, .. } = member.link {
+                    base.act(Action::Disconnect(id));
+                    member.link = Link::Down;
+                }
+            }
+            self.next_beat = now;
+        }
         let mut old = core::mem::take(&mut self.list);
         for new in Member::all(&base.resource) {
             let kept = old.iter().position(|member| member.address == new.address).map(|at| old.swap_remove(at));

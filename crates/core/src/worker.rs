@@ -57,6 +57,9 @@ pub struct LeasePart {
     pub node: String,
     /// The lease has been won for the primary that this worker is to be.
     pub grant: Option<Grant>,
+    /// The worker before this one held the lease until then, and may have left the resource running: unless the lease is won again, it
+    /// must be stopped by then.
+    pub held_until: Option<Instant>,
     /// An operator answers for starting without a majority.
     pub force: bool,
     /// Any number, another one for each worker: candidates that have split the votes go apart by it.
@@ -313,6 +316,8 @@ pub struct Worker {
     duty: Duty,
     /// The other nodes and the lease; `None` among originals.
     members: Option<Members>,
+    /// When it was called last.
+    now: Instant,
 }
 
 #[derive(Debug)]
@@ -352,7 +357,7 @@ impl Worker {
         let has_lease = lease.is_some();
         let duty = match role {
             Role::Init => Duty::Init,
-            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref(), has_lease)),
+            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref(), lease.as_ref())),
             Role::Secondary => Duty::Secondary(Secondary::new(now)),
             Role::Watchdog => Duty::Watchdog(Watchdog::new(now, &base, has_lease)),
         };
@@ -363,7 +368,7 @@ impl Worker {
             }
             members
         });
-        let mut worker = Self { base, duty, members };
+        let mut worker = Self { base, duty, members, now };
         if matches!(worker.duty, Duty::Init) {
             worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
         }
@@ -374,6 +379,7 @@ impl Worker {
 
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        self.now = now;
         self.look_at_the_clock(now);
         match input {
             Input::Timer => {}
@@ -432,7 +438,7 @@ impl Worker {
                 [touch, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
             }
             (None, Duty::Init) => None,
-            (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
+            (None, Duty::Primary(primary)) => Some(primary.next_deadline(self.now, &self.base, self.members.as_ref())),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
             (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline(&self.base)),
         };
@@ -476,7 +482,7 @@ impl Worker {
                 // By a shorter heartbeat it may be due already.
                 self.base.report_due = now;
                 if let Some(members) = &mut self.members {
-                    members.reconfigure(now, &mut self.base);
+                    members.reconfigure(now, &mut self.base, &old);
                 }
                 match duty {
                     Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
@@ -692,7 +698,7 @@ impl Worker {
                 // What could not be stopped may still run: its votes bind until their time is over.
                 if self.base.state != State::Failed {
                     let successor = self.base.successor.take();
-                    members.release_at_end(now, &mut self.base, successor);
+                    members.release_at_end(&mut self.base, successor);
                 }
                 members.close_all(now, &mut self.base, tell_script);
             }
