@@ -322,8 +322,9 @@ fn voters(list: &List) -> Voters {
     Voters::new(nodes)
 }
 
+/// Rounded up: a vote that binds for less than was asked would be a danger.
 fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(span.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 fn text(list: &List, name: &str) -> Result<String, Lacks> {
