@@ -45,6 +45,8 @@ const OTHER_TERMS: [Terms; 2] =
 /// How much may happen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
+    /// The world begins when `a` has won with the votes of `a` and `b`, and the question to `c` is under way.
+    pub(crate) is_held: bool,
     /// Nodes that may be primary; the others vote alone.
     pub(crate) candidates: usize,
     /// Candidacies, renewals and releases, each with its messages to everybody.
@@ -416,6 +418,22 @@ impl World {
 }
 
 impl Lab {
+    fn let_a_win(&self, world: &mut World) {
+        world.rounds += 1;
+        let disk = Disk::Writes;
+        world.act(&self.bounds, &Action::Stand { node: 0, knows_all: false, disk }, self.flaw).unwrap();
+        for wanted in 0..2 {
+            let is_due = |mail: &&Mail| match mail {
+                Mail::Ask { to, .. } => wanted == 0 && *to == 1,
+                Mail::Verdict { .. } => wanted == 1,
+                Mail::Release { .. } => false,
+            };
+            let mail = world.mail.values().find(is_due).unwrap().clone();
+            world.act(&self.bounds, &Action::Hear { mail, disk }, self.flaw).unwrap();
+        }
+        assert_eq!(world.won, 1);
+    }
+
     fn actions_of(&self, world: &World, node: usize, actions: &mut Vec<Action>) {
         let claim = &world.nodes[node].claim;
         let disks = [Disk::Writes, Disk::Refuses, Disk::WritesItsLast];
@@ -453,7 +471,14 @@ impl Model for Lab {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        self.bounds.speeds.iter().map(|speeds| World::new(&self.bounds, *speeds, self.flaw)).collect()
+        let begin = |speeds: &[u64; 3]| {
+            let mut world = World::new(&self.bounds, *speeds, self.flaw);
+            if self.bounds.is_held {
+                self.let_a_win(&mut world);
+            }
+            world
+        };
+        self.bounds.speeds.iter().map(begin).collect()
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
