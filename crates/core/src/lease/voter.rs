@@ -78,7 +78,7 @@ impl Voter {
         if let Some(Record { holder, epoch, hold }) = found {
             voter.highest = epoch;
             let until = now + with_drift(hold);
-            voter.vote = (!hold.is_zero()).then(|| Vote { holder, epoch, hold, until, is_recorded: true });
+            voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
         }
         voter
     }
