@@ -137,7 +137,6 @@ fn broken_rules_of_the_holder_are_found() {
     assert_eq!(find(Flaw::CountsFromTheAnswer, NOTHING_ELSE), Some(ONE_PRIMARY));
     assert_eq!(find(Flaw::StopsTooSlowly, NOTHING_ELSE), Some(ONE_PRIMARY));
     assert_eq!(find(Flaw::ReleasesBeforeItHasStopped, Bounds { rounds: 3, ..at_once }), Some(ONE_PRIMARY));
-    assert_eq!(find(Flaw::NewTermsAtOnce, Bounds { reloads: 1, ..NOTHING_ELSE }), Some(ONE_PRIMARY));
 }
 
 #[test]
@@ -152,6 +151,12 @@ fn a_vote_that_was_not_written_and_is_renewed_is_found() {
 fn a_release_that_comes_late_and_frees_a_new_lease_is_found() {
     let bounds = Bounds { rounds: 4, horizon: 0, ..NOTHING_ELSE };
     assert_eq!(find(Flaw::OldReleaseFreesNewLease, bounds), Some(ONE_PRIMARY));
+}
+
+#[test]
+#[ignore = "minutes; to be run with --release"]
+fn terms_that_are_in_force_without_a_new_epoch_are_found() {
+    assert_eq!(find(Flaw::NewTermsAtOnce, Bounds { reloads: 1, ..NOTHING_ELSE }), Some(ONE_PRIMARY));
 }
 
 #[test]

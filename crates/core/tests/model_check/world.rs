@@ -33,6 +33,9 @@ pub(crate) const FAST: u64 = 101;
 /// Units by which time may go on between two moments at which something ends; also how long a vote is kept for a successor.
 const STEP: u64 = 150;
 
+/// In the place of the time when a question was asked.
+const NOBODY_LISTENS: u64 = u64::MAX;
+
 const fn units(units: u64) -> Duration {
     Duration::from_nanos(units * SLOW)
 }
@@ -237,6 +240,18 @@ impl World {
         self.mail.retain(|_, mail| !matches!(mail, Mail::Verdict { to, .. } if *to == node));
     }
 
+    /// What the process has asked may still be heard, but nobody reads the answer.
+    fn close_connections(&mut self, node: usize) {
+        for mut mail in std::mem::take(&mut self.mail).into_values() {
+            if let Mail::Ask { from, sent, .. } = &mut mail
+                && *from == node
+            {
+                *sent = NOBODY_LISTENS;
+            }
+            self.post(mail);
+        }
+    }
+
     fn restart_voter(&mut self, node: usize, flaw: Option<Flaw>) {
         let found = Flaw::found(flaw, self.nodes[node].disk.clone());
         self.nodes[node].voter = Voter::new(self.now(node), voters(), found);
@@ -336,6 +351,7 @@ impl World {
                 // A refusal says no more than silence does, unless it is for ever: what a candidate hears of epochs, it may hear otherwise.
                 if let Some(verdict) = self.ask_voter(*from, *to, ask, disk, flaw)?
                     && matches!(verdict.refused, None | Some(Refusal::Stale))
+                    && *sent != NOBODY_LISTENS
                 {
                     self.post(Mail::Verdict { from: *to, to: *from, sent: *sent, verdict });
                 }
@@ -403,6 +419,7 @@ impl World {
             Action::PowerCycle(node) => {
                 self.restarts -= 1;
                 self.drop_answers(*node);
+                self.close_connections(*node);
                 self.restart_voter(*node, flaw);
                 let terms = self.nodes[*node].claim.terms();
                 self.nodes[*node].claim = Flaw::claim(flaw, NAMES[*node], terms);
