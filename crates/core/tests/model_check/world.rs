@@ -286,7 +286,8 @@ impl World {
         let now = self.now(to);
         let ask = Flaw::before_ask(flaw, &mut self.nodes[to].voter, now, NAMES[from], ask);
         let node = &mut self.nodes[to];
-        let step = node.voter.on_ask(now, &ask);
+        // A candidate that counts fewer voters hides that: the voters would refuse.
+        let step = node.voter.on_ask(now, &Ask { voters: voters().digest(), ..ask });
         let Some(record) = step.record else { return (disk == Disk::Writes).then_some(Some(step.verdict)) };
         match disk {
             Disk::Writes => {
