@@ -52,7 +52,6 @@ impl Beginner {
                 self.assignment.resource = *settings;
                 Next::Waits
             }
-            Happening::ToWorker(ToWorker::Order(Order::Polled | Order::Complaint)) => Next::Waits,
             Happening::ToWorker(ToWorker::Serve { link, asks, answers, .. }) => {
                 kernel.close(asks);
                 kernel.close(answers);
@@ -62,6 +61,8 @@ impl Beginner {
             Happening::ToWorker(ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Gone) => {
                 Next::Ends
             }
+            // They speak of what a worker does that has begun.
+            Happening::ToWorker(ToWorker::Order(_)) => Next::Waits,
             // On connections that are on their way to it.
             Happening::Readable(_) | Happening::Closed(_) => Next::Waits,
             other => unreachable!("{other:?} is not for a beginner"),

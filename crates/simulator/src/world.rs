@@ -62,8 +62,8 @@ impl Drop for World {
 }
 
 impl World {
-    /// All hosts are switched on within the first tenth of a second.
-    pub(crate) fn new(kernel: Kernel) -> Self {
+    /// All hosts are switched on within the first tenth of a second, but for those that are `off`.
+    pub(crate) fn new(kernel: Kernel, off: &[usize]) -> Self {
         let mut world = Self {
             kernel,
             processes: BTreeMap::new(),
@@ -72,7 +72,7 @@ impl World {
             faults: BTreeMap::new(),
             events: (0, 0),
         };
-        for at in 0..world.kernel.hosts.len() {
+        for at in (0..world.kernel.hosts.len()).filter(|at| !off.contains(at)) {
             let when = world.kernel.rng.between((Duration::ZERO, Duration::from_millis(100)));
             world.at(when, Fault::Boot(HostId(at)));
         }
@@ -96,13 +96,18 @@ impl World {
 
     /// Runs until something is so; says how long that took. It fails when it takes longer than `limit`.
     pub(crate) fn until(&mut self, limit: Duration, what: &str, is_so: impl Fn(&Self) -> bool) -> Duration {
+        self.until_or(limit, is_so).unwrap_or_else(|| panic!("not within {limit:?}: {what}"))
+    }
+
+    /// Runs until something is so; says how long that took, or that it took longer than `limit`.
+    pub(crate) fn until_or(&mut self, limit: Duration, is_so: impl Fn(&Self) -> bool) -> Option<Duration> {
         let since = self.now();
         while !is_so(self) {
             if !self.step(since + limit) {
-                panic!("not within {limit:?}: {what}");
+                return None;
             }
         }
-        self.now() - since
+        Some(self.now() - since)
     }
 
     fn step(&mut self, until: Time) -> bool {
@@ -122,7 +127,7 @@ impl World {
     fn happen(&mut self, what: What) {
         let host = match &what {
             What::Process(pid, _) => self.processes.get(pid).map(Process::host),
-            What::Packet { host, .. } | What::Spawn { host, .. } => Some(*host),
+            What::Packet { host, .. } | What::Spawn { host, .. } | What::Disk { host, .. } => Some(*host),
             What::Script(id, _) => self.kernel.host_of_script(*id),
             What::Fault(_) => None,
         };
@@ -136,6 +141,7 @@ impl World {
             What::Process(pid, happening) => self.happen_to(pid, happening),
             What::Packet { from, to, host, packet } => self.kernel.packet_arrives(from, to, host, packet),
             What::Script(id, step) => self.kernel.script_steps(id, step),
+            What::Disk { host, pid, id } => self.kernel.disk_writes(host, pid, id),
             What::Spawn { pid, daemon, id, host, assignment } => {
                 if self.kernel.beginning.remove(&pid).is_some() {
                     let mut beginner = Box::new(Beginner::new(pid, host, daemon, id, *assignment));
@@ -229,6 +235,7 @@ impl World {
             Process::Daemon(daemon) => {
                 self.kernel.tell(daemon.host, "daemon", || "is gone".to_string());
                 self.kernel.host_mut(daemon.host).daemon = None;
+                self.kernel.cut_off_writes(daemon.host, Some(pid));
                 for worker in daemon.workers.values() {
                     self.kernel.send_on_channel(pid, *worker, Happening::ToWorker(ToWorker::Gone));
                 }
@@ -271,7 +278,7 @@ impl World {
             Fault::NoProcesses(host, none) => self.kernel.host_mut(host).no_processes_left = none,
             Fault::Operator(host, role) => {
                 let resources = vec![RESOURCE.to_string()];
-                self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources }));
+                self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources, force: false }));
             }
             Fault::Reload(host) => {
                 self.kernel.host_mut(host).change_config();
@@ -326,6 +333,7 @@ impl World {
         self.frozen.retain(|pid, _| alive.contains_key(pid));
         self.kernel.beginning.retain(|_, at| *at != host);
         self.kernel.lose_power(host);
+        self.kernel.cut_off_writes(host, None);
         self.kernel.forget_scripts(host);
         let lost = self.kernel.host_mut(host);
         lost.deferred.clear();

@@ -1,9 +1,11 @@
 //! A host: its clock, its script's mood, and whether the resource runs on it. Decides nothing about roles.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use hastmon_core::config::Config;
+use hastmon_core::lease::record::Record;
 use hastmon_core::time::Instant;
 
 use super::agenda::Time;
@@ -47,6 +49,21 @@ pub(crate) struct Host {
     pub(crate) no_processes_left: bool,
     /// How late its timers may fire.
     pub(crate) lateness: Duration,
+    pub(crate) disk: Disk,
+}
+
+/// What outlives a loss of power: the record of the vote.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) record: Option<Record>,
+    /// It neither takes nor gives anything.
+    pub(crate) fails: bool,
+    /// What is added to the time that each access takes.
+    pub(crate) slow: Duration,
+    /// Records on their way to it, in their order: by which process, and named how.
+    pub(super) writes: VecDeque<(Pid, u64, Record)>,
+    /// When the last of them will be there.
+    pub(super) busy_until: Time,
 }
 
 /// How late a timer fires on a machine that has nothing else to do.
@@ -67,6 +84,7 @@ impl Host {
             mood,
             no_processes_left: false,
             lateness: LATENESS,
+            disk: Disk::default(),
         }
     }
 }

@@ -12,19 +12,25 @@
 //! - [`exclusion`]: where the resource runs, and whether ever twice;
 //! - [`agenda`], [`rng`], [`trace`]: time, chance and memory.
 
-pub(crate) mod agenda;
-pub(crate) mod beginner;
-pub(crate) mod campaign;
-pub(crate) mod cluster;
-pub(crate) mod daemon_process;
-pub(crate) mod exclusion;
-pub(crate) mod faults;
-pub(crate) mod host;
-pub(crate) mod kernel;
-pub(crate) mod network;
-pub(crate) mod process;
-pub(crate) mod rng;
-pub(crate) mod scripts;
-pub(crate) mod trace;
-pub(crate) mod worker_process;
-pub(crate) mod world;
+mod agenda;
+mod beginner;
+mod campaign;
+mod cluster;
+mod daemon_process;
+mod disk;
+mod exclusion;
+mod faults;
+mod host;
+mod kernel;
+mod network;
+mod process;
+mod rng;
+mod scripts;
+mod trace;
+mod worker_process;
+mod world;
+
+#[cfg(test)]
+mod legacy_tests;
+
+fn main() {}
