@@ -12,7 +12,9 @@ use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
+use crate::lease::Voters;
 use crate::lease::record::Record;
+use crate::lease::voter::Voter;
 use crate::lease::{Ask, Grant, Refusal as NoVote, Release, Verdict};
 use crate::peers::{Asker, News, Peers};
 use crate::switchover::Switchover;
@@ -794,6 +796,11 @@ impl Supervisor {
     /// Whether this resource runs without the lease.
     pub(crate) const fn is_legacy(&self) -> bool {
         self.legacy
+    }
+
+    /// The nodes whose votes count here, as soon as the record of the vote has been looked for. Those of the configuration may come into force later.
+    pub fn voters_in_force(&self) -> Option<&Voters> {
+        self.peers.voter().map(Voter::voters)
     }
 
     pub(crate) fn on_record_found(&mut self, cx: &mut Context<'_>, found: Result<Option<Record>, String>) {

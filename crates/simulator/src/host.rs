@@ -90,6 +90,14 @@ impl Host {
 }
 
 impl Host {
+    /// The administrator adds or removes a node.
+    pub(crate) fn change_voters(&mut self, new: &Config) {
+        for (resource, new) in self.config.resources.iter_mut().zip(&new.resources) {
+            resource.nodes.clone_from(&new.nodes);
+            resource.remotes.clone_from(&new.remotes);
+        }
+    }
+
     /// The administrator edits the configuration: another exec and other times, or the first ones again.
     pub(crate) fn change_config(&mut self) {
         for resource in &mut self.config.resources {

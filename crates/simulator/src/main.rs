@@ -25,7 +25,9 @@ mod kernel;
 mod network;
 mod process;
 mod rng;
+mod proof;
 mod scripts;
+mod storm;
 mod trace;
 mod worker_process;
 mod world;
@@ -33,4 +35,21 @@ mod world;
 #[cfg(test)]
 mod legacy_tests;
 
-fn main() {}
+fn main() {
+    let args: Vec<u64> = std::env::args().skip(1).map(|arg| arg.parse().unwrap()).collect();
+    if let [seed] = args[..] {
+        let (world, outcome) = proof::one(seed, storm::Weather::Rule, trace::Detail::Story);
+        println!("{}", world.kernel.trace.show());
+        println!("{:#?}", outcome.broken);
+        return;
+    }
+    let mut simulated = std::time::Duration::ZERO;
+    for seed in args[0]..args[1] {
+        let (_, outcome) = proof::one(seed, storm::Weather::Rule, trace::Detail::Off);
+        simulated += outcome.simulated;
+        if !outcome.broken.is_empty() {
+            println!("{seed}: {:?}", &outcome.broken[..outcome.broken.len().min(2)]);
+        }
+    }
+    println!("{:.1} h", simulated.as_secs_f64() / 3600.0);
+}

@@ -30,6 +30,8 @@ pub(crate) struct World {
     frozen: BTreeMap<Pid, Vec<Happening>>,
     /// Crashes that would leave the resource running with nobody to stop it do not happen.
     pub(crate) gentle: bool,
+    /// With the lease: faults that it cannot help do not happen.
+    pub(crate) strict: bool,
     /// How often each kind of fault has happened.
     pub(crate) faults: BTreeMap<&'static str, usize>,
     events: (u64, u64),
@@ -69,6 +71,7 @@ impl World {
             processes: BTreeMap::new(),
             frozen: BTreeMap::new(),
             gentle: false,
+            strict: false,
             faults: BTreeMap::new(),
             events: (0, 0),
         };
@@ -251,10 +254,13 @@ impl World {
 
     /// Something goes wrong now.
     pub(crate) fn apply(&mut self, fault: Fault) {
-        if self.gentle && self.would_abandon(&fault) {
+        if self.gentle && self.would_abandon(&fault) || self.strict && self.is_beyond_the_rule(&fault) {
             return;
         }
-        self.kernel.trace.tell(self.kernel.now, "####", || format!("{fault:?}"));
+        self.kernel.trace.tell(self.kernel.now, "####", || match &fault {
+            Fault::Voters(host, config) => format!("Voters({host:?}, {:?})", config.resources[0].nodes),
+            fault => format!("{fault:?}"),
+        });
         if let Some(name) = fault.name() {
             *self.faults.entry(name).or_default() += 1;
         }
@@ -280,6 +286,22 @@ impl World {
                 let resources = vec![RESOURCE.to_string()];
                 self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources, force: false }));
             }
+            Fault::DiskFails(host, fails) => self.kernel.host_mut(host).disk.fails = fails,
+            Fault::DiskSlow(host, slow) => self.kernel.host_mut(host).disk.slow = slow,
+            Fault::Force(host) => {
+                let resources = vec![RESOURCE.to_string()];
+                let request = Request::SetRole { role: Role::Primary, resources, force: true };
+                self.tell_daemon(host, Happening::Control(request));
+            }
+            Fault::Switchover(host, to) => {
+                let to = to.map(|to| self.kernel.host(to).name.clone());
+                let request = Request::Switchover { resource: RESOURCE.to_string(), to };
+                self.tell_daemon(host, Happening::Control(request));
+            }
+            Fault::Voters(host, config) => {
+                self.kernel.host_mut(host).change_voters(&config);
+                self.tell_daemon(host, Happening::Hangup);
+            }
             Fault::Reload(host) => {
                 self.kernel.host_mut(host).change_config();
                 self.tell_daemon(host, Happening::Hangup);
@@ -297,6 +319,35 @@ impl World {
             Fault::KillWorker(_) => !daemon || self.kernel.is_starting(*host),
             _ => busy && !attended,
         }
+    }
+
+    /// Whether a fault would leave the resource, or a script that may start it, with neither daemon nor worker able to act.
+    fn is_beyond_the_rule(&self, fault: &Fault) -> bool {
+        let able = |pid: &Pid| !self.frozen.contains_key(pid);
+        let (host, hits_daemon, hits_workers) = match fault {
+            Fault::KillWorker(host) | Fault::Freeze(host, Whom::Workers) => (*host, false, true),
+            Fault::KillDaemon(host) | Fault::StopDaemon(host) | Fault::Freeze(host, Whom::Daemon) => (*host, true, false),
+            // They are short: both are back soon.
+            Fault::Freeze(host, Whom::All) | Fault::Pause(host) => (*host, true, true),
+            _ => return false,
+        };
+        let busy = self.kernel.host(host).runs || self.kernel.is_starting(host);
+        let daemon = self.daemon_of(host).is_some_and(|pid| able(&pid));
+        let worker = self.workers(host).any(|worker| worker.daemon.is_some() && able(&worker.pid));
+        let paused = self.kernel.host(host).paused;
+        match (hits_daemon, hits_workers) {
+            (true, true) => paused || (busy && !(daemon && worker)),
+            (true, false) => paused || (busy && !worker),
+            _ => paused || !daemon,
+        }
+    }
+
+    /// The nodes that vote as far as the daemon of a host is concerned.
+    pub(crate) fn voters_in_force(&self, host: HostId) -> Option<Vec<String>> {
+        let voters = self.daemon(host)?.core.resources().first()?.voters_in_force()?;
+        let mut names: Vec<String> = voters.iter().map(str::to_string).collect();
+        names.sort();
+        Some(names)
     }
 
     fn tell_daemon(&mut self, host: HostId, what: Happening) {
@@ -398,7 +449,7 @@ impl World {
     }
 
     /// Ends all faults, and has an operator put every node that is off back to work.
-    pub(crate) fn recover(&mut self, roles: &[Role]) {
+    pub(crate) fn recover(&mut self, roles: &[Role], off: &[HostId]) {
         self.kernel.trace.tell(self.kernel.now, "####", || "all faults end".to_string());
         let hosts: Vec<HostId> = (0..self.kernel.hosts.len()).map(HostId).collect();
         for host in &hosts {
@@ -407,7 +458,11 @@ impl World {
             self.kernel.host_mut(*host).mood = Mood::good();
             self.kernel.host_mut(*host).no_processes_left = false;
             self.kernel.host_mut(*host).lateness = LATENESS;
-            self.boot(*host);
+            self.kernel.host_mut(*host).disk.fails = false;
+            self.kernel.host_mut(*host).disk.slow = Duration::ZERO;
+            if !off.contains(host) {
+                self.boot(*host);
+            }
             for other in &hosts {
                 self.kernel.heal(*host, *other);
                 self.kernel.slow_down(*host, *other, Duration::ZERO);
