@@ -16,7 +16,7 @@ use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
 use crate::wire::peer::{Heard, Said};
-use crate::worker::{Action, Base, LeaseReport, LinkEvent, LinkId, RemoteReport};
+use crate::worker::{Action, Base, LeasePart, LeaseReport, LinkEvent, LinkId, RemoteReport};
 
 /// Candidates stand one after the other, the best first, in steps of this part of a heartbeat: long enough for a round of votes, short enough
 /// to be no delay.
@@ -41,6 +41,8 @@ pub(crate) enum News {
 pub(crate) struct Members {
     role: Role,
     claim: Claim,
+    /// Until when the lease runs that the worker before held.
+    keep_until: Option<Instant>,
     list: Vec<Member>,
     next_beat: Instant,
     candidacy: Option<Candidacy>,
@@ -140,16 +142,24 @@ pub(crate) fn terms(resource: &Resource) -> Terms {
 }
 
 impl Members {
-    pub(crate) fn new(now: Instant, base: &Base, node: &str, role: Role, grant: Option<Grant>, seed: u64) -> Self {
+    pub(crate) fn new(now: Instant, base: &Base, role: Role, part: &LeasePart) -> Self {
         let resource = &base.resource;
-        let mut claim = Claim::new(node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
-        if let Some(grant) = grant {
+        let mut claim = Claim::new(&part.node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
+        if let Some(grant) = part.grant {
             claim.resume(grant);
         }
         let list = resource.remotes.iter().cloned().map(Member::new).collect();
         // Zero would stay zero.
-        let mut members =
-            Self { role, claim, list, next_beat: now, candidacy: None, random: seed | 1, news: Vec::new() };
+        let mut members = Self {
+            role,
+            claim,
+            keep_until: part.keep_until,
+            list,
+            next_beat: now,
+            candidacy: None,
+            random: part.seed | 1,
+            news: Vec::new(),
+        };
         if role == Role::Primary {
             members.stand(now, base, Instant::from_nanos(u64::MAX));
         }
@@ -188,9 +198,9 @@ impl Members {
         [Some(self.next_beat), silence, candidacy].into_iter().flatten().min().unwrap_or(self.next_beat)
     }
 
-    /// When the lease that is held ends.
+    /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
     pub(crate) fn lease_ends(&self) -> Option<Instant> {
-        self.claim.until()
+        self.claim.until().or(self.keep_until)
     }
 
     /// Whether this node stands for the lease, or would if enough others were in reach.

@@ -225,8 +225,12 @@ impl Peers {
     ) -> News {
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         peer.heard = cx.now;
-        peer.is_proven = true;
+        let is_new = !core::mem::replace(&mut peer.is_proven, true);
         let node = peer.node.clone();
+        if is_new {
+            self.close_older(cx, conn, &node);
+        }
+        let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
             Said::Beat { seq, state, ask } => {
                 peer.state = state;
@@ -254,6 +258,22 @@ impl Peers {
                 News::Nothing
             }
         }
+    }
+
+    /// What an earlier worker of a node has said, and arrives late, must not be taken for what its worker says now: the release of a lease that
+    /// is over would give back the vote for the one that runs.
+    fn close_older(&mut self, cx: &mut Context<'_>, conn: ConnId, node: &str) {
+        let older = self.sessions.range(..conn).filter(|(_, peer)| peer.node == node);
+        let older: Vec<ConnId> = older.map(|(older, _)| *older).collect();
+        for older in older {
+            self.sessions.remove(&older);
+            cx.out.push(Action::Close(older));
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn count(&self) -> usize {
+        self.sessions.len()
     }
 
     /// Somebody asks for the vote of this node.
@@ -320,6 +340,9 @@ impl Peers {
         result: Result<(), String>,
         here: (Role, State),
     ) {
+        if let (Err(_), Some(voter)) = (&result, &mut self.voter) {
+            voter.on_not_recorded();
+        }
         let due: Vec<Owed> = self.owed.extract_if(.., |owed| owed.id <= id).collect();
         for owed in due {
             let refused = result.is_err().then_some(Refusal::NotRecorded).or(owed.verdict.refused);

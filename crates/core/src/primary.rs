@@ -29,6 +29,8 @@ pub(crate) struct Primary {
     believed_running: bool,
     /// `start` has ended and the `status` that follows it at once has not: that one counts no attempt.
     just_started: bool,
+    /// With the lease: when what runs without it was told to stop, last.
+    stopped_without: Option<Instant>,
     /// What the start waits for, as told to the administrator.
     told_wait: Option<String>,
     outranked: Option<GiveUp>,
@@ -120,6 +122,7 @@ impl Primary {
             wants_start: false,
             believed_running: false,
             just_started: false,
+            stopped_without: None,
             told_wait: None,
             outranked: None,
             has_lease,
@@ -198,7 +201,20 @@ impl Primary {
             self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
             self.beat(now, base);
         }
+        self.stop_without_lease(now, base, members);
         self.start_if_allowed(now, base, members)
+    }
+
+    /// What runs here, started by whomever, though this node has not got the lease, may run elsewhere as well.
+    fn stop_without_lease(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) {
+        let is_let = members.is_none_or(|members| members.lease_ends().is_some());
+        let is_early = self.stopped_without.is_some_and(|last| now.since(last) < base.heartbeat());
+        if is_let || is_early || !self.believed_running || base.is_calling(Hook::Stop) {
+            return;
+        }
+        self.stopped_without = Some(now);
+        self.wants_start = false;
+        base.stop_now(now, "it runs without the lease");
     }
 
     pub(crate) fn on_finished(&mut self, now: Instant, base: &mut Base, finished: &Finished) {

@@ -29,6 +29,8 @@ use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, Leas
 pub const MIN_REPLACE: Duration = Duration::from_millis(500);
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// With the lease, the pause is this part of a heartbeat at most: what runs must be stopped before the lease of the worker that died is over.
+pub const RESTARTS_PER_HEARTBEAT: u32 = 4;
 /// Handshakes of one remote for one resource that may be half done: it needs one, and may have left some behind. Counted for each remote by
 /// itself, so that none can keep another out.
 pub const MAX_HALF_OPEN: usize = 8;
@@ -104,6 +106,8 @@ pub struct Supervisor {
     /// What the next worker gets: a lease that was won for it, or the word of an operator.
     grant: Option<Grant>,
     force: bool,
+    /// Until when the lease runs of which the primary's worker has told, unless it was given back.
+    lease_until: Option<Instant>,
     switchover: Option<Switchover>,
 }
 
@@ -171,6 +175,7 @@ impl Supervisor {
             primary: None,
             grant: None,
             force: false,
+            lease_until: None,
             switchover: None,
             settings,
             role: Role::Init,
@@ -473,6 +478,9 @@ impl Supervisor {
     /// News from the worker: what `status` shall say.
     pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
+            if let (Role::Primary, Some(lease)) = (self.role, &report.lease) {
+                self.lease_until = lease.until.or(self.lease_until);
+            }
             self.report = Some(report);
             self.heard = cx.now;
             if core::mem::take(&mut self.told_stuck) {
@@ -699,6 +707,7 @@ impl Supervisor {
         let lease = (!self.legacy).then(|| LeasePart {
             node: self.peers.me().to_string(),
             grant: self.grant.take().filter(|_| role == Role::Primary),
+            keep_until: self.lease_until.filter(|_| role == Role::Primary),
             force: core::mem::take(&mut self.force) && role == Role::Primary,
             seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
         });
@@ -729,7 +738,11 @@ impl Supervisor {
         self.event(cx, Event::WorkerDied { how, then: WorkerNext::Restart });
         // A lease does not wait for a worker that had lived for a while.
         let lived = cx.now.since(self.began);
-        let pause = if self.legacy || lived < RESTART_PAUSE { RESTART_PAUSE } else { Duration::ZERO };
+        let pause = match lived < RESTART_PAUSE {
+            _ if self.legacy => RESTART_PAUSE,
+            true => RESTART_PAUSE.min(self.settings.heartbeat_interval / RESTARTS_PER_HEARTBEAT),
+            false => Duration::ZERO,
+        };
         self.worker = Process::Pausing(cx.now + pause);
     }
 
@@ -915,6 +928,9 @@ impl Supervisor {
 
     /// The worker gives the vote of this node back.
     pub(crate) fn on_release_here(&mut self, cx: &mut Context<'_>, release: &Release) {
+        if release.was_held {
+            self.lease_until = None;
+        }
         self.peers.on_release(cx, &self.settings, release);
     }
 

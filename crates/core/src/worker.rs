@@ -57,6 +57,9 @@ pub struct LeasePart {
     pub node: String,
     /// The lease has been won for the primary that this worker is to be.
     pub grant: Option<Grant>,
+    /// Until when the lease runs that a worker held which has died: what runs may go on until then, but nothing is started under it, because it
+    /// may have been given back.
+    pub keep_until: Option<Instant>,
     /// An operator answers for starting without a majority.
     pub force: bool,
     /// Any number, another one for each worker: candidates that have split the votes go apart by it.
@@ -338,7 +341,7 @@ impl Worker {
             Role::Watchdog => Duty::Watchdog(Watchdog::new(now, &base, has_lease)),
         };
         let members = lease.map(|part| {
-            let mut members = Members::new(now, &base, &part.node, role, part.grant, part.seed);
+            let mut members = Members::new(now, &base, role, &part);
             if part.force {
                 members.force();
             }
@@ -347,6 +350,10 @@ impl Worker {
         let mut worker = Self { base, duty, members };
         if matches!(worker.duty, Duty::Init) {
             worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
+        }
+        if worker.members.is_some() {
+            // The lease that it was to keep may be over by now.
+            worker.look_at_the_clock(now);
         }
         worker.tick(now);
         let actions = worker.finish_turn(now);
@@ -414,7 +421,7 @@ impl Worker {
         };
         let members = self.members.as_ref().filter(|_| self.keeps_in_touch()).map(|members| {
             let beat = members.next_deadline(&self.base);
-            members.lease_ends().filter(|_| self.base.ending.is_none()).map_or(beat, |end| end.min(beat))
+            members.lease_ends().filter(|_| !self.base.has_made_way()).map_or(beat, |end| end.min(beat))
         });
         [duty, members, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
     }
@@ -586,7 +593,12 @@ impl Worker {
 
     /// News that have waited while this process was frozen must not hide how long that was.
     fn look_at_the_clock(&mut self, now: Instant) {
-        if self.base.ending.is_some() {
+        let lease_ended = self.members.as_ref().and_then(Members::lease_ends).filter(|end| now >= *end);
+        if let Some(ending) = &self.base.ending {
+            // Until now there was time to let what runs before `stop` end in peace.
+            if lease_ended.is_some() && ending.stop.is_some() {
+                self.base.make_way_for_stop(now);
+            }
             return;
         }
         let verdict = match &mut self.duty {
@@ -594,13 +606,10 @@ impl Worker {
             Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base, self.members.as_ref()),
             Duty::Secondary(_) | Duty::Init => None,
         };
-        let lease_ended = self.members.as_ref().and_then(Members::lease_ends).filter(|end| now >= *end);
         if let (Some(end), Duty::Primary(_)) = (lease_ended, &self.duty) {
-            // `stop` has its whole budget from here on, whatever else runs.
-            if !self.base.is_calling(Hook::Stop) {
-                self.base.kill_running();
-            }
             self.give_up(now, GiveUp::LeaseLost { late: now.since(end) });
+            // `stop` has its whole budget from here on, whatever else runs.
+            self.base.make_way_for_stop(now);
         } else if let Some(give_up) = verdict {
             self.give_up(now, give_up);
         }
@@ -689,7 +698,8 @@ impl Worker {
         let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
-            self.base.report_due = now + self.base.heartbeat();
+            // Less than a heartbeat, so that the turn of the next one finds it due.
+            self.base.report_due = now + self.base.heartbeat() * 3 / 4;
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
             actions.insert(0, Action::Report(report));
@@ -817,6 +827,18 @@ impl Base {
             other => Some(other),
         }));
         told
+    }
+
+    /// A `stop` that waits for another hook to end waits no longer than it must.
+    fn make_way_for_stop(&mut self, now: Instant) {
+        let mut actions = Vec::new();
+        self.hooks.make_way_for_stop(now, &mut actions);
+        self.carry_out(actions);
+    }
+
+    /// Whether nothing that could be ended stands in the way of a `stop`.
+    fn has_made_way(&self) -> bool {
+        self.ending.is_some() && self.hooks.has_made_way()
     }
 
     /// Ends a hook that nobody waits for any more.

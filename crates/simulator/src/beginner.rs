@@ -82,7 +82,8 @@ impl Beginner {
         }
         for (worker, call) in orphans {
             kernel.tell(self.host, "beginner", || format!("ends call {call} of a worker that was killed"));
-            if now - since < TERM_GRACE {
+            // With the lease there is no time to be gentle: what runs must be stopped before it is over.
+            if now - since < TERM_GRACE && self.assignment.lease.is_none() {
                 kernel.terminate_script(worker, call);
             } else {
                 kernel.kill_script(worker, call);

@@ -25,6 +25,8 @@ pub struct Claim {
     phase: Phase,
     /// The highest epoch heard of.
     highest: u64,
+    /// The highest epoch asked for, or taken over.
+    asked: u64,
     last_round: u64,
     rounds: VecDeque<Round>,
     /// Until when the vote of each node carries the lease.
@@ -78,6 +80,7 @@ impl Claim {
             wanted: terms,
             phase: Phase::Idle,
             highest: 0,
+            asked: 0,
             last_round: 0,
             rounds: VecDeque::new(),
             votes: BTreeMap::new(),
@@ -179,6 +182,7 @@ impl Claim {
     pub fn resume(&mut self, grant: Grant) {
         self.forget();
         self.note_epoch(grant.epoch);
+        self.asked = grant.epoch;
         self.terms = self.wanted;
         self.phase = Phase::Holding { epoch: grant.epoch, until: grant.until, raise: None };
     }
@@ -188,6 +192,7 @@ impl Claim {
         self.forget();
         self.terms = self.wanted;
         self.highest = self.highest.saturating_add(1);
+        self.asked = self.highest;
         self.phase = Phase::Holding { epoch: self.highest, until: FOR_EVER, raise: None };
     }
 
@@ -209,6 +214,7 @@ impl Claim {
 
     fn ask(&mut self, now: Instant, kind: Kind, epoch: u64, terms: Terms) -> Ask {
         self.last_round += 1;
+        self.asked = self.asked.max(epoch);
         let round = self.last_round;
         if self.rounds.len() == MAX_ROUNDS {
             self.rounds.pop_front();
@@ -312,7 +318,8 @@ impl Claim {
         let (epoch, was_held) = match &self.phase {
             Phase::Idle => return None,
             Phase::Standing { epoch, .. } => (*epoch, false),
-            Phase::Holding { .. } => (self.highest, true),
+            // Not the highest heard of: the next worker of this node may ask for one below that.
+            Phase::Holding { .. } => (self.asked, true),
         };
         self.phase = Phase::Idle;
         self.forget();

@@ -19,6 +19,8 @@ pub struct Voter {
     reserved: Option<Reserved>,
     /// The last lease that was given back: a renewal of it comes late.
     released: Option<(String, u64)>,
+    /// The vote could not be written: it is not given until it is.
+    unrecorded: bool,
     /// Nothing is known of what was promised before.
     waits_until: Option<Instant>,
 }
@@ -60,8 +62,16 @@ pub struct Step {
 impl Voter {
     /// A voter that has just started, with what it finds on disk.
     pub fn new(now: Instant, voters: Voters, found: Option<Record>) -> Self {
-        let mut voter =
-            Self { voters, pending: None, highest: 0, vote: None, reserved: None, released: None, waits_until: None };
+        let mut voter = Self {
+            voters,
+            pending: None,
+            highest: 0,
+            vote: None,
+            reserved: None,
+            released: None,
+            unrecorded: false,
+            waits_until: None,
+        };
         if let Some(Record { holder, epoch, hold }) = found {
             voter.highest = epoch;
             voter.vote = (!hold.is_zero()).then(|| Vote { holder, epoch, hold, until: now + with_drift(hold) });
@@ -142,7 +152,8 @@ impl Voter {
             // Others count on what was recorded.
             vote.hold = vote.hold.min(ask.hold);
             vote.until = vote.until.max(now + with_drift(vote.hold));
-            return Ok(None);
+            let record = Record { holder: vote.holder.clone(), epoch: vote.epoch, hold: vote.hold };
+            return Ok(core::mem::take(&mut self.unrecorded).then_some(record));
         }
         let is_stale = match ask.kind {
             Kind::Vote => ask.epoch <= self.highest,
@@ -182,6 +193,7 @@ impl Voter {
         let until = before.max(now + with_drift(ask.hold));
         self.highest = ask.epoch;
         self.reserved = None;
+        self.unrecorded = false;
         self.vote = Some(Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until });
     }
 
@@ -202,6 +214,11 @@ impl Voter {
         self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
         self.forget(now);
         Some(self.record(&release.node, Duration::ZERO))
+    }
+
+    /// A record could not be written. The vote stays bound, but whoever asks for it again gets it only when it is on disk.
+    pub const fn on_not_recorded(&mut self) {
+        self.unrecorded = self.vote.is_some();
     }
 
     /// A node is off for certain: it runs nothing, whatever it was promised.
