@@ -200,7 +200,13 @@ impl Members {
 
     /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
     pub(crate) fn lease_ends(&self) -> Option<Instant> {
-        self.claim.until().or(self.keep_until)
+        // A secondary that has won has started nothing yet.
+        self.claim.until().filter(|_| self.role == Role::Primary).or(self.keep_until)
+    }
+
+    /// What the worker before has left running is being stopped.
+    pub(crate) const fn let_go(&mut self) {
+        self.keep_until = None;
     }
 
     /// Whether this node stands for the lease, or would if enough others were in reach.
@@ -245,6 +251,10 @@ impl Members {
     /// What depends on the time alone.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
         self.drop_silent(now, base);
+        if self.role == Role::Secondary && self.claim.until().is_some_and(|until| now >= until) {
+            // Won, and not taken up in time.
+            self.release(base, None);
+        }
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
             self.beat(now, base);

@@ -608,7 +608,16 @@ impl Supervisor {
 
     /// A primary's worker that is frozen while the daemon is not: it would outlive its lease. Another one takes its place in time.
     fn replace_at(&self) -> Option<Instant> {
-        let holds = !self.legacy && self.role == Role::Primary && matches!(self.worker, Process::Running(_));
+        let holds = !self.legacy
+            && match self.worker {
+                Process::Running(_) => self.role == Role::Primary,
+                // Of a primary that has stopped the resource nothing more is expected.
+                Process::Ending { .. } => {
+                    self.told == Role::Primary
+                        && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
+                }
+                Process::None | Process::Pausing(_) => false,
+            };
         let lease = self.settings.lease;
         let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
         holds.then(|| self.heard + limit)
@@ -631,7 +640,7 @@ impl Supervisor {
             self.event(cx, Event::WorkerStuck { silent_for });
         }
         if self.replace_at().is_some_and(|at| cx.now >= at)
-            && let Process::Running(id) = self.worker
+            && let Some(id) = self.worker()
         {
             self.heard = cx.now;
             cx.out.push(Action::KillWorker(id));
@@ -707,7 +716,7 @@ impl Supervisor {
         let lease = (!self.legacy).then(|| LeasePart {
             node: self.peers.me().to_string(),
             grant: self.grant.take().filter(|_| role == Role::Primary),
-            keep_until: self.lease_until.filter(|_| role == Role::Primary),
+            keep_until: self.lease_until.filter(|_| role == Role::Primary || self.left_running.is_some()),
             force: core::mem::take(&mut self.force) && role == Role::Primary,
             seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
         });

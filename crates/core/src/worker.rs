@@ -610,6 +610,15 @@ impl Worker {
             self.give_up(now, GiveUp::LeaseLost { late: now.since(end) });
             // `stop` has its whole budget from here on, whatever else runs.
             self.base.make_way_for_stop(now);
+        } else if let (Some(_), Duty::Secondary(_)) = (lease_ended, &self.duty) {
+            // The primary's worker before it died, and what it has left running is not known to be stopped yet.
+            if let Some(members) = &mut self.members {
+                members.let_go();
+            }
+            if self.base.state != State::Stopped && !self.base.is_calling(Hook::Stop) {
+                self.base.stop_now(now, "the lease under which it ran is over");
+            }
+            self.base.make_way_for_stop(now);
         } else if let Some(give_up) = verdict {
             self.give_up(now, give_up);
         }
