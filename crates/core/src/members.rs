@@ -11,6 +11,7 @@ use crate::config::{Address, Resource};
 use crate::event::Event;
 use crate::hooks::Hook;
 use crate::lease::claim::{Claim, Outcome};
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
 use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
@@ -200,6 +201,9 @@ impl Members {
 
     /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
     pub(crate) fn lease_ends(&self) -> Option<Instant> {
+        if is_off(Rule::StopAtEnd) || (is_off(Rule::KeepUntil) && self.claim.until().is_none()) {
+            return None;
+        }
         // A secondary that has won has started nothing yet.
         self.claim.until().filter(|_| self.role == Role::Primary).or(self.keep_until)
     }

@@ -10,6 +10,7 @@ use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::Event;
 use crate::lease::record::Record;
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Refusal, Release, Verdict, Voters, with_drift};
 use crate::members::terms;
@@ -264,7 +265,7 @@ impl Peers {
     /// is over would give back the vote for the one that runs.
     fn close_older(&mut self, cx: &mut Context<'_>, conn: ConnId, node: &str) {
         let older = self.sessions.range(..conn).filter(|(_, peer)| peer.node == node);
-        let older: Vec<ConnId> = older.map(|(older, _)| *older).collect();
+        let older: Vec<ConnId> = older.filter(|_| !is_off(Rule::CloseOlder)).map(|(older, _)| *older).collect();
         for older in older {
             self.sessions.remove(&older);
             cx.out.push(Action::Close(older));
@@ -304,7 +305,11 @@ impl Peers {
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
                 let id = cx.new_id();
-                self.owe(id, to, verdict);
+                if is_off(Rule::RecordFirst) {
+                    self.give(cx, settings, to, verdict, here);
+                } else {
+                    self.owe(id, to, verdict);
+                }
                 cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
             }
         }
@@ -340,6 +345,7 @@ impl Peers {
         result: Result<(), String>,
         here: (Role, State),
     ) {
+        let result = if is_off(Rule::NotRecorded) { Ok(()) } else { result };
         if let (Err(_), Some(voter)) = (&result, &mut self.voter) {
             voter.on_not_recorded();
         }

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Finished, Hook, KILL_GRACE, TERM_GRACE};
+use crate::lease::rules::{Rule, is_off};
 use crate::members::Members;
 use crate::time::{Duration, Instant};
 use crate::types::State;
@@ -209,7 +210,7 @@ impl Primary {
     fn stop_without_lease(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) {
         let is_let = members.is_none_or(|members| members.lease_ends().is_some());
         let is_early = self.stopped_without.is_some_and(|last| now.since(last) < base.heartbeat());
-        if is_let || is_early || !self.believed_running || base.is_calling(Hook::Stop) {
+        if is_let || is_early || is_off(Rule::KeepUntil) || !self.believed_running || base.is_calling(Hook::Stop) {
             return;
         }
         self.stopped_without = Some(now);
@@ -393,7 +394,7 @@ impl Primary {
         }
         let wait = match members {
             None => self.why_not_start(now, base),
-            Some(members) if !members.claim().holds(now) => Some(members.why_no_lease()),
+            Some(members) if !members.claim().holds(now) && !is_off(Rule::StartInside) => Some(members.why_no_lease()),
             Some(members) => members.that_runs().map(|(remote, state)| format!("{remote} reports {state}")),
         };
         if wait != self.told_wait {

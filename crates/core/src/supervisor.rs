@@ -14,6 +14,7 @@ use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::lease::Voters;
 use crate::lease::record::Record;
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::Voter;
 use crate::lease::{Ask, Grant, Refusal as NoVote, Release, Verdict};
 use crate::peers::{Asker, News, Peers};
@@ -609,6 +610,7 @@ impl Supervisor {
     /// A primary's worker that is frozen while the daemon is not: it would outlive its lease. Another one takes its place in time.
     fn replace_at(&self) -> Option<Instant> {
         let holds = !self.legacy
+            && !is_off(Rule::ReplaceFrozen)
             && match self.worker {
                 Process::Running(_) => self.role == Role::Primary,
                 // Of a primary that has stopped the resource nothing more is expected.

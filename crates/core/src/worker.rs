@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Release, Verdict};
 use crate::members::{self, Members};
 use crate::primary::Primary;
@@ -651,6 +652,11 @@ impl Worker {
             ending.stop = Some(1);
             ending.goodbye_until = None;
             self.base.hooks.hold_notices();
+            if is_off(Rule::StopThenRelease)
+                && let Some(members) = &mut self.members
+            {
+                members.release_at_end(now, &mut self.base, None);
+            }
             self.base.stop_now(now, reason);
         }
         if let Duty::Primary(primary) = &mut self.duty {

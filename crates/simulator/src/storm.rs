@@ -228,8 +228,7 @@ impl Storm {
         let guests: Vec<HostId> =
             self.cluster.spare.iter().map(|at| HostId(*at)).filter(|host| self.voters.contains(host)).collect();
         let names = |hosts: &[HostId]| -> Vec<String> {
-            let mut names: Vec<_> =
-                hosts.iter().map(|host| self.cluster.nodes[host.0].name.to_string()).collect();
+            let mut names: Vec<_> = hosts.iter().map(|host| self.cluster.nodes[host.0].name.to_string()).collect();
             names.sort();
             names
         };

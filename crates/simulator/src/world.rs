@@ -326,7 +326,9 @@ impl World {
         let able = |pid: &Pid| !self.frozen.contains_key(pid);
         let (host, hits_daemon, hits_workers) = match fault {
             Fault::KillWorker(host) | Fault::Freeze(host, Whom::Workers) => (*host, false, true),
-            Fault::KillDaemon(host) | Fault::StopDaemon(host) | Fault::Freeze(host, Whom::Daemon) => (*host, true, false),
+            Fault::KillDaemon(host) | Fault::StopDaemon(host) | Fault::Freeze(host, Whom::Daemon) => {
+                (*host, true, false)
+            }
             // They are short: both are back soon.
             Fault::Freeze(host, Whom::All) | Fault::Pause(host) => (*host, true, true),
             _ => return false,

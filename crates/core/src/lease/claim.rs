@@ -5,6 +5,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 
+use super::rules::{Rule, is_off};
 use super::{Ask, Grant, Kind, Refusal, Release, Terms, Verdict, Voters};
 use crate::time::{Duration, Instant};
 
@@ -158,6 +159,9 @@ impl Claim {
     pub fn reconfigure(&mut self, voters: Voters, terms: Terms) {
         self.voters = voters;
         self.wanted = terms;
+        if is_off(Rule::NewTerms) {
+            self.terms = terms;
+        }
         let voters = &self.voters;
         self.votes.retain(|node, _| voters.contains(node));
         self.refusals.retain(|node, _| voters.contains(node));
@@ -235,7 +239,8 @@ impl Claim {
             None => {
                 self.refusals.remove(from);
                 // An answer that overtook a later one takes nothing away.
-                let until = round.began + round.terms.lease;
+                let began = if is_off(Rule::CountFromAsking) { now } else { round.began };
+                let until = began + round.terms.lease;
                 let known = self.votes.entry(from.into()).or_insert(until);
                 *known = until.max(*known);
             }

@@ -5,6 +5,7 @@
 use alloc::string::String;
 
 use super::record::Record;
+use super::rules::{Rule, is_off};
 use super::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
 use crate::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ impl Voter {
             unrecorded: false,
             waits_until: None,
         };
-        if let Some(Record { holder, epoch, hold }) = found {
+        if let Some(Record { holder, epoch, hold }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
             voter.highest = epoch;
             voter.vote = (!hold.is_zero()).then(|| Vote { holder, epoch, hold, until: now + with_drift(hold) });
         }
@@ -81,6 +82,7 @@ impl Voter {
 
     /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
     pub fn without_record(now: Instant, voters: Voters, hold: Duration) -> Self {
+        let hold = if is_off(Rule::LostRecord) { Duration::ZERO } else { hold };
         Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) }
     }
 
@@ -116,7 +118,7 @@ impl Voter {
         self.vote.take_if(|vote| now >= vote.until);
         self.reserved.take_if(|reserved| now >= reserved.until);
         self.waits_until.take_if(|until| now >= *until);
-        if self.vote.is_none()
+        if (self.vote.is_none() || is_off(Rule::PendingVoters))
             && self.waits_until.is_none()
             && let Some(voters) = self.pending.take()
         {
@@ -144,14 +146,16 @@ impl Voter {
         if let Some(until) = self.waits_until {
             return Err(Refusal::Waits { left: until.since(now) });
         }
-        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node) {
+        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node && !is_off(Rule::Bound)) {
             return Err(Refusal::Bound { holder: vote.holder.clone(), left: vote.until.since(now) });
         }
         self.agree(ask.voters)?;
         if let Some(vote) = self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch) {
             // Others count on what was recorded.
             vote.hold = vote.hold.min(ask.hold);
-            vote.until = vote.until.max(now + with_drift(vote.hold));
+            if !is_off(Rule::Renewal) {
+                vote.until = vote.until.max(now + with_drift(vote.hold));
+            }
             let record = Record { holder: vote.holder.clone(), epoch: vote.epoch, hold: vote.hold };
             return Ok(core::mem::take(&mut self.unrecorded).then_some(record));
         }
@@ -160,10 +164,12 @@ impl Voter {
             // Who renews has won this epoch, and nobody else has: this vote was not among those that it got.
             Kind::Renew => {
                 ask.epoch < self.highest
-                    || self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch)
+                    || self.released.as_ref().is_some_and(|(node, epoch)| {
+                        *node == ask.node && ask.epoch <= *epoch && !is_off(Rule::Released)
+                    })
             }
         };
-        if is_stale {
+        if is_stale && !is_off(Rule::Epochs) {
             return Err(Refusal::Stale);
         }
         if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
@@ -175,7 +181,7 @@ impl Voter {
 
     /// The voters in force are the holder's while the vote is bound.
     fn agree(&mut self, voters: u64) -> Result<(), Refusal> {
-        if voters == self.voters.digest() {
+        if voters == self.voters.digest() || is_off(Rule::SameVoters) {
             return Ok(());
         }
         match self.pending.take_if(|pending| pending.digest() == voters) {
@@ -204,7 +210,9 @@ impl Voter {
     /// Somebody gives its vote back. What comes back is to be written; nobody waits for that.
     pub fn on_release(&mut self, now: Instant, release: &Release) -> Option<Record> {
         self.forget(now);
-        if self.vote.as_ref().is_some_and(|vote| vote.holder != release.node || vote.epoch > release.epoch) {
+        if self.vote.as_ref().is_some_and(|vote| {
+            vote.holder != release.node || (vote.epoch > release.epoch && !is_off(Rule::OldRelease))
+        }) {
             return None;
         }
         self.released = Some((release.node.clone(), release.epoch));
