@@ -201,11 +201,12 @@ impl Members {
 
     /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
     pub(crate) fn lease_ends(&self) -> Option<Instant> {
-        if is_off(Rule::StopAtEnd) || (is_off(Rule::KeepUntil) && self.claim.until().is_none()) {
+        if is_off(Rule::StopAtEnd) {
             return None;
         }
+        let keep_until = self.keep_until.filter(|_| !is_off(Rule::KeepUntil));
         // A secondary that has won has started nothing yet.
-        self.claim.until().filter(|_| self.role == Role::Primary).or(self.keep_until)
+        self.claim.until().filter(|_| self.role == Role::Primary).or(keep_until)
     }
 
     /// What the worker before has left running is being stopped.

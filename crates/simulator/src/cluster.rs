@@ -155,7 +155,12 @@ impl Cluster {
         let hosts = self.nodes.iter().zip(self.configs()).map(|(node, config)| {
             let origin = Duration::from_nanos(rng.below(1 << 45));
             let span = u64::try_from(2 * self.drift_ppm + 1).unwrap();
-            let drift_ppm = i64::try_from(rng.below(span)).unwrap() - self.drift_ppm;
+            // Half of all clocks are off as far as they may be.
+            let drift_ppm = match rng.below(4) {
+                0 if self.lease => self.drift_ppm,
+                1 if self.lease => -self.drift_ppm,
+                _ => i64::try_from(rng.below(span)).unwrap() - self.drift_ppm,
+            };
             Host::new(node.name.to_string(), config, Clock { origin, drift_ppm }, self.mood.clone())
         });
         let hosts: Vec<_> = hosts.collect();

@@ -103,6 +103,8 @@ impl DaemonProcess {
             Happening::Loaded(config) => Some(Input::Reload(config)),
             Happening::FindRecord(resource) => {
                 let found = kernel.record_found(self.host);
+                // Who has lost its record does not know which epochs it has seen.
+                kernel.exclusion.epochs_excused |= found.is_err();
                 kernel.tell(self.host, "daemon", || format!("finds on disk: {found:?}"));
                 Some(Input::RecordFound { resource, found })
             }

@@ -52,7 +52,9 @@ pub(crate) enum Fault {
     /// An operator answers for a primary without a majority.
     Force(HostId),
     /// The configuration of this node has other voters from now on.
-    Voters(HostId, Box<Config>),
+    Voters(HostId, u32, Box<Config>),
+    /// SIGHUP after the configuration got shorter times, or the first ones again.
+    Retime(HostId),
     /// SIGHUP after the configuration got another exec and other times, or the old ones again.
     Reload(HostId),
 }
@@ -79,6 +81,7 @@ impl Fault {
             Self::Switchover(..) => Some("switchovers"),
             Self::Force(_) => Some("forced primaries"),
             Self::Voters(..) => Some("changes of voters"),
+            Self::Retime(_) => Some("changes of times"),
             Self::Reload(_) => Some("reloads"),
             Self::Boot(_) | Self::StartDaemon(_) | Self::Thaw(_) | Self::Resume(_) | Self::Heal(..) => None,
         }

@@ -50,6 +50,9 @@ pub(crate) struct Host {
     /// How late its timers may fire.
     pub(crate) lateness: Duration,
     pub(crate) disk: Disk,
+    /// Of the list of nodes in its configuration.
+    edition: u32,
+    is_shorter: bool,
 }
 
 /// What outlives a loss of power: the record of the vote.
@@ -85,16 +88,35 @@ impl Host {
             no_processes_left: false,
             lateness: LATENESS,
             disk: Disk::default(),
+            edition: 0,
+            is_shorter: false,
         }
     }
 }
 
 impl Host {
     /// The administrator adds or removes a node.
-    pub(crate) fn change_voters(&mut self, new: &Config) {
+    ///
+    /// `edition`: the number of the change; a later one is not undone.
+    pub(crate) fn change_voters(&mut self, edition: u32, new: &Config) {
+        if edition < self.edition {
+            return;
+        }
+        self.edition = edition;
         for (resource, new) in self.config.resources.iter_mut().zip(&new.resources) {
             resource.nodes.clone_from(&new.nodes);
             resource.remotes.clone_from(&new.remotes);
+        }
+    }
+
+    /// The administrator edits the lengths of time alone: shorter, or the first ones again.
+    pub(crate) fn change_times(&mut self) {
+        let shorter = self.is_shorter;
+        self.is_shorter = !shorter;
+        for resource in &mut self.config.resources {
+            for time in [&mut resource.heartbeat_interval, &mut resource.lease, &mut resource.stop_timeout] {
+                *time = if shorter { *time * 4 / 3 } else { *time * 3 / 4 };
+            }
         }
     }
 

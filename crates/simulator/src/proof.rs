@@ -62,8 +62,10 @@ fn random_storm(seed: u64, weather: Weather) -> Storm {
     }
     let mut spare = Vec::new();
     if rng.percent(30) {
-        spare.push(nodes.len());
-        nodes.push(Node::new("s", rng.pick(&[Role::Secondary, Role::Watchdog])));
+        for name in if rng.percent(50) { &["s", "t"][..] } else { &["s"] } {
+            spare.push(nodes.len());
+            nodes.push(Node::new(name, rng.pick(&[Role::Secondary, Role::Watchdog])));
+        }
     }
     let place = |watches: bool| -> Vec<HostId> {
         let voting = nodes.iter().enumerate().filter(|(at, _)| !spare.contains(at));
@@ -89,9 +91,11 @@ fn random_storm(seed: u64, weather: Weather) -> Storm {
     // The clocks of two nodes differ by 1 % at most.
     cluster.drift_ppm = 4_970;
     cluster.spare = spare.clone();
-    let slack = Slack::new(&mut rng, cluster.stop_timeout);
+    // Where times are changed, `stop` must fit into the shorter ones as well.
+    let retimes = rng.percent(50);
+    let slack = Slack::new(&mut rng, if retimes { cluster.stop_timeout * 3 / 4 } else { cluster.stop_timeout });
     let voters = (0..cluster.nodes.len()).filter(|at| !spare.contains(at)).map(HostId).collect();
-    let mut storm = Storm { rng, weather, cluster, places, slack, voters };
+    let mut storm = Storm { rng, weather, cluster, places, slack, retimes, edition: 0, voters };
     storm.cluster.mood = storm.usual();
     storm
 }
@@ -113,12 +117,15 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let steady = beat * STEADY;
     let lives = world.until_or(beat * LIVE_WITHIN + LIVE_MORE + steady, |world| world.has_run_for(steady)).is_some();
     let exclusion = &world.kernel.exclusion;
-    let mut broken: Vec<String> =
-        exclusion.violations.iter().map(|(when, what)| format!("at {:.6}: {what}", when.as_secs_f64())).collect();
-    broken.extend(exclusion.overlaps.iter().map(|(from, to)| {
-        let to = to.map_or("the end".to_string(), |to| format!("{:.6}", to.as_secs_f64()));
-        format!("at {:.6}: the resource runs on two hosts until {to}", from.as_secs_f64())
-    }));
+    let mut broken: Vec<String> = exclusion
+        .overlaps
+        .iter()
+        .map(|(from, to)| {
+            let to = to.map_or("the end".to_string(), |to| format!("{:.6}", to.as_secs_f64()));
+            format!("at {:.6}: the resource runs on two hosts until {to}", from.as_secs_f64())
+        })
+        .collect();
+    broken.extend(exclusion.violations.iter().map(|(when, what)| format!("at {:.6}: {what}", when.as_secs_f64())));
     if !lives {
         broken.push(format!("since {:.6}: no node runs the resource for good", since.as_secs_f64()));
     }
@@ -160,7 +167,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, outcome: Outcome, weather: Weather) {
+    fn add(&mut self, seed: u64, outcome: Outcome, plan: &Plan) {
         self.runs += 1;
         self.simulated += outcome.simulated;
         self.overlaps += usize::from(outcome.overlaps > 0);
@@ -170,7 +177,8 @@ impl Summary {
             *self.faults.entry(name).or_default() += count;
         }
         // Of faults that it cannot help, the lease does not promise that nobody notices them.
-        let is_broken = match weather {
+        let is_broken = match plan.weather {
+            _ if plan.mutation.is_some() => outcome.overlaps > 0,
             Weather::Rule => !outcome.broken.is_empty(),
             Weather::Beyond => outcome.is_stuck,
         };
@@ -202,6 +210,11 @@ impl Summary {
 
 /// Carries out what the command line asks for.
 pub(crate) fn run(plan: &Plan) -> ExitCode {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        eprintln!("the run with --seed {} ends with a panic:", SEED.get());
+        told(info);
+    }));
     if plan.trace {
         let (world, outcome) = one(plan.seed, plan.weather, Detail::Story);
         println!("{}", world.kernel.trace.show());
@@ -250,14 +263,9 @@ pub(crate) fn many(plan: &Plan) -> Summary {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             SEED.set(seed);
             let (_, outcome) = one(seed, plan.weather, Detail::Off);
-            summary.lock().unwrap().add(seed, outcome, plan.weather);
+            summary.lock().unwrap().add(seed, outcome, plan);
         }
     };
-    let told = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        eprintln!("the run with --seed {} ends with a panic:", SEED.get());
-        told(info);
-    }));
     std::thread::scope(|scope| (0..plan.threads).for_each(|_| _ = scope.spawn(work)));
     summary.into_inner().unwrap()
 }
@@ -297,14 +305,17 @@ pub(crate) fn takeover(seed: u64, beat: Duration) -> Duration {
 fn mutate(plan: &Plan, name: &str) -> ExitCode {
     use hastmon_core::lease::rules::{Rule, switch_off};
     let mut missed = 0;
-    for rule in Rule::ALL.into_iter().filter(|rule| name == "all" || format!("{rule:?}") == name) {
-        switch_off(Some(rule));
+    let chosen = |rule: &Rule| name.split('+').any(|name| format!("{rule:?}") == name);
+    let together: Vec<Rule> = Rule::ALL.into_iter().filter(chosen).collect();
+    let each = Rule::ALL.into_iter().map(|rule| vec![rule]);
+    for rules in if name == "all" { each.collect() } else { vec![together] } {
+        switch_off(&rules);
         let summary = many(plan);
         match &summary.broken {
-            Some((seed, broken, hours)) => println!("{rule:?} off: seed {seed}, {hours:.2} h: {}", broken[0]),
+            Some((seed, broken, hours)) => println!("{rules:?} off: seed {seed}, {hours:.2} h: {}", broken[0]),
             None => {
                 missed += 1;
-                println!("{rule:?} off: NOT FOUND in {:.0} h", summary.hours());
+                println!("{rules:?} off: NOT FOUND in {:.0} h", summary.hours());
             }
         }
     }

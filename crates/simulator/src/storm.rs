@@ -51,6 +51,10 @@ pub(crate) struct Storm {
     pub(crate) cluster: Cluster,
     pub(crate) places: Places,
     pub(crate) slack: Slack,
+    /// Administrators change lengths of time.
+    pub(crate) retimes: bool,
+    /// The number of changes of who votes.
+    pub(crate) edition: u32,
     /// Who votes, by the configuration that was written last.
     pub(crate) voters: Vec<HostId>,
 }
@@ -83,7 +87,7 @@ impl Storm {
         let all: Vec<HostId> = self.voters.clone();
         let any = if self.rng.percent(50) { runner } else { self.rng.pick(&all) };
         let lasts = if self.rng.percent(20) { self.beats((1, 1_000)) } else { self.beats((50, 12_000)) };
-        let kinds = if self.weather == Weather::Beyond { 26 } else { 21 };
+        let kinds = if self.weather == Weather::Beyond { 31 } else { 26 };
         match self.rng.below(kinds) {
             0 => vec![(now, Fault::ResourceDies(runner))],
             1 => vec![(now, Fault::Operator(runner, self.rng.pick(&[Role::Primary, Role::Secondary, Role::Init])))],
@@ -135,7 +139,25 @@ impl Storm {
             }
             17 => self.change_voters(world),
             18 => self.isolate(any, lasts),
-            19 | 20 => self.cuts(any, lasts),
+            19 => self.cuts(any, lasts),
+            20 => self.split(lasts),
+            21 => self.amnesia(runner, lasts),
+            22 => {
+                let mood = Box::new(self.mood());
+                let mut plan = vec![(now, Fault::SetMood(runner, mood))];
+                plan.push((lasts + self.cluster.heartbeat * 4, Fault::SetMood(runner, Box::new(self.usual()))));
+                plan.extend(self.isolate(runner, lasts));
+                plan
+            }
+            23 => self.slow_then_alone(runner, lasts),
+            24 | 25 if !self.retimes => Vec::new(),
+            24 => vec![(now, Fault::Retime(any))],
+            25 => {
+                let mut plan: Vec<_> = self.voters.iter().map(|host| (now, Fault::Retime(*host))).collect();
+                plan.iter_mut().for_each(|(when, _)| *when = self.rng.between((now, self.cluster.heartbeat)));
+                plan.extend(self.isolate(runner, lasts));
+                plan
+            }
             other => self.beyond(other, any, runner, lasts),
         }
     }
@@ -144,10 +166,10 @@ impl Storm {
     fn beyond(&mut self, which: u64, any: HostId, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
         let now = Duration::ZERO;
         match which {
-            21 => vec![(now, Fault::Freeze(any, Whom::All)), (lasts, Fault::Thaw(any))],
-            22 => vec![(now, Fault::Pause(any)), (lasts, Fault::Resume(any))],
-            23 => vec![(now, Fault::NoProcesses(any, true)), (lasts, Fault::NoProcesses(any, false))],
-            24 => {
+            26 => vec![(now, Fault::Freeze(any, Whom::All)), (lasts, Fault::Thaw(any))],
+            27 => vec![(now, Fault::Pause(any)), (lasts, Fault::Resume(any))],
+            28 => vec![(now, Fault::NoProcesses(any, true)), (lasts, Fault::NoProcesses(any, false))],
+            29 => {
                 let stop = self.rng.pick(&[Behaviour::Fails(1), Behaviour::Hangs, Behaviour::Unkillable]);
                 let mood = Box::new(Mood { stop, ..self.usual() });
                 vec![(now, Fault::SetMood(runner, mood)), (lasts, Fault::SetMood(runner, Box::new(self.usual())))]
@@ -161,11 +183,7 @@ impl Storm {
 
     /// The script when nothing is wrong with it.
     pub(crate) fn usual(&self) -> Mood {
-        Mood { stop_takes: (Duration::from_millis(5), self.slack.stop), ..self.quick() }
-    }
-
-    fn quick(&self) -> Mood {
-        Mood::good()
+        Mood { stop_takes: (Duration::from_millis(5), self.slack.stop), ..Mood::good() }
     }
 
     fn mood(&mut self) -> Mood {
@@ -173,7 +191,7 @@ impl Storm {
         let beat = self.cluster.heartbeat;
         match self.rng.below(6) {
             0 => mood.start_takes = (beat / 2, beat * 9),
-            1 => mood.stop_takes = (self.slack.stop * 9 / 10, self.slack.stop),
+            1 => (mood.stop_takes, mood.stops_last) = ((self.slack.stop, self.slack.stop), true),
             2 => mood.status_takes = (beat / 5, beat * 3),
             3 => mood.notices_take = (beat / 5, beat * 5),
             4 => mood.start = self.rng.pick(&[Behaviour::Fails(1), Behaviour::Hangs, Behaviour::IgnoresTerm]),
@@ -214,6 +232,65 @@ impl Storm {
         Self::cut_all(&ways, lasts + self.cluster.heartbeat * 4)
     }
 
+    /// The cluster falls into two parts.
+    fn split(&mut self, lasts: Duration) -> Vec<(Time, Fault)> {
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        for host in self.voters.clone() {
+            if self.rng.percent(50) { here.push(host) } else { there.push(host) }
+        }
+        let ways = here.iter().flat_map(|a| there.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+        Self::cut_all(&ways.collect::<Vec<_>>(), lasts + self.cluster.heartbeat * 4)
+    }
+
+    /// Voters crash when they have just voted, with disks that are slow or fail; the new holder is alone, and another node wants the lease.
+    fn amnesia(&mut self, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
+        let others: Vec<HostId> = self.places.runners.iter().copied().filter(|host| *host != runner).collect();
+        let heir = self.rng.pick(&others);
+        let voters: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != heir).collect();
+        let (trouble, reads) = (self.rng.below(4), self.rng.percent(30));
+        let mut plan = vec![(Duration::ZERO, Fault::Switchover(runner, Some(heir)))];
+        let crash = self.beats((10, 2_500));
+        let boot = crash + self.beats((1, 500));
+        for host in &voters {
+            match trouble {
+                0 => {
+                    let slow = self.cluster.heartbeat * 2;
+                    plan.push((Duration::ZERO, Fault::DiskSlow(*host, slow)));
+                }
+                1 => plan.push((Duration::ZERO, Fault::DiskFails(*host, true))),
+                _ => {}
+            }
+            if *host != runner || self.rng.percent(50) {
+                plan.push((crash, Fault::PowerLoss(*host)));
+                plan.push((boot, Fault::DiskFails(*host, reads)));
+                plan.push((boot, Fault::Boot(*host)));
+            }
+            plan.push((boot + self.cluster.heartbeat, Fault::DiskFails(*host, false)));
+            plan.push((boot + self.cluster.heartbeat, Fault::DiskSlow(*host, Duration::ZERO)));
+        }
+        let alone = self.isolate(heir, lasts);
+        plan.extend(alone.into_iter().map(|(when, fault)| (crash + when, fault)));
+        plan.push((boot + self.beats((10, 500)), Fault::Operator(runner, Role::Secondary)));
+        plan.push((boot + self.beats((500, 900)), Fault::Operator(runner, Role::Primary)));
+        plan
+    }
+
+    /// Answers to the primary come later and later, then none.
+    fn slow_then_alone(&mut self, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
+        let extra = self.beats((300, 900));
+        let others: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != runner).collect();
+        let mut plan = Vec::new();
+        let end = lasts + self.cluster.heartbeat * 8;
+        for other in others {
+            plan.push((Duration::ZERO, Fault::Slow(other, runner, extra)));
+            plan.push((end, Fault::Slow(other, runner, Duration::ZERO)));
+        }
+        let alone = self.isolate(runner, lasts);
+        let after = self.beats((2_000, 4_000));
+        plan.extend(alone.into_iter().map(|(when, fault)| (after + when, fault)));
+        plan
+    }
+
     fn cut_all(ways: &[(HostId, HostId)], lasts: Duration) -> Vec<(Time, Fault)> {
         let cut = |(from, to): &(HostId, HostId)| {
             [(Duration::ZERO, Fault::Cut(*from, *to)), (lasts, Fault::Heal(*from, *to))]
@@ -250,12 +327,14 @@ impl Storm {
             let after = self.beats((1, 3_000));
             changes.push((after, Fault::StopDaemon(leaves)));
         }
+        self.edition += 1;
         let in_it = self.voters.clone();
         for host in before.into_iter().chain(in_it.clone()) {
             if in_it.contains(&host) {
                 let config = self.cluster.config_with(host.0, |at| in_it.contains(&HostId(at)));
-                let after = self.beats((1, 10_000));
-                changes.push((after, Fault::Voters(host, Box::new(config))));
+                // Some administrators forget a node.
+                let after = if self.rng.percent(20) { self.beats((1, 60_000)) } else { self.beats((1, 6_000)) };
+                changes.push((after, Fault::Voters(host, self.edition, Box::new(config))));
             }
         }
         changes

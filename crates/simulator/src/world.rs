@@ -258,7 +258,9 @@ impl World {
             return;
         }
         self.kernel.trace.tell(self.kernel.now, "####", || match &fault {
-            Fault::Voters(host, config) => format!("Voters({host:?}, {:?})", config.resources[0].nodes),
+            Fault::Voters(host, edition, config) => {
+                format!("Voters({host:?}, {edition}, {:?})", config.resources[0].nodes)
+            }
             fault => format!("{fault:?}"),
         });
         if let Some(name) = fault.name() {
@@ -298,8 +300,12 @@ impl World {
                 let request = Request::Switchover { resource: RESOURCE.to_string(), to };
                 self.tell_daemon(host, Happening::Control(request));
             }
-            Fault::Voters(host, config) => {
-                self.kernel.host_mut(host).change_voters(&config);
+            Fault::Retime(host) => {
+                self.kernel.host_mut(host).change_times();
+                self.tell_daemon(host, Happening::Hangup);
+            }
+            Fault::Voters(host, edition, config) => {
+                self.kernel.host_mut(host).change_voters(edition, &config);
                 self.tell_daemon(host, Happening::Hangup);
             }
             Fault::Reload(host) => {

@@ -87,16 +87,17 @@ pub(crate) const fn is_off(_: Rule) -> bool {
 }
 
 #[cfg(feature = "mutations")]
-static OFF: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new(0);
+static OFF: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
 
 /// Whether a rule is switched off.
 #[cfg(feature = "mutations")]
 pub(crate) fn is_off(rule: Rule) -> bool {
-    OFF.load(core::sync::atomic::Ordering::Relaxed) == rule as u8
+    OFF.load(core::sync::atomic::Ordering::Relaxed) & (1 << rule as u32) != 0
 }
 
-/// Switches one rule off, for all of this process, or all on.
+/// Switches these rules off, for all of this process, and all others on.
 #[cfg(feature = "mutations")]
-pub fn switch_off(rule: Option<Rule>) {
-    OFF.store(rule.map_or(0, |rule| rule as u8), core::sync::atomic::Ordering::Relaxed);
+pub fn switch_off(rules: &[Rule]) {
+    let off = rules.iter().fold(0, |off, rule| off | 1 << *rule as u32);
+    OFF.store(off, core::sync::atomic::Ordering::Relaxed);
 }
