@@ -11,12 +11,13 @@ use crate::config::{Address, Resource};
 use crate::event::Event;
 use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
 use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
 use crate::wire::peer::{Heard, Said};
-use crate::worker::{Action, Base, LeaseReport, LinkEvent, LinkId, RemoteReport};
+use crate::worker::{Action, Base, LeasePart, LeaseReport, LinkEvent, LinkId, RemoteReport};
 
 /// Candidates stand one after the other, the best first, in steps of this part of a heartbeat: long enough for a round of votes, short enough
 /// to be no delay.
@@ -47,6 +48,8 @@ pub(crate) enum News {
 pub(crate) struct Members {
     role: Role,
     claim: Claim,
+    /// Until when the lease runs that the worker before held.
+    keep_until: Option<Instant>,
     list: Vec<Member>,
     next_beat: Instant,
     candidacy: Option<Candidacy>,
@@ -179,10 +182,10 @@ pub(crate) fn terms(resource: &Resource) -> Terms {
 }
 
 impl Members {
-    pub(crate) fn new(now: Instant, base: &Base, node: &str, role: Role, grant: Option<Grant>, seed: u64) -> Self {
+    pub(crate) fn new(now: Instant, base: &Base, role: Role, part: &LeasePart) -> Self {
         let resource = &base.resource;
-        let mut claim = Claim::new(node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
-        if let Some(grant) = grant {
+        let mut claim = Claim::new(&part.node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
+        if let Some(grant) = part.grant {
             claim.resume(grant);
         }
         let list = Member::all(resource).collect();
@@ -190,10 +193,11 @@ impl Members {
         let mut members = Self {
             role,
             claim,
+            keep_until: part.keep_until,
             list,
             next_beat: now,
             candidacy: None,
-            random: seed | 1,
+            random: part.seed | 1,
             news: Vec::new(),
             told_state: State::Unknown,
             new_voters: None,
@@ -237,9 +241,19 @@ impl Members {
         [Some(self.next_beat), silence, candidacy].into_iter().flatten().min().unwrap_or(self.next_beat)
     }
 
-    /// When the lease that is held ends.
+    /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
     pub(crate) fn lease_ends(&self) -> Option<Instant> {
-        self.claim.until()
+        if is_off(Rule::StopAtEnd) {
+            return None;
+        }
+        let keep_until = self.keep_until.filter(|_| !is_off(Rule::KeepUntil));
+        // A secondary that has won has started nothing yet.
+        self.claim.until().filter(|_| self.role == Role::Primary).or(keep_until)
+    }
+
+    /// What the worker before has left running is being stopped.
+    pub(crate) const fn let_go(&mut self) {
+        self.keep_until = None;
     }
 
     /// Whether this node stands for the lease, or would if enough others were in reach.
@@ -284,6 +298,10 @@ impl Members {
     /// What depends on the time alone.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
         self.drop_silent(now, base);
+        if self.role == Role::Secondary && self.claim.until().is_some_and(|until| now >= until) {
+            // Won, and not taken up in time.
+            self.release(base, None);
+        }
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
             self.beat(now, base);
