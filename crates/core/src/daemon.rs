@@ -823,7 +823,12 @@ impl Daemon {
                     continue;
                 }
             }
-            entries.push(Entry { resource, outcome: Ok(self.status_of(turn.now, supervisor)) });
+            let mut status = self.status_of(turn.now, supervisor);
+            if proof.caller != Caller::ControlSocket {
+                // An original asks, and is answered as it expects.
+                status.lines.clear();
+            }
+            entries.push(Entry { resource, outcome: Ok(status) });
             if proof.caller != Caller::ControlSocket {
                 self.on(turn, at, |supervisor, cx| supervisor.on_polled(cx));
             }
