@@ -298,7 +298,10 @@ impl World {
                 | Action::AskHere(_)
                 | Action::ReleaseHere(_)
                 | Action::Won(_)
-                | Action::HandOverRefused(_) => panic!("{action:?} among originals"),
+                | Action::HandOverRefused(_)
+                | Action::Fence(_)
+                | Action::FencedHere { .. }
+                | Action::Reboot => panic!("{action:?} among originals"),
                 Action::TerminateHook(id) => {
                     assert!(self.processes.contains_key(&id), "TERM for a hook that has ended")
                 }

@@ -12,7 +12,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::config::{Address, Config, Host, Key};
 use crate::event::{Event, RoleReason};
 use crate::lease::record::Record;
-use crate::lease::{Ask, Grant, Release};
+use crate::lease::{Ask, Grant, Release, Voters};
 use crate::rate_limit::RateLimit;
 use crate::supervisor::{Context, Supervisor, WorkerExit};
 use crate::time::Instant;
@@ -111,6 +111,8 @@ pub enum Input {
     Released(WorkerId, Release),
     /// A secondary's worker has won the lease.
     Won(WorkerId, Grant),
+    /// A worker has had another node turned off, which may have held this epoch at most.
+    Fenced(WorkerId, String, u64),
     /// A primary's worker cannot hand over.
     HandOverRefused(WorkerId, String),
     /// A worker's process runs.
@@ -338,6 +340,11 @@ impl Daemon {
                     supervisor.on_won(&mut cx, id, grant);
                 }
             }
+            Input::Fenced(id, node, epoch) => {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_fenced(&mut cx, &node, epoch);
+                }
+            }
             Input::HandOverRefused(id, why) => {
                 if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
                     supervisor.on_hand_over_refused(&mut cx, why);
@@ -373,6 +380,10 @@ impl Daemon {
             Input::Reload(_) if self.stopping => self.on_reload_failed(&mut turn, STOPPING.to_string(), None),
             Input::Reload(config) if config.resources.is_empty() && !self.resources.is_empty() => {
                 self.on_reload_failed(&mut turn, NO_RESOURCE.to_string(), None);
+            }
+            Input::Reload(config) if self.why_not_change_nodes(&config).is_some() => {
+                let why = self.why_not_change_nodes(&config).unwrap_or_default();
+                self.on_reload_failed(&mut turn, why, None);
             }
             Input::Reload(config) => {
                 let changes = self.reload(&mut turn, *config);
@@ -513,6 +524,18 @@ impl Daemon {
         }
     }
 
+    /// The lease is safe only if its voters change one by one.
+    fn why_not_change_nodes(&self, config: &Config) -> Option<String> {
+        if self.peers == PeerProtocol::Legacy {
+            return None;
+        }
+        config.resources.iter().find_map(|new| {
+            let (_, supervisor) = self.find(&new.name)?;
+            let why = supervisor.peers().why_not_change(&Voters::new(new.nodes.iter().cloned()))?;
+            Some(alloc::format!("resource {}: {why}", new.name))
+        })
+    }
+
     /// Nothing changes: why, in one line for the log, and in as many as it takes for who asked.
     fn on_reload_failed(&mut self, turn: &mut Turn<'_>, why: String, report: Option<String>) {
         let report = report.unwrap_or_else(|| why.clone());
@@ -618,15 +641,12 @@ impl Daemon {
             }
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
             Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
-            Request::Reload => {
-                turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
-                turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
-            }
             Request::Switchover { resource, to } if caller == Caller::ControlSocket => {
                 self.on_switchover(turn, conn, &resource, to);
             }
-            Request::Switchover { .. } => {
-                turn.refused(&caller, "switchover: only hastmonctl on this node may ask for it".to_string());
+            Request::Reload | Request::Switchover { .. } => {
+                let what = if matches!(request, Request::Reload) { "reload" } else { "switchover" };
+                turn.refused(&caller, alloc::format!("{what}: only hastmonctl on this node may ask for it"));
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
             Request::Complaint { resource } => {

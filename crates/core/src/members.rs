@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::config::{Address, Resource};
 use crate::event::Event;
-use crate::hooks::Hook;
+use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
 use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
 use crate::primary::next_beat;
@@ -54,6 +54,16 @@ pub(crate) struct Members {
     news: Vec<News>,
     /// The state that the others have been told.
     told_state: State,
+    /// Those of the configuration, when the lease that is held still counts others.
+    new_voters: Option<Voters>,
+    /// The holder that is being fenced, or when that failed.
+    fencing: Option<(String, Fencing)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fencing {
+    UnderWay,
+    FailedAt(Instant),
 }
 
 /// This node wants the lease.
@@ -119,11 +129,11 @@ impl Member {
         }
     }
 
-    fn beat(&mut self, now: Instant, base: &mut Base, ask: Option<Ask>) {
+    fn beat(&mut self, now: Instant, base: &mut Base, voters: u64, ask: Option<Ask>) {
         if let Link::Up { id, seq, waits_since } = &mut self.link {
             *seq += 1;
             waits_since.get_or_insert(now);
-            let said = Said::Beat { seq: *seq, state: base.state, ask };
+            let said = Said::Beat { seq: *seq, state: base.state, voters, ask };
             base.act(Action::Say(*id, said));
         }
     }
@@ -186,6 +196,8 @@ impl Members {
             random: seed | 1,
             news: Vec::new(),
             told_state: State::Unknown,
+            new_voters: None,
+            fencing: None,
         };
         if role == Role::Primary {
             members.stand(now, base, Instant::from_nanos(u64::MAX));
@@ -295,12 +307,18 @@ impl Members {
         }
     }
 
+    /// The digest of the voters in the configuration.
+    fn configured(&self) -> u64 {
+        self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest()
+    }
+
     /// Tells all that are connected how it stands here; a holder renews its lease with it.
     fn beat_all(&mut self, now: Instant, base: &mut Base) {
         self.told_state = base.state;
         let ask = self.claim.renew(now);
+        let voters = self.configured();
         for member in &mut self.list {
-            member.beat(now, base, ask.clone());
+            member.beat(now, base, voters, ask.clone());
         }
         if let Some(ask) = ask {
             base.act(Action::AskHere(ask));
@@ -340,8 +358,9 @@ impl Members {
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.round_ends = now + base.resource.timeout.min(self.claim.terms().lease);
         }
+        let voters = self.configured();
         for member in &mut self.list {
-            member.beat(now, base, Some(ask.clone()));
+            member.beat(now, base, voters, Some(ask.clone()));
         }
         base.act(Action::AskHere(ask));
     }
@@ -350,6 +369,7 @@ impl Members {
     fn lose_round(&mut self, now: Instant, base: &mut Base, hope: Option<Duration>) {
         let steps = self.rank(base).saturating_add(self.dice() % RANDOM_STEPS);
         let why: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
+        self.fence_holder(now, base);
         self.release(base, None);
         let pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
         if let Some(candidacy) = &mut self.candidacy {
@@ -374,10 +394,10 @@ impl Members {
         }
     }
 
-    /// At the end of a worker. A lease that was just won for this node's next worker stays.
-    pub(crate) fn release_at_end(&mut self, now: Instant, base: &mut Base, successor: Option<String>) {
+    /// At the end of a worker. A lease that was won for the next worker of this node stays.
+    pub(crate) fn release_at_end(&mut self, base: &mut Base, successor: Option<String>) {
         self.candidacy = None;
-        if self.role != Role::Secondary || !self.claim.holds(now) {
+        if successor.as_deref() != Some(self.claim.me()) {
             self.release(base, successor);
         }
     }
@@ -438,7 +458,8 @@ impl Members {
         member.link = Link::Up { id: link, seq: 0, waits_since: None };
         base.event(Event::Connected { remote: member.name() });
         let ask = self.claim.renew(now);
-        member.beat(now, base, ask);
+        let voters = self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest();
+        member.beat(now, base, voters, ask);
     }
 
     /// A connection could not be made, or is gone.
@@ -478,6 +499,7 @@ impl Members {
         if let (Some(verdict), Some(node)) = (verdict, node) {
             self.on_verdict(now, base, &node, &verdict);
         }
+        self.adopt_voters();
         // Enough may be in reach now.
         if was_silent {
             self.seek_votes(now, base);
@@ -569,7 +591,17 @@ impl Members {
     }
 
     /// New settings: connections to nodes that stay are kept.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
+        if base.resource.priority != before.priority || base.resource.key != before.key {
+            // The others know this node by what it said when it connected.
+            for member in &mut self.list {
+                if let Link::Connecting(id) | Link::Up { id, .. } = member.link {
+                    base.act(Action::Disconnect(id));
+                    member.link = Link::Down;
+                }
+            }
+            self.next_beat = now;
+        }
         let mut old = core::mem::take(&mut self.list);
         for new in Member::all(&base.resource) {
             let kept = old.iter().position(|member| member.address == new.address).map(|at| old.swap_remove(at));
@@ -582,8 +614,66 @@ impl Members {
                 base.act(Action::Disconnect(id));
             }
         }
-        self.claim.reconfigure(Voters::new(base.resource.nodes.iter().cloned()), terms(&base.resource));
+        self.new_voters = Some(Voters::new(base.resource.nodes.iter().cloned()));
+        self.claim.reconfigure(self.claim.voters().clone(), terms(&base.resource));
+        self.adopt_voters();
         self.next_beat = self.next_beat.min(now + base.heartbeat());
+    }
+
+    /// A lease that is held counts the voters of before, until a majority of the new ones has them in its configuration: they would refuse.
+    fn adopt_voters(&mut self) {
+        let Some(new) = &self.new_voters else { return };
+        let is_ready = |member: &&Member| {
+            member.node.as_ref().is_some_and(|node| new.contains(node))
+                && member.heard.as_ref().is_some_and(|heard| heard.voters == new.digest())
+        };
+        let ready = self.list.iter().filter(is_ready).count() + usize::from(new.contains(self.claim.me()));
+        if self.claim.epoch().is_none() || ready >= new.majority() {
+            let new = new.clone();
+            self.claim.reconfigure(new, self.claim.wanted());
+            self.new_voters = None;
+        }
+    }
+
+    /// A holder that is dead, as far as anybody knows, need not be waited for when it is certainly off.
+    fn fence_holder(&mut self, now: Instant, base: &mut Base) {
+        if base.resource.fence.is_none() {
+            return;
+        }
+        let holder = self.claim.refusals().find_map(|(_, why)| match why {
+            Refusal::Bound { holder, .. } => Some(holder.clone()),
+            _ => None,
+        });
+        let Some(holder) = holder.filter(|holder| *holder != self.claim.me()) else { return };
+        let may = match &self.fencing {
+            Some((_, Fencing::UnderWay)) => false,
+            Some((_, Fencing::FailedAt(at))) => now.since(*at) >= base.heartbeat(),
+            None => true,
+        };
+        if may {
+            base.event(Event::Fencing { node: holder.clone() });
+            base.act(Action::Fence(holder.clone()));
+            self.fencing = Some((holder, Fencing::UnderWay));
+        }
+    }
+
+    /// The fence script has ended.
+    pub(crate) fn on_fenced(&mut self, now: Instant, base: &mut Base, node: &str, exit: &Exit) {
+        if !self.fencing.take_if(|(fenced, _)| fenced == node).is_some_and(|(_, how)| how == Fencing::UnderWay) {
+            return;
+        }
+        if *exit != Exit::Code(0) {
+            base.event(Event::FenceFailed { node: node.to_string(), exit: exit.clone() });
+            self.fencing = Some((node.to_string(), Fencing::FailedAt(now)));
+            return;
+        }
+        base.event(Event::Fenced { node: node.to_string() });
+        let epoch = self.claim.highest();
+        self.tell_all(base, &Said::Fenced { node: node.to_string(), epoch });
+        base.act(Action::FencedHere { node: node.to_string(), epoch });
+        if let Some(candidacy) = &mut self.candidacy {
+            candidacy.ask_at = now;
+        }
     }
 
     pub(crate) fn remotes(&self) -> Vec<RemoteReport> {
@@ -593,12 +683,6 @@ impl Members {
             _ => RemoteReport::Connected(member.heard.is_some()),
         };
         self.list.iter().filter(|member| !member.is_friend).map(report).collect()
-    }
-
-    /// A node is off for certain: voters need not wait for it.
-    pub(crate) fn tell_fenced(&self, base: &mut Base, node: &str) {
-        let said = Said::Fenced { node: node.to_string(), epoch: self.claim.highest() };
-        self.tell_all(base, &said);
     }
 }
 

@@ -40,6 +40,8 @@ struct Peer {
     /// It has said something since.
     is_proven: bool,
     state: State,
+    /// The digest of the voters in its configuration.
+    voters: u64,
     /// It has given the lease back since it was heard last: it is no primary any more.
     has_released: bool,
 }
@@ -192,6 +194,7 @@ impl Peers {
             heard: cx.now,
             is_proven: false,
             state: State::Unknown,
+            voters: hello.voters.digest(),
             has_released: false,
         };
         self.sessions.insert(conn, peer);
@@ -228,8 +231,9 @@ impl Peers {
         peer.is_proven = true;
         let node = peer.node.clone();
         match said {
-            Said::Beat { seq, state, ask } => {
+            Said::Beat { seq, state, voters, ask } => {
                 peer.state = state;
+                peer.voters = voters;
                 peer.has_released &= ask.is_none();
                 let (role, priority, released) = (peer.role, peer.priority, peer.has_released);
                 match ask {
@@ -249,8 +253,7 @@ impl Peers {
                 if release.was_held { News::Released { to_us } } else { News::Nothing }
             }
             Said::Fenced { node, epoch } => {
-                let record = self.voter.as_mut().and_then(|voter| voter.on_fenced(cx.now, &node, epoch));
-                self.record(cx, settings, record);
+                self.on_fenced(cx, settings, &node, epoch);
                 News::Nothing
             }
         }
@@ -302,6 +305,45 @@ impl Peers {
     pub(crate) fn on_release(&mut self, cx: &mut Context<'_>, settings: &Resource, release: &Release) {
         let record = self.voter.as_mut().and_then(|voter| voter.on_release(cx.now, release));
         self.record(cx, settings, record);
+    }
+
+    /// A node is off for certain.
+    pub(crate) fn on_fenced(&mut self, cx: &mut Context<'_>, settings: &Resource, node: &str, epoch: u64) {
+        if node == self.me {
+            return;
+        }
+        cx.event(settings, Event::Fenced { node: node.to_string() });
+        let record = self.voter.as_mut().and_then(|voter| voter.on_fenced(cx.now, node, epoch));
+        self.record(cx, settings, record);
+    }
+
+    /// Why the nodes of the resource cannot change to `new` now; `None`: they can. Any majority of neighbouring sets has a node in common with any
+    /// majority of the other, but for sets two steps apart that is not so.
+    pub(crate) fn why_not_change(&self, new: &Voters) -> Option<String> {
+        let now = self.voter.as_ref()?.configured();
+        if now == new {
+            return None;
+        }
+        let difference = now.difference(new);
+        if difference.len() > 1 {
+            return Some(alloc::format!(
+                "its nodes are {now} and would be {new}: one reload may add or remove one node (here {} change); reload all nodes \
+                 after each step",
+                difference.join(", ")
+            ));
+        }
+        let agrees = |node: &&str| {
+            **node == self.me || self.sessions.values().any(|peer| peer.node == **node && peer.voters == now.digest())
+        };
+        let agree = now.iter().filter(agrees).count();
+        (agree < now.majority()).then(|| {
+            alloc::format!(
+                "its nodes are {now} and would be {new}, but only {agree} of {} have been seen with the present ones, and {} are \
+                 needed first: have all nodes reloaded their configuration?",
+                now.len(),
+                now.majority()
+            )
+        })
     }
 
     fn record(&self, cx: &mut Context<'_>, settings: &Resource, record: Option<Record>) {

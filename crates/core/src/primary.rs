@@ -14,7 +14,7 @@ use crate::members::Members;
 use crate::time::{Duration, Instant};
 use crate::types::State;
 use crate::wire::session::Refusal;
-use crate::worker::{Action, Base, LinkEvent, LinkId, RemoteReport, answer_of};
+use crate::worker::{Action, Base, LeasePart, LinkEvent, LinkId, RemoteReport, answer_of};
 
 #[derive(Debug)]
 pub(crate) struct Primary {
@@ -34,6 +34,8 @@ pub(crate) struct Primary {
     outranked: Option<GiveUp>,
     /// The lease says how long to go on when nobody hears this node. Without one, among originals, silence does.
     has_lease: bool,
+    /// What is found running may go on without the lease until then: the worker before this one held it.
+    held_until: Instant,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,8 @@ impl Remote {
 impl Primary {
     /// `replaces` is the remote whose failure made this node primary: it is not waited for.
     /// With a lease, the other nodes are the business of [`Members`].
-    pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>, has_lease: bool) -> Self {
+    pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>, lease: Option<&LeasePart>) -> Self {
+        let has_lease = lease.is_some();
         let originals = base.resource.remotes.iter().filter(|_| !has_lease);
         let mut remotes: Vec<Remote> = originals.cloned().map(Remote::new).collect();
         for remote in &mut remotes {
@@ -123,6 +126,7 @@ impl Primary {
             told_wait: None,
             outranked: None,
             has_lease,
+            held_until: lease.and_then(|part| part.held_until).unwrap_or(now),
         }
     }
 
@@ -131,8 +135,9 @@ impl Primary {
         self.outranked = Some(give_up);
     }
 
-    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
-        let touch = self.next_touch(base);
+    pub(crate) fn next_deadline(&self, now: Instant, base: &Base, members: Option<&Members>) -> Instant {
+        let stop = self.stops_at(now, base, members).unwrap_or(self.next_heartbeat);
+        let touch = self.next_touch(base).min(stop);
         if self.expects_contact(&base.resource) {
             touch.min(self.last_contact + silence_limit(&base.resource))
         } else {
@@ -198,7 +203,25 @@ impl Primary {
             self.next_heartbeat = next_beat(self.next_heartbeat, now, base.heartbeat());
             self.beat(now, base);
         }
+        self.stop_without_lease(now, base, members);
         self.start_if_allowed(now, base, members)
+    }
+
+    /// When what was found running has to be stopped, unless the lease is won.
+    fn stops_at(&self, now: Instant, base: &Base, members: Option<&Members>) -> Option<Instant> {
+        let may_run = matches!(base.state, State::Run | State::Starting | State::Unknown);
+        let has_no_lease = members.is_some_and(|members| !members.claim().holds(now));
+        (may_run && self.believed_running && has_no_lease && !base.is_calling(Hook::Stop)).then_some(self.held_until)
+    }
+
+    /// A killed worker, or a daemon of which nothing is known any more, has left the resource running.
+    fn stop_without_lease(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) {
+        if self.stops_at(now, base, members).is_some_and(|at| now >= at) {
+            base.event(Event::RunsWithoutLease);
+            self.wants_start = false;
+            self.just_started = false;
+            base.stop_now(now, "this node does not hold the lease");
+        }
     }
 
     pub(crate) fn on_finished(&mut self, now: Instant, base: &mut Base, finished: &Finished) {

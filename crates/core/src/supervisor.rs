@@ -104,6 +104,8 @@ pub struct Supervisor {
     /// What the next worker gets: a lease that was won for it, or the word of an operator.
     grant: Option<Grant>,
     force: bool,
+    /// Until when the last worker held the lease, as it has reported.
+    held_until: Option<Instant>,
     switchover: Option<Switchover>,
 }
 
@@ -171,6 +173,7 @@ impl Supervisor {
             primary: None,
             grant: None,
             force: false,
+            held_until: None,
             switchover: None,
             settings,
             role: Role::Init,
@@ -250,6 +253,8 @@ impl Supervisor {
         }
         let successor = match &reason {
             RoleReason::YieldsTo { node, .. } => Some(node.clone()),
+            // The lease that was won is for the next worker.
+            RoleReason::Takeover { .. } | RoleReason::LeaseReleased => Some(self.peers.me().to_string()),
             _ => None,
         };
         match reason {
@@ -528,6 +533,8 @@ impl Supervisor {
             self.forget_early_complaints(cx.now);
         }
         self.note_what_is_left(&exit);
+        let held = self.report.as_ref().and_then(|report| report.lease.as_ref()).and_then(|lease| lease.until);
+        self.held_until = held.filter(|_| matches!(exit, WorkerExit::Code(_) | WorkerExit::Signal(_)));
         self.report = None;
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
@@ -710,6 +717,7 @@ impl Supervisor {
         let lease = (!self.legacy).then(|| LeasePart {
             node: self.peers.me().to_string(),
             grant: self.grant.take().filter(|_| role == Role::Primary),
+            held_until: self.held_until.take().filter(|_| role == Role::Primary),
             force: core::mem::take(&mut self.force) && role == Role::Primary,
             seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
         });
@@ -917,6 +925,11 @@ impl Supervisor {
     pub(crate) fn on_asked(&mut self, cx: &mut Context<'_>, id: WorkerId, ask: &Ask) {
         let here = self.here();
         self.peers.on_ask(cx, &self.settings, Asker::Worker(id), ask, here);
+    }
+
+    /// The worker has had another node turned off.
+    pub(crate) fn on_fenced(&mut self, cx: &mut Context<'_>, node: &str, epoch: u64) {
+        self.peers.on_fenced(cx, &self.settings, node, epoch);
     }
 
     /// The worker gives the vote of this node back.

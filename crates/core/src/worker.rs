@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Address, Resource};
+use crate::config::{Address, Resource, StopFailure};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
 use crate::lease::{Ask, Grant, Release, Verdict};
@@ -57,6 +57,9 @@ pub struct LeasePart {
     pub node: String,
     /// The lease has been won for the primary that this worker is to be.
     pub grant: Option<Grant>,
+    /// The worker before this one held the lease until then, and may have left the resource running: unless the lease is won again, it
+    /// must be stopped by then.
+    pub held_until: Option<Instant>,
     /// An operator answers for starting without a majority.
     pub force: bool,
     /// Any number, another one for each worker: candidates that have split the votes go apart by it.
@@ -116,6 +119,13 @@ pub enum Input {
         /// Which call.
         id: u64,
         /// How.
+        exit: Exit,
+    },
+    /// The fence script has ended.
+    FenceExited {
+        /// For which node it was called.
+        node: String,
+        /// How it ended; KILL when it took longer than it may.
         exit: Exit,
     },
     /// News from a connection that this worker makes.
@@ -196,6 +206,17 @@ pub enum Action {
     AskHere(Ask),
     /// Give the vote of this node back.
     ReleaseHere(Release),
+    /// Call the fence script for a node, within `fence_timeout`; tell of its end with [`Input::FenceExited`].
+    Fence(String),
+    /// Tell the voter of this node that another one is off for certain.
+    FencedHere {
+        /// Which.
+        node: String,
+        /// The highest epoch that it may have held.
+        epoch: u64,
+    },
+    /// Reboot this host, without waiting for anything.
+    Reboot,
     /// Secondary: the lease is won; the main daemon shall make this node primary.
     Won(Grant),
     /// Primary: why the resource is not handed over.
@@ -295,6 +316,8 @@ pub struct Worker {
     duty: Duty,
     /// The other nodes and the lease; `None` among originals.
     members: Option<Members>,
+    /// When it was called last.
+    now: Instant,
 }
 
 #[derive(Debug)]
@@ -320,6 +343,7 @@ impl Worker {
             last_status: None,
             ending: None,
             successor: None,
+            node: lease.as_ref().map(|part| part.node.clone()).unwrap_or_default(),
             next_link: 1,
             reported: None,
             report_due: now,
@@ -333,7 +357,7 @@ impl Worker {
         let has_lease = lease.is_some();
         let duty = match role {
             Role::Init => Duty::Init,
-            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref(), has_lease)),
+            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref(), lease.as_ref())),
             Role::Secondary => Duty::Secondary(Secondary::new(now)),
             Role::Watchdog => Duty::Watchdog(Watchdog::new(now, &base, has_lease)),
         };
@@ -344,7 +368,7 @@ impl Worker {
             }
             members
         });
-        let mut worker = Self { base, duty, members };
+        let mut worker = Self { base, duty, members, now };
         if matches!(worker.duty, Duty::Init) {
             worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
         }
@@ -355,6 +379,7 @@ impl Worker {
 
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        self.now = now;
         self.look_at_the_clock(now);
         match input {
             Input::Timer => {}
@@ -366,6 +391,11 @@ impl Worker {
                 }
             }
             Input::HookExited { id, exit } => self.base.hook_exited(now, id, exit),
+            Input::FenceExited { node, exit } => {
+                if let Some(members) = &mut self.members {
+                    members.on_fenced(now, &mut self.base, &node, &exit);
+                }
+            }
             Input::Link(link, event) => match (&mut self.members, &mut self.duty) {
                 (Some(members), _) => members.on_link(now, &mut self.base, link, event),
                 (None, Duty::Primary(primary)) => primary.on_link(now, &mut self.base, link, event),
@@ -408,7 +438,7 @@ impl Worker {
                 [touch, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
             }
             (None, Duty::Init) => None,
-            (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
+            (None, Duty::Primary(primary)) => Some(primary.next_deadline(self.now, &self.base, self.members.as_ref())),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
             (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline(&self.base)),
         };
@@ -422,6 +452,11 @@ impl Worker {
     /// Until everything is stopped the lease is renewed: nobody else shall start meanwhile.
     fn keeps_in_touch(&self) -> bool {
         self.base.ending.as_ref().is_none_or(|ending| ending.stop.is_some())
+    }
+
+    /// The epoch of the lease that is held, for the script.
+    pub fn epoch(&self) -> Option<u64> {
+        self.members.as_ref().and_then(|members| members.claim().epoch())
     }
 
     /// The settings in force.
@@ -447,7 +482,7 @@ impl Worker {
                 // By a shorter heartbeat it may be due already.
                 self.base.report_due = now;
                 if let Some(members) = &mut self.members {
-                    members.reconfigure(now, &mut self.base);
+                    members.reconfigure(now, &mut self.base, &old);
                 }
                 match duty {
                     Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
@@ -663,7 +698,7 @@ impl Worker {
                 // What could not be stopped may still run: its votes bind until their time is over.
                 if self.base.state != State::Failed {
                     let successor = self.base.successor.take();
-                    members.release_at_end(now, &mut self.base, successor);
+                    members.release_at_end(&mut self.base, successor);
                 }
                 members.close_all(now, &mut self.base, tell_script);
             }
@@ -751,6 +786,8 @@ pub(crate) struct Base {
     ending: Option<Ending>,
     /// Who alone may have the lease after this worker's end.
     successor: Option<String>,
+    /// The name of this node, with the lease.
+    node: String,
     next_link: u64,
     reported: Option<Report>,
     /// The next report is due even if it says nothing new: it is the worker's sign of life.
@@ -893,6 +930,14 @@ impl Base {
         } else {
             self.set_state(State::Failed);
             self.event(Event::MayStillRun);
+            match self.resource.on_stop_failure {
+                StopFailure::Log => {}
+                StopFailure::Fence => self.act(Action::Fence(self.node.clone())),
+                StopFailure::Reboot => {
+                    self.event(Event::Rebooting);
+                    self.act(Action::Reboot);
+                }
+            }
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) enum FromWorker {
     Release(Release),
     /// The lease is won.
     Won(Grant),
+    /// Another node is off for certain; the epoch that it may have held at most.
+    Fenced(String, u64),
     /// Why the resource is not handed over.
     HandOverRefused(String),
     /// The worker ends now.

@@ -440,6 +440,17 @@ mod reload {
     }
 
     #[test]
+    fn neither_it_nor_a_switchover_is_to_be_had_over_the_network() {
+        for request in [Request::Reload, Request::Switchover { resource: RESOURCE.to_string(), to: None }] {
+            let mut bench = DaemonBench::new(KEYED);
+            let conn = bench.network(WATCHDOG, &request);
+            assert_eq!(status_of(&bench, conn), StatusReply::Failed(ErrorCode::NotImplemented.to_wire()));
+            assert!(is_refused(&bench));
+            assert_eq!(loads(&bench), 0);
+        }
+    }
+
+    #[test]
     fn there_is_one_at_a_time_and_who_asks_meanwhile_gets_the_next() {
         let mut bench = DaemonBench::new("");
         let first = asks_for_reload(&mut bench);

@@ -100,6 +100,11 @@ impl Claim {
         self.terms
     }
 
+    /// The terms of the configuration.
+    pub const fn wanted(&self) -> Terms {
+        self.wanted
+    }
+
     /// The epoch that is held.
     pub const fn epoch(&self) -> Option<u64> {
         match self.phase {

@@ -62,6 +62,8 @@ pub enum Said {
         seq: u64,
         /// What is known of the resource at the worker.
         state: State,
+        /// The digest of the voters in the configuration there.
+        voters: u64,
         /// A vote is asked for.
         ask: Option<Ask>,
     },
@@ -185,8 +187,12 @@ impl Said {
     /// The message.
     pub fn encode(&self) -> List {
         match self {
-            Self::Beat { seq, state, ask } => {
-                let list = List::new().with_u8("cmd", CMD_BEAT).with_u64("seq", *seq).with_u8("state", state.to_wire());
+            Self::Beat { seq, state, voters, ask } => {
+                let list = List::new()
+                    .with_u8("cmd", CMD_BEAT)
+                    .with_u64("seq", *seq)
+                    .with_u8("state", state.to_wire())
+                    .with_u64("configured", *voters);
                 ask.iter().fold(list, |list, ask| {
                     let kind = match ask.kind {
                         Kind::Vote => ASK_VOTE,
@@ -225,6 +231,7 @@ impl Said {
             CMD_BEAT => Ok(Self::Beat {
                 seq: u64_of(list, "seq")?,
                 state: state(list)?,
+                voters: u64_of(list, "configured")?,
                 ask: list.u8("ask").map(|kind| ask(list, kind, node)).transpose()?,
             }),
             CMD_COMPLAINT => {

@@ -273,6 +273,8 @@ fn name(request: &Request) -> String {
         Request::Handshake { priority, .. } => format!("handshake with priority {priority}"),
         Request::HandshakeToken { .. } => "token".to_string(),
         Request::Complaint { .. } => "complaint".to_string(),
-        Request::SetRole { .. } | Request::Status { .. } | Request::Reload => "control".to_string(),
+        Request::SetRole { .. } | Request::Switchover { .. } | Request::Status { .. } | Request::Reload => {
+            "control".to_string()
+        }
     }
 }

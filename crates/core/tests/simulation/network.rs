@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hastmon_core::config::{Address, Host as Name};
-use hastmon_core::wire::frame::{self, HEADER_SIZE, Header, NETWORK_LIMIT};
+use hastmon_core::wire::frame::{self, HEADER_SIZE, Header, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
 
 use super::agenda::Time;
@@ -96,7 +96,7 @@ impl Kernel {
 
     /// Sends a message, unless the end is gone.
     pub(crate) fn send(&mut self, end: EndId, message: &List) {
-        let bytes = frame::encode(message, NETWORK_LIMIT).expect("our messages are small");
+        let bytes = frame::encode(Version::V0, message, NETWORK_LIMIT).expect("our messages are small");
         if let Some(End { peer, peer_host, .. }) = self.ends.get(&end) {
             let (peer, peer_host) = (*peer, *peer_host);
             self.transmit(end, peer, peer_host, Packet::Data(bytes));
@@ -129,7 +129,7 @@ impl Kernel {
     pub(crate) fn take_message(&mut self, end: EndId) -> Option<Result<List, String>> {
         let inbox = &mut self.ends.get_mut(&end)?.inbox;
         let header = *inbox.first_chunk::<HEADER_SIZE>()?;
-        let size = match Header::decode(header, NETWORK_LIMIT) {
+        let size = match Header::decode(header, &[Version::V0], NETWORK_LIMIT) {
             Ok(header) => header.size,
             Err(error) => return Some(Err(error.to_string())),
         };

@@ -271,7 +271,7 @@ impl World {
             Fault::NoProcesses(host, none) => self.kernel.host_mut(host).no_processes_left = none,
             Fault::Operator(host, role) => {
                 let resources = vec![RESOURCE.to_string()];
-                self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources }));
+                self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources, force: false }));
             }
             Fault::Reload(host) => {
                 self.kernel.host_mut(host).change_config();

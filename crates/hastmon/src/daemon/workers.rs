@@ -252,6 +252,7 @@ async fn life(
             FromWorker::Ask(ask) => tell(news, Input::Asked(id, ask)).await,
             FromWorker::Release(release) => tell(news, Input::Released(id, release)).await,
             FromWorker::Won(grant) => tell(news, Input::Won(id, grant)).await,
+            FromWorker::Fenced(node, epoch) => tell(news, Input::Fenced(id, node, epoch)).await,
             FromWorker::HandOverRefused(why) => tell(news, Input::HandOverRefused(id, why)).await,
             FromWorker::Farewell(last) => farewell = Some(last),
         }

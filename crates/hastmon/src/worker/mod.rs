@@ -309,7 +309,7 @@ impl Hands {
         let resource = worker.resource();
         for action in actions {
             match action {
-                Action::RunHook(call) => self.scripts.run(resource, &call),
+                Action::RunHook(call) => self.scripts.run(resource, &call, worker.epoch()),
                 Action::TerminateHook(id) => self.scripts.signal(id, Signal::TERM),
                 Action::KillHook(id) => self.scripts.signal(id, Signal::KILL),
                 Action::Connect(link, address) => self.links.connect(link, address, resource),
@@ -322,6 +322,9 @@ impl Hands {
                 Action::Say(link, said) => self.links.say(link, &said),
                 Action::AskHere(ask) => self.daemon.tell(FromWorker::Ask(ask)),
                 Action::ReleaseHere(release) => self.daemon.tell(FromWorker::Release(release)),
+                Action::Fence(node) => self.scripts.fence(resource, node),
+                Action::FencedHere { node, epoch } => self.daemon.tell(FromWorker::Fenced(node, epoch)),
+                Action::Reboot => script::reboot(&resource.name),
                 Action::Won(grant) => self.daemon.tell(FromWorker::Won(grant)),
                 Action::HandOverRefused(why) => self.daemon.tell(FromWorker::HandOverRefused(why)),
                 Action::Report(report) => self.daemon.tell(FromWorker::Report(report)),

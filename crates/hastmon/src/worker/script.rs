@@ -66,9 +66,9 @@ impl Scripts {
     }
 
     /// Starts the script; its end becomes news.
-    pub(super) fn run(&self, resource: &Resource, call: &Call) {
+    pub(super) fn run(&self, resource: &Resource, call: &Call, epoch: Option<u64>) {
         let id = call.id;
-        let started = self.start(resource, call).map(|(child, output)| {
+        let started = self.start(resource, call, epoch).map(|(child, output)| {
             let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
             self.running.borrow_mut().extend(pid.map(|pid| (id, (pid, None))));
             if let Some(output) = output {
@@ -125,7 +125,45 @@ impl Scripts {
         Ok((None, File::options().write(true).open("/dev/null")?.into()))
     }
 
-    fn start(&self, resource: &Resource, call: &Call) -> io::Result<(Child, Option<pipe::Receiver>)> {
+    /// Calls the fence script for a node, in a process group of its own that outlives this worker; its end becomes news.
+    pub(super) fn fence(&self, resource: &Resource, node: String) {
+        let Some(path) = resource.fence.clone() else { return };
+        let (name, limit, news) = (resource.name.clone(), resource.fence_timeout, self.news.clone());
+        let started = Command::new(&path)
+            .args(["fence", &name, &node])
+            .env("HASTMON_RESOURCE", &name)
+            .env("HASTMON_NODE", &self.node)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn();
+        tokio::task::spawn_local(async move {
+            let exit = match started {
+                Err(error) => Exit::NotStarted(why_not_started(&path, &error)),
+                Ok(mut child) => {
+                    let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+                    match tokio::time::timeout(limit, child.wait()).await {
+                        Ok(Ok(status)) => exit_of(status),
+                        Ok(Err(error)) => Exit::NotStarted(format!("its end cannot be seen: {error}")),
+                        Err(_) => {
+                            // Fails only when the group is gone.
+                            group.into_iter().for_each(|group| _ = kill_process_group(group, Signal::KILL));
+                            Exit::NotStarted(format!("it took longer than {limit:?} and was killed"))
+                        }
+                    }
+                }
+            };
+            let _ = news.send(Input::FenceExited { node, exit }).await;
+        });
+    }
+
+    fn start(
+        &self,
+        resource: &Resource,
+        call: &Call,
+        epoch: Option<u64>,
+    ) -> io::Result<(Child, Option<pipe::Receiver>)> {
         let (output, writer) = self.output(resource)?;
         let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
         let child = Command::new(&resource.exec)
@@ -135,6 +173,7 @@ impl Scripts {
             .env("HASTMON_NODE", &self.node)
             .env("HASTMON_EVENT", call.hook.name())
             .env("HASTMON_REASON", &*call.reason)
+            .envs(epoch.map(|epoch| ("HASTMON_EPOCH", epoch.to_string())))
             .env(MARK, mark.unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
@@ -155,6 +194,20 @@ async fn rest_is_gone(running: &Running, id: u64) {
             Some(_) | None => return,
         }
         tokio::time::sleep(GROUP_POLL).await;
+    }
+}
+
+/// What reboots a host at once: services that hang are the reason for it.
+#[cfg(target_os = "linux")]
+const REBOOT: [&str; 2] = ["reboot", "-f"];
+#[cfg(not(target_os = "linux"))]
+const REBOOT: [&str; 2] = ["reboot", "-q"];
+
+/// Reboots this host, by the command that its system has for that.
+pub(super) fn reboot(resource: &str) {
+    let [program, option] = REBOOT;
+    if let Err(error) = std::process::Command::new(program).arg(option).stdin(Stdio::null()).spawn() {
+        log::error!(target: resource, "cannot reboot this host: {program}: {error}");
     }
 }
 
