@@ -183,6 +183,17 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The same, whatever the time that is left: what is said once and not at every round.
+    #[must_use]
+    pub fn without_time(&self) -> Self {
+        match self.clone() {
+            Self::Bound { holder, .. } => Self::Bound { holder, left: Duration::ZERO },
+            Self::Reserved { successor, .. } => Self::Reserved { successor, left: Duration::ZERO },
+            Self::Waits { .. } => Self::Waits { left: Duration::ZERO },
+            other @ (Self::Stale | Self::Voters { .. } | Self::NotRecorded) => other,
+        }
+    }
+
     /// How long it will last, when that is known.
     pub const fn left(&self) -> Option<Duration> {
         match self {

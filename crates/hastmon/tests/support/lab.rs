@@ -800,7 +800,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         // Before anything is ended: of what runs while nodes go, one after the other, the record says nothing.
         let found = self.two_at_once();
-        if std::thread::panicking() {
+        if std::thread::panicking() || !(found.is_empty() || self.may_overlap.get()) {
             self.report();
         }
         // Backwards: those who would take over end before the one that they would take it from.

@@ -3,7 +3,9 @@
 //!
 //! No test fails because a busy machine is slow: bounds from below are the rule's own, bounds from above are those of patience.
 
+mod cuts;
 mod failover;
+mod faults;
 mod operator;
 mod peers;
 mod upgrade;
@@ -12,8 +14,9 @@ mod votes;
 use crate::support::lab::{Lab, Plan};
 use crate::support::time::wait_for;
 
+/// With a lease and a budget for `stop` that a machine keeps on which many tests run at once: what is late by more is rightly given up.
 fn plan(nodes: &[&str]) -> Plan {
-    Plan::new(nodes).lease()
+    Plan::new(nodes).lease().set("lease", "5").set("stop_timeout", "5")
 }
 
 fn cluster() -> Lab {

@@ -5,7 +5,7 @@ use crate::support::lab::Lab;
 use crate::support::peer::{complain, poll};
 use crate::support::time::wait_for;
 
-const KEY: &str = "\tkey {\n\t\talgorithm hmac-sha256\n\t\tsecret \"one secret that is long enough\"\n\t}\n";
+const KEY: &str = "\tkey {\n\t\talgorithm SHA256\n\t\tsecret \"one secret that is long enough\"\n\t}\n";
 
 /// Starts a node with another configuration than the rest.
 fn start_with(lab: &Lab, node: &str, text: &str) {

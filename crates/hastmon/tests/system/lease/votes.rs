@@ -127,7 +127,7 @@ fn a_state_directory_that_is_read_only_keeps_the_daemon_from_starting() {
     let lab = plan(&["a", "b", "w"]).loopback();
     let dir = lab.state_dir("a");
     fs::create_dir_all(&dir).unwrap();
-    let script = format!("mount -t tmpfs -o ro none {} && exec \"$@\"", dir.display());
+    let script = format!("mount -t tmpfs -o ro,mode=700 none {} && exec \"$@\"", dir.display());
     let daemon = lab.daemon_command("a", &["-F"]);
     let mut command = std::process::Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script, "sh"]).arg(daemon.get_program()).args(daemon.get_args());
