@@ -750,7 +750,7 @@ impl Daemon {
             None => Some(alloc::format!("there is no resource {name} on this node")),
             Some((_, supervisor)) => to
                 .as_ref()
-                .filter(|to| !supervisor.settings().nodes.contains(to) || **to == self.config.node)
+                .filter(|to| !supervisor.settings().nodes.contains(to) || *to == supervisor.peers().me())
                 .map(|to| {
                     alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))
                 }),

@@ -367,6 +367,11 @@ impl Peers {
             let refused = result.is_err().then_some(Refusal::NotRecorded).or(owed.verdict.refused);
             self.give(cx, settings, owed.to, Verdict { refused, ..owed.verdict }, here);
         }
+        if result.is_err()
+            && let Some(voter) = &mut self.voter
+        {
+            voter.not_recorded();
+        }
         match result {
             Ok(()) => self.told_not_recorded = false,
             Err(why) if !core::mem::replace(&mut self.told_not_recorded, true) => {
@@ -451,6 +456,14 @@ impl Peers {
         let peer =
             self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
         Some((peer.role, peer.state))
+    }
+
+    /// A primary that runs the resource, as it said last.
+    pub(crate) fn runs_on(&self) -> Option<&str> {
+        let runs = |peer: &&Peer| {
+            peer.is_proven && !peer.has_released && (peer.role, peer.state) == (Role::Primary, State::Run)
+        };
+        self.sessions.values().find(runs).map(|peer| peer.node.as_str())
     }
 
     pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {

@@ -169,7 +169,7 @@ impl Supervisor {
         Self {
             began: now,
             legacy,
-            peers: Peers::new(me),
+            peers: Peers::new(settings.own_name(me)),
             primary: None,
             grant: None,
             force: false,
@@ -1016,7 +1016,8 @@ impl Supervisor {
         let Some(switchover) = &mut self.switchover else { return };
         let there = switchover.to().and_then(|to| self.peers.state_on(to));
         let here = self.report.as_ref().map(|report| report.state);
-        if let Some(reply) = switchover.look(cx.now, self.role, here, there) {
+        let elsewhere = self.peers.runs_on().filter(|node| switchover.to().is_some_and(|to| to != *node));
+        if let Some(reply) = switchover.look(cx.now, self.role, here, there, elsewhere) {
             cx.out.push(reply);
             self.switchover = None;
         }

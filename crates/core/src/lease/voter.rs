@@ -29,6 +29,8 @@ struct Vote {
     epoch: u64,
     hold: Duration,
     until: Instant,
+    /// False: it could not be written, so a renewal of it has to be.
+    is_recorded: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +66,13 @@ impl Voter {
             Self { voters, pending: None, highest: 0, vote: None, reserved: None, released: None, waits_until: None };
         if let Some(Record { holder, epoch, hold }) = found {
             voter.highest = epoch;
-            voter.vote = (!hold.is_zero()).then(|| Vote { holder, epoch, hold, until: now + with_drift(hold) });
+            voter.vote = (!hold.is_zero()).then(|| Vote {
+                holder,
+                epoch,
+                hold,
+                until: now + with_drift(hold),
+                is_recorded: true,
+            });
         }
         voter
     }
@@ -138,7 +146,9 @@ impl Voter {
             return Err(Refusal::Bound { holder: vote.holder.clone(), left: vote.until.since(now) });
         }
         self.agree(ask.voters)?;
-        if let Some(vote) = self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch) {
+        if let Some(vote) =
+            self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch && vote.is_recorded)
+        {
             // Others count on what was recorded.
             vote.hold = vote.hold.min(ask.hold);
             vote.until = vote.until.max(now + with_drift(vote.hold));
@@ -182,7 +192,14 @@ impl Voter {
         let until = before.max(now + with_drift(ask.hold));
         self.highest = ask.epoch;
         self.reserved = None;
-        self.vote = Some(Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until });
+        self.vote = Some(Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until, is_recorded: true });
+    }
+
+    /// What was to be recorded last is not on disk: it was refused, and is no vote that a renewal could prolong.
+    pub fn not_recorded(&mut self) {
+        if let Some(vote) = &mut self.vote {
+            vote.is_recorded = false;
+        }
     }
 
     fn record(&self, holder: &str, hold: Duration) -> Record {

@@ -34,8 +34,10 @@ fn nodes_with_different_keys_say_so_on_both_sides_and_do_not_vote() {
     lab.role("a", "primary");
     lab.role("w", "watchdog");
     for node in ["a", "b", "w"] {
-        wait_line(&lab, node, &["compare the keys"]);
-        wait_line(&lab, node, &["the keys differ"]);
+        wait_line(&lab, node, &["refused", "the keys differ"]);
+        if node != "w" {
+            wait_line(&lab, node, &["no connection to", "the keys differ"]);
+        }
     }
     wait_says(&lab, "a", "waits", "1 of 3 nodes in reach, needs 2");
     assert_eq!(lab.count("a", "start res"), 0);
