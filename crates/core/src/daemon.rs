@@ -760,7 +760,7 @@ impl Daemon {
             None => Some(alloc::format!("there is no resource {name} on this node")),
             Some((_, supervisor)) => to
                 .as_ref()
-                .filter(|to| !supervisor.settings().nodes.contains(to) || **to == self.config.node)
+                .filter(|to| !supervisor.settings().nodes.contains(to) || *to == supervisor.peers().me())
                 .map(|to| {
                     alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))
                 }),
@@ -853,7 +853,12 @@ impl Daemon {
                     continue;
                 }
             }
-            entries.push(Entry { resource, outcome: Ok(self.status_of(turn.now, supervisor)) });
+            let mut status = self.status_of(turn.now, supervisor);
+            if proof.caller != Caller::ControlSocket {
+                // An original asks, and is answered as it expects.
+                status.lines.clear();
+            }
+            entries.push(Entry { resource, outcome: Ok(status) });
             if proof.caller != Caller::ControlSocket {
                 self.on(turn, at, |supervisor, cx| supervisor.on_polled(cx));
             }

@@ -3,6 +3,7 @@
 //!
 //! Decides whom to ask for votes, and when. What the votes come to is decided by [`Claim`], and what follows from it by the role.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -57,6 +58,10 @@ pub(crate) struct Members {
     news: Vec<News>,
     /// The state that the others have been told.
     told_state: State,
+    /// Who has refused its vote when it was asked last, why, and when.
+    refusals: BTreeMap<String, (Refusal, Instant)>,
+    /// The same without times, as told to the administrator: it is asked again and again.
+    told_refusals: Option<BTreeMap<String, Refusal>>,
     /// Those of the configuration, when the lease that is held still counts others.
     new_voters: Option<Voters>,
     /// The holder that is being fenced, or when that failed.
@@ -200,6 +205,8 @@ impl Members {
             random: part.seed | 1,
             news: Vec::new(),
             told_state: State::Unknown,
+            refusals: BTreeMap::new(),
+            told_refusals: None,
             new_voters: None,
             fencing: None,
         };
@@ -271,9 +278,18 @@ impl Members {
         candidacy.until = candidacy.until.max(until);
     }
 
+    /// A candidate need not wait any longer for votes that were bound.
+    pub(crate) fn ask_now(&mut self, now: Instant) {
+        let is_standing = self.claim.is_standing();
+        if let Some(candidacy) = self.candidacy.as_mut().filter(|_| !is_standing) {
+            candidacy.ask_at = candidacy.ask_at.min(now);
+        }
+    }
+
     /// Stops standing; what it got is given back.
     pub(crate) fn stand_down(&mut self, base: &mut Base) {
         self.candidacy = None;
+        self.forget_refusals();
         // A secondary that has won, and hears of another primary before it is one, does not need it.
         if self.claim.is_standing() || (self.role == Role::Secondary && self.claim.epoch().is_some()) {
             self.release(base, None);
@@ -386,14 +402,28 @@ impl Members {
     /// Gives back what it got, and comes again when there may be more.
     fn lose_round(&mut self, now: Instant, base: &mut Base, hope: Option<Duration>) {
         let steps = self.rank(base).saturating_add(self.dice() % RANDOM_STEPS);
-        let why: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
         self.fence_holder(now, base);
         self.release(base, None);
         let pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.ask_at = now + pause;
         }
-        base.event(Event::VotesRefused { why: why.join("; "), again_in: pause });
+        let kinds = self.refusals.iter().map(|(node, (why, _))| (node.clone(), why.without_time())).collect();
+        if self.told_refusals.as_ref() != Some(&kinds) {
+            base.event(Event::VotesRefused { why: self.told_why(Some(now)).join("; "), again_in: pause });
+            self.told_refusals = Some(kinds);
+        }
+    }
+
+    /// Who refuses, and why. `now`: with the time that is left.
+    fn told_why(&self, now: Option<Instant>) -> Vec<String> {
+        let told = |why: &Refusal, heard: Instant| why.after(now.map_or(Duration::MAX, |now| now.since(heard)));
+        self.refusals.iter().map(|(node, (why, heard))| format!("{node}: {}", told(why, *heard))).collect()
+    }
+
+    fn forget_refusals(&mut self) {
+        self.refusals.clear();
+        self.told_refusals = None;
     }
 
     fn dice(&mut self) -> u32 {
@@ -430,7 +460,7 @@ impl Members {
             in_reach: count(self.reachable()),
             votes: count(self.claim.votes(now)),
             voters: count(self.claim.voters().len()),
-            waits: self.wants_lease().then(|| self.why_no_lease()),
+            waits: self.wants_lease().then(|| self.why_no_lease(Some(now))),
         }
     }
 
@@ -527,10 +557,15 @@ impl Members {
     /// The verdict of a voter: of another node, or of this one.
     pub(crate) fn on_verdict(&mut self, now: Instant, base: &mut Base, node: &str, verdict: &Verdict) {
         let epoch = self.claim.epoch();
+        match &verdict.refused {
+            Some(why) if self.candidacy.is_some() => _ = self.refusals.insert(node.to_string(), (why.clone(), now)),
+            _ => _ = self.refusals.remove(node),
+        }
         match self.claim.on_verdict(now, node, verdict) {
             Outcome::Open => {}
             Outcome::Won => {
                 self.candidacy = None;
+                self.forget_refusals();
                 if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
                     let (votes, of) = (self.claim.votes(now), self.claim.voters().len());
                     base.event(Event::LeaseWon { epoch, votes, of });
@@ -545,17 +580,19 @@ impl Members {
     }
 
     /// What keeps this node from the lease, in words.
-    pub(crate) fn why_no_lease(&self) -> String {
+    /// `now`: with the time that is left, which is not for those who tell it but once.
+    pub(crate) fn why_no_lease(&self, now: Option<Instant>) -> String {
         let (of, needed) = (self.claim.voters().len(), self.claim.voters().majority());
         let in_reach = self.reachable();
         if in_reach < needed {
             return format!("waiting for votes: {in_reach} of {of} nodes in reach, needs {needed}");
         }
-        let refusals: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
+        let refusals = self.told_why(now);
         let bound = self.list.iter().find_map(|member| {
             let heard = member.heard.as_ref()?;
             let holder = heard.bound.as_ref().filter(|holder| *holder != self.claim.me())?;
-            Some(format!("{}: {}", member.name(), Refusal::Bound { holder: holder.clone(), left: heard.bound_for }))
+            let why = Refusal::Bound { holder: holder.clone(), left: now.map_or(Duration::ZERO, |_| heard.bound_for) };
+            Some(format!("{}: {why}", member.name()))
         });
         let why = if refusals.is_empty() { bound.into_iter().collect() } else { refusals };
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };

@@ -479,6 +479,14 @@ impl Peers {
         Some((peer.role, peer.state))
     }
 
+    /// A primary that runs the resource, as it said last.
+    pub(crate) fn runs_on(&self) -> Option<&str> {
+        let runs = |peer: &&Peer| {
+            peer.is_proven && !peer.has_released && (peer.role, peer.state) == (Role::Primary, State::Run)
+        };
+        self.sessions.values().find(runs).map(|peer| peer.node.as_str())
+    }
+
     pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {
         for (conn, _) in core::mem::take(&mut self.sessions) {
             cx.out.push(Action::Close(conn));
