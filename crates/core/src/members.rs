@@ -516,7 +516,7 @@ impl Members {
                 if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
                     let (votes, of) = (self.claim.votes(now), self.claim.voters().len());
                     base.event(Event::LeaseWon { epoch, votes, of });
-                    self.news.push(News::Won(Grant { epoch, until }));
+                    self.news.push(News::Won(Grant { epoch, until, terms: self.claim.terms() }));
                 }
             }
             Outcome::Lost(hope) => self.lose_round(now, base, hope),
@@ -668,7 +668,10 @@ impl Members {
             return;
         }
         base.event(Event::Fenced { node: node.to_string() });
-        let epoch = self.claim.highest();
+        // Not the highest epoch heard of: the node may win that when it is back, and this may come late.
+        let votes = self.list.iter().filter_map(|member| member.heard.as_ref());
+        let voted = votes.filter(|heard| heard.bound.as_deref() == Some(node)).map(|heard| heard.epoch).max();
+        let epoch = voted.unwrap_or_else(|| self.claim.highest());
         self.tell_all(base, &Said::Fenced { node: node.to_string(), epoch });
         base.act(Action::FencedHere { node: node.to_string(), epoch });
         if let Some(candidacy) = &mut self.candidacy {

@@ -20,7 +20,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// How much two clocks may differ in speed, in per cent. Quartz is a thousand times better; a guest whose clock is dragged along is not.
 pub const DRIFT_PER_CENT: u32 = 1;
@@ -229,5 +229,7 @@ pub struct Grant {
     /// Its epoch.
     pub epoch: u64,
     /// It runs until then.
-    pub until: crate::time::Instant,
+    pub until: Instant,
+    /// What the voters have promised.
+    pub terms: Terms,
 }
