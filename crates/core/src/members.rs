@@ -694,3 +694,6 @@ impl Member {
         self.heard.as_ref().map(|heard| heard.role)
     }
 }
+
+#[cfg(test)]
+mod tests;

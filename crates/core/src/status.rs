@@ -70,3 +70,6 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;

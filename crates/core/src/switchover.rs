@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Switchover {
     conn: ConnId,
+    began: Instant,
     deadline: Instant,
     last: Instant,
     to: Option<String>,
@@ -30,6 +31,7 @@ impl Switchover {
         let scripts = settings.stop_timeout + settings.start_timeout + settings.status_timeout * 2;
         Self {
             conn,
+            began: now,
             deadline: now + scripts + PATIENCE,
             last: now,
             to: None,
@@ -101,7 +103,7 @@ impl Switchover {
             let state = there.map_or("nothing is known of it there".to_string(), |(role, state)| {
                 format!("{to} is {role}, state {state}")
             });
-            self.answer(Err(format!("it does not run after {:.0?}: {state}", PATIENCE)))
+            self.answer(Err(format!("it does not run after {:.0?}: {state}", now.since(self.began))))
         })
     }
 
@@ -110,3 +112,6 @@ impl Switchover {
         Action::Reply { conn: self.conn, message: SwitchoverReply { outcome, steps }.encode(), keep: false }
     }
 }
+
+#[cfg(test)]
+mod tests;
