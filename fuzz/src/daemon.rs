@@ -359,8 +359,14 @@ impl World {
         };
         let state = input.one_of(&State::ALL).unwrap_or_default();
         let remotes = vec![remote; input.below(3)];
-        let report =
-            Report { state, attempts: input.byte().into(), remotes, complaints: input.byte().into(), lease: None };
+        let report = Report {
+            state,
+            attempts: input.byte().into(),
+            remotes,
+            complaints: input.byte().into(),
+            lease: None,
+            lateness: None,
+        };
         self.tell(DaemonInput::Report(id, report));
     }
 

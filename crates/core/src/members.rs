@@ -749,3 +749,6 @@ impl Member {
         self.heard.as_ref().map(|heard| heard.role)
     }
 }
+
+#[cfg(test)]
+mod tests;

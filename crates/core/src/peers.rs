@@ -497,3 +497,6 @@ impl Peers {
 fn silence_limit(settings: &Resource) -> Duration {
     settings.timeout.max(settings.heartbeat_interval * SILENT_BEATS)
 }
+
+#[cfg(test)]
+mod tests;

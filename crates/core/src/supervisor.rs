@@ -1070,3 +1070,6 @@ fn end_budget(settings: &Resource) -> Duration {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod lease_tests;

@@ -27,7 +27,7 @@ fn daemon_with(role: Role, settings: &str) -> DaemonBench {
 fn report(bench: &mut DaemonBench, state: State) {
     let id = bench.worker();
     let remotes = vec![RemoteReport::Connected(false); 2];
-    bench.give(Input::Report(id, Report { state, attempts: 0, remotes, complaints: 0, lease: None }));
+    bench.give(Input::Report(id, Report { state, attempts: 0, remotes, complaints: 0, lease: None, lateness: None }));
 }
 
 /// Reaches the role by way of another one.
@@ -615,7 +615,7 @@ mod workers {
         bench.give(Input::PrimaryGone(old, LinkId(1)));
         bench.give(Input::Report(
             old,
-            Report { state: State::Run, attempts: 9, remotes: Vec::new(), complaints: 0, lease: None },
+            Report { state: State::Run, attempts: 9, remotes: Vec::new(), complaints: 0, lease: None, lateness: None },
         ));
         assert!(bench.take().is_empty());
         assert_eq!(bench.daemon.resources()[0].report(), None);
