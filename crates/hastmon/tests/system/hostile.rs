@@ -42,6 +42,8 @@ fn closes_within(mut stream: &TcpStream, span: Duration) -> bool {
             Ok(0) => return true,
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return false,
+            // A read with a time limit is not begun again by itself after the machine (or somebody) has stopped this process for a while.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return true,
         }
     }
