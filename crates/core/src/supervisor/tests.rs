@@ -710,8 +710,7 @@ mod workers {
                 bench.wait(s(1));
                 let [(id, follower)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
                 assert_eq!((follower.role, follower.changed_from), (Role::Secondary, None));
-                let leaves =
-                    |action: &Action| matches!(action, Action::Order { id: of, order: Order::Leave { .. } } if of == id);
+                let leaves = |action: &Action| matches!(action, Action::Order { id: of, order: Order::Leave { .. } } if of == id);
                 assert!(bench.actions.iter().any(leaves));
                 report(&mut bench, State::Failed);
                 bench.take();

@@ -243,6 +243,22 @@ fn a_worker_that_is_killed_while_it_stops_is_followed_by_one_that_does() {
 }
 
 #[test]
+fn what_could_not_be_stopped_is_stopped_in_the_role_init_as_soon_as_that_works() {
+    let lab = Plan::new(&["a", "b"]).loopback();
+    lab.run_standard();
+    lab.before("a", "stop", "exit 1");
+    lab.role("a", "init");
+    wait_for("it was tried in vain, and tried again", || lab.log_text("a").matches("MAY STILL RUN").count() >= 2);
+    assert_eq!((lab.running("a"), lab.res("a").role.as_str()), (1, "init"));
+    lab.as_usual("a", "stop");
+    lab.wait_call("a", "down res", 1);
+    lab.wait_call("a", "role res primary init", 1);
+    wait_for("no worker is left", || lab.workers("a").is_empty());
+    assert_eq!(lab.stop("a"), 0);
+    assert_clean(&lab, "a");
+}
+
+#[test]
 fn what_a_killed_worker_has_left_is_stopped_when_its_role_has_nobody_who_would() {
     let lab = Plan::new(&["a", "b"]).loopback();
     lab.run_standard();
