@@ -87,7 +87,7 @@ pub struct Supervisor {
     leaving: bool,
     /// The script of the worker that was started last.
     exec: String,
-    /// That worker died, and what it had in hand may still run: the script that can stop it.
+    /// That worker died, or could not stop what it had in hand, and that may still run: the script that can stop it.
     left_running: Option<String>,
     /// Workers that were started for that since the resource is to leave.
     last_workers: u32,
@@ -545,7 +545,12 @@ impl Supervisor {
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
         if ended_as_told && self.left_running.is_some() {
-            self.restart_worker(cx, "died before its resource was stopped".to_string());
+            if matches!(exit, WorkerExit::Farewell(_)) {
+                // It has said itself that the resource may still run.
+                self.worker = Process::Pausing(cx.now + self.settings.heartbeat_interval.max(RESTART_PAUSE));
+            } else {
+                self.restart_worker(cx, "died before its resource was stopped".to_string());
+            }
             return;
         }
         if self.leaving {
@@ -692,16 +697,22 @@ impl Supervisor {
         !matches!(self.worker, Process::Ending { .. })
     }
 
-    /// A worker that says farewell has stopped what it had to; one that dies may have left it running.
+    /// A worker that dies may have left running what it had in hand. One that says farewell has stopped it, or says that it could not: in
+    /// a role in which no other worker would find that, it is tried again.
     fn note_what_is_left(&mut self, exit: &WorkerExit) {
-        let is_stopped = self.report.as_ref().is_some_and(|report| report.state == State::Stopped);
+        let reports = |state| self.report.as_ref().is_some_and(|report| report.state == state);
+        let (is_stopped, stop_failed) = (reports(State::Stopped), reports(State::Failed));
+        let nobody_follows = matches!(self.role, Role::Init | Role::Watchdog) && !self.leaving;
         let had_it_in_hand = match self.told {
             Role::Primary => true,
             Role::Secondary => !is_stopped,
             Role::Init | Role::Watchdog => false,
         };
         match exit {
-            WorkerExit::Farewell(_) => self.left_running = None,
+            WorkerExit::Farewell(_) => {
+                let is_left = had_it_in_hand && stop_failed && nobody_follows;
+                self.left_running = is_left.then(|| self.exec.clone());
+            }
             WorkerExit::NotStarted(_) => self.told = self.told_before,
             WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
                 self.left_running = Some(self.exec.clone())
@@ -749,8 +760,8 @@ impl Supervisor {
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 
-    /// What a killed worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to
-    /// leave stops it, and does nothing else.
+    /// What a worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to leave
+    /// stops it, and does nothing else.
     fn start_last_worker(&mut self, cx: &mut Context<'_>, exec: String) {
         if self.leaving && self.last_workers >= MAX_LAST_WORKERS {
             self.event(cx, Event::MayStillRun);
@@ -765,7 +776,7 @@ impl Supervisor {
         let assignment =
             Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
-        self.end_last_worker(cx, id, "the worker that had it in hand has died");
+        self.end_last_worker(cx, id, "an earlier worker has left it running");
     }
 
     fn restart_worker(&mut self, cx: &mut Context<'_>, how: String) {

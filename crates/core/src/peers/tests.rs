@@ -88,8 +88,9 @@ fn a_hello_of_a_node_that_is_unknown_or_has_this_name_says_which_nodes_there_are
 #[test]
 fn one_node_has_few_connections_and_a_lost_one_makes_room() {
     let mut bench = bench();
-    let all: Vec<ConnId> =
-        (0..MAX_SESSIONS_PER_NODE).map(|_| bench.peer("b", Role::Secondary, 1, State::Stopped)).collect();
+    // None of them has beaten yet: one that has takes the place of those before it.
+    let hello = || DaemonBench::hello_of("b", Role::Secondary, 1);
+    let all: Vec<ConnId> = (0..MAX_SESSIONS_PER_NODE).map(|_| bench.hello("b", hello())).collect();
     let more = bench.hello("b", DaemonBench::hello_of("b", Role::Secondary, 1));
     assert!(refusal(&bench, more).contains("4 connections already"));
     bench.peer("c", Role::Secondary, 1, State::Stopped);
