@@ -284,6 +284,10 @@ impl Members {
     /// What depends on the time alone.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
         self.drop_silent(now, base);
+        // A primary stops first. What was won for the next worker of this node, which did not come, is of no use to anybody.
+        if self.role != Role::Primary && self.claim.until().is_some_and(|end| now >= end) {
+            self.release(base, None);
+        }
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
             self.beat(now, base);

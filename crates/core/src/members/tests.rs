@@ -315,6 +315,19 @@ fn a_secondary_that_has_won_keeps_the_lease_for_the_next_worker() {
     assert!(cluster.bench.farewell.is_some());
 }
 
+#[test]
+fn what_a_secondary_has_won_and_nobody_renews_is_given_back_when_it_ends() {
+    let mut cluster = standing("", "", &["b", "c"], |_| {});
+    assert_eq!(cluster.count(|action| matches!(action, Action::Won(_))), 1);
+    cluster.take();
+    cluster.peer("b").is_mute = true;
+    cluster.peer("c").is_mute = true;
+    cluster.wait(ms(2_999));
+    assert_eq!(cluster.count(is_release), 0);
+    cluster.wait(s(2));
+    assert_eq!((cluster.count(is_release), cluster.lease().epoch), (1, None));
+}
+
 fn fencing() -> Cluster {
     standing("", "fence /off", &["b"], |cluster| cluster.peer("b").refuses = bound("c", s(60)))
 }

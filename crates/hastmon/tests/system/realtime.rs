@@ -18,10 +18,15 @@ fn policy(pid: i32) -> Option<u32> {
 /// A node that runs its resource alone, and the first process of a `status` that is still under way.
 fn running(realtime: &str) -> (Lab, i32) {
     let lab = Plan::new(&["a"]).set("realtime", realtime).in_resource("status_timeout 60").loopback();
-    lab.before("a", "status", "echo $$ >$dir/hook.new; mv $dir/hook.new $dir/hook; while [ ! -e $dir/seen ]; do sleep 0.1; done");
+    lab.before(
+        "a",
+        "status",
+        "echo $$ >$dir/hook.new; mv $dir/hook.new $dir/hook; while [ ! -e $dir/seen ]; do sleep 0.1; done",
+    );
     lab.start_all();
     lab.role("a", "primary");
-    let hook = wait_some("a hook runs", || fs::read_to_string(lab.node_dir("a").join("hook")).ok()?.trim().parse().ok());
+    let hook =
+        wait_some("a hook runs", || fs::read_to_string(lab.node_dir("a").join("hook")).ok()?.trim().parse().ok());
     (lab, hook)
 }
 
