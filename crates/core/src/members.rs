@@ -182,8 +182,11 @@ impl Members {
     pub(crate) fn new(now: Instant, base: &Base, node: &str, role: Role, grant: Option<Grant>, seed: u64) -> Self {
         let resource = &base.resource;
         let mut claim = Claim::new(node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
-        if let Some(grant) = grant {
-            claim.resume(grant);
+        match grant {
+            Some(grant) if now < grant.until => claim.resume(grant),
+            // This process was slow to begin: it asks again, and the votes are bound to this node.
+            Some(grant) => claim.note_epoch(grant.epoch),
+            None => {}
         }
         let list = Member::all(resource).collect();
         // Zero would stay zero.

@@ -328,6 +328,17 @@ fn what_a_secondary_has_won_and_nobody_renews_is_given_back_when_it_ends() {
     assert_eq!((cluster.count(is_release), cluster.lease().epoch), (1, None));
 }
 
+#[test]
+fn a_primary_that_begins_after_the_end_of_what_was_won_for_it_asks_again() {
+    let mut cluster = Cluster::granted(Duration::ZERO, &["b", "c"]);
+    cluster.wait(s(2));
+    assert_eq!((cluster.bench.farewell.clone(), cluster.bench.state()), (None, State::Run));
+    assert_eq!(cluster.asked(Kind::Vote).first().map(|(_, ask)| ask.epoch), Some(6));
+    let mut cluster = Cluster::granted(s(2), &["b", "c"]);
+    cluster.wait(s(2));
+    assert_eq!((cluster.lease().epoch, cluster.bench.state()), (Some(5), State::Run));
+}
+
 fn fencing() -> Cluster {
     standing("", "fence /off", &["b"], |cluster| cluster.peer("b").refuses = bound("c", s(60)))
 }
