@@ -152,7 +152,7 @@ pub(super) fn worker(data: &[u8]) {
         node: "a".to_string(),
         grant: (how & 1 == 1).then(|| grant(&mut input)),
         force: how & 2 == 2,
-        held_until: (how & 4 == 4).then(|| START + span(&mut input)),
+        keep_until: (how & 4 == 4).then(|| START + span(&mut input)),
         seed: number(&mut input),
     };
     let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };

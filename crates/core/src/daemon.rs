@@ -404,6 +404,7 @@ impl Daemon {
         }
         self.each(&mut turn, |supervisor, cx| supervisor.on_timer(cx));
         self.forget_gone(&mut turn);
+        self.forget_closed();
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
         }
@@ -425,6 +426,15 @@ impl Daemon {
             let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
             gone.close_peers(&mut cx);
             self.sessions.retain(|_, name| *name != gone.settings().name);
+        }
+    }
+
+    /// Connections that were closed from here.
+    fn forget_closed(&mut self) {
+        let open: usize = self.resources.iter().map(|supervisor| supervisor.peers().count()).sum();
+        if open != self.sessions.len() {
+            let resources = &self.resources;
+            self.sessions.retain(|conn, _| resources.iter().any(|supervisor| supervisor.node_of(*conn).is_some()));
         }
     }
 
@@ -760,7 +770,7 @@ impl Daemon {
             None => Some(alloc::format!("there is no resource {name} on this node")),
             Some((_, supervisor)) => to
                 .as_ref()
-                .filter(|to| !supervisor.settings().nodes.contains(to) || **to == self.config.node)
+                .filter(|to| !supervisor.settings().nodes.contains(to) || *to == supervisor.peers().me())
                 .map(|to| {
                     alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))
                 }),
@@ -853,7 +863,12 @@ impl Daemon {
                     continue;
                 }
             }
-            entries.push(Entry { resource, outcome: Ok(self.status_of(turn.now, supervisor)) });
+            let mut status = self.status_of(turn.now, supervisor);
+            if proof.caller != Caller::ControlSocket {
+                // An original asks, and is answered as it expects.
+                status.lines.clear();
+            }
+            entries.push(Entry { resource, outcome: Ok(status) });
             if proof.caller != Caller::ControlSocket {
                 self.on(turn, at, |supervisor, cx| supervisor.on_polled(cx));
             }

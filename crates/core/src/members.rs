@@ -3,6 +3,7 @@
 //!
 //! Decides whom to ask for votes, and when. What the votes come to is decided by [`Claim`], and what follows from it by the role.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -11,12 +12,13 @@ use crate::config::{Address, Resource};
 use crate::event::Event;
 use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
 use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
 use crate::wire::peer::{Heard, Said};
-use crate::worker::{Action, Base, LeaseReport, LinkEvent, LinkId, RemoteReport};
+use crate::worker::{Action, Base, LeasePart, LeaseReport, LinkEvent, LinkId, RemoteReport};
 
 /// Candidates stand one after the other, the best first, in steps of this part of a heartbeat: long enough for a round of votes, short enough
 /// to be no delay.
@@ -47,6 +49,8 @@ pub(crate) enum News {
 pub(crate) struct Members {
     role: Role,
     claim: Claim,
+    /// Until when the lease runs that the worker before held.
+    keep_until: Option<Instant>,
     list: Vec<Member>,
     next_beat: Instant,
     candidacy: Option<Candidacy>,
@@ -54,6 +58,10 @@ pub(crate) struct Members {
     news: Vec<News>,
     /// The state that the others have been told.
     told_state: State,
+    /// Who has refused its vote when it was asked last, why, and when.
+    refusals: BTreeMap<String, (Refusal, Instant)>,
+    /// The same without times, as told to the administrator: it is asked again and again.
+    told_refusals: Option<BTreeMap<String, Refusal>>,
     /// Those of the configuration, when the lease that is held still counts others.
     new_voters: Option<Voters>,
     /// The holder that is being fenced, or when that failed.
@@ -179,10 +187,10 @@ pub(crate) fn terms(resource: &Resource) -> Terms {
 }
 
 impl Members {
-    pub(crate) fn new(now: Instant, base: &Base, node: &str, role: Role, grant: Option<Grant>, seed: u64) -> Self {
+    pub(crate) fn new(now: Instant, base: &Base, role: Role, part: &LeasePart) -> Self {
         let resource = &base.resource;
-        let mut claim = Claim::new(node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
-        match grant {
+        let mut claim = Claim::new(&part.node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
+        match part.grant {
             Some(grant) if now < grant.until => claim.resume(grant),
             // This process was slow to begin: it asks again, and the votes are bound to this node.
             Some(grant) => claim.note_epoch(grant.epoch),
@@ -193,12 +201,15 @@ impl Members {
         let mut members = Self {
             role,
             claim,
+            keep_until: part.keep_until,
             list,
             next_beat: now,
             candidacy: None,
-            random: seed | 1,
+            random: part.seed | 1,
             news: Vec::new(),
             told_state: State::Unknown,
+            refusals: BTreeMap::new(),
+            told_refusals: None,
             new_voters: None,
             fencing: None,
         };
@@ -240,9 +251,19 @@ impl Members {
         [Some(self.next_beat), silence, candidacy].into_iter().flatten().min().unwrap_or(self.next_beat)
     }
 
-    /// When the lease that is held ends.
+    /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
     pub(crate) fn lease_ends(&self) -> Option<Instant> {
-        self.claim.until()
+        if is_off(Rule::StopAtEnd) {
+            return None;
+        }
+        let keep_until = self.keep_until.filter(|_| !is_off(Rule::KeepUntil));
+        // A secondary that has won has started nothing yet.
+        self.claim.until().filter(|_| self.role == Role::Primary).or(keep_until)
+    }
+
+    /// What the worker before has left running is being stopped.
+    pub(crate) const fn let_go(&mut self) {
+        self.keep_until = None;
     }
 
     /// Whether this node stands for the lease, or would if enough others were in reach.
@@ -260,9 +281,18 @@ impl Members {
         candidacy.until = candidacy.until.max(until);
     }
 
+    /// A candidate need not wait any longer for votes that were bound.
+    pub(crate) fn ask_now(&mut self, now: Instant) {
+        let is_standing = self.claim.is_standing();
+        if let Some(candidacy) = self.candidacy.as_mut().filter(|_| !is_standing) {
+            candidacy.ask_at = candidacy.ask_at.min(now);
+        }
+    }
+
     /// Stops standing; what it got is given back.
     pub(crate) fn stand_down(&mut self, base: &mut Base) {
         self.candidacy = None;
+        self.forget_refusals();
         // A secondary that has won, and hears of another primary before it is one, does not need it.
         if self.claim.is_standing() || (self.role == Role::Secondary && self.claim.epoch().is_some()) {
             self.release(base, None);
@@ -287,8 +317,8 @@ impl Members {
     /// What depends on the time alone.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
         self.drop_silent(now, base);
-        // A primary stops first. What was won for the next worker of this node, which did not come, is of no use to anybody.
-        if self.role != Role::Primary && self.claim.until().is_some_and(|end| now >= end) {
+        if self.role == Role::Secondary && self.claim.until().is_some_and(|until| now >= until) {
+            // Won, and not taken up in time.
             self.release(base, None);
         }
         if now >= self.next_beat {
@@ -375,14 +405,28 @@ impl Members {
     /// Gives back what it got, and comes again when there may be more.
     fn lose_round(&mut self, now: Instant, base: &mut Base, hope: Option<Duration>) {
         let steps = self.rank(base).saturating_add(self.dice() % RANDOM_STEPS);
-        let why: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
         self.fence_holder(now, base);
         self.release(base, None);
         let pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.ask_at = now + pause;
         }
-        base.event(Event::VotesRefused { why: why.join("; "), again_in: pause });
+        let kinds = self.refusals.iter().map(|(node, (why, _))| (node.clone(), why.without_time())).collect();
+        if self.told_refusals.as_ref() != Some(&kinds) {
+            base.event(Event::VotesRefused { why: self.told_why(Some(now)).join("; "), again_in: pause });
+            self.told_refusals = Some(kinds);
+        }
+    }
+
+    /// Who refuses, and why. `now`: with the time that is left.
+    fn told_why(&self, now: Option<Instant>) -> Vec<String> {
+        let told = |why: &Refusal, heard: Instant| why.after(now.map_or(Duration::MAX, |now| now.since(heard)));
+        self.refusals.iter().map(|(node, (why, heard))| format!("{node}: {}", told(why, *heard))).collect()
+    }
+
+    fn forget_refusals(&mut self) {
+        self.refusals.clear();
+        self.told_refusals = None;
     }
 
     fn dice(&mut self) -> u32 {
@@ -419,7 +463,7 @@ impl Members {
             in_reach: count(self.reachable()),
             votes: count(self.claim.votes(now)),
             voters: count(self.claim.voters().len()),
-            waits: self.wants_lease().then(|| self.why_no_lease()),
+            waits: self.wants_lease().then(|| self.why_no_lease(Some(now))),
         }
     }
 
@@ -516,10 +560,15 @@ impl Members {
     /// The verdict of a voter: of another node, or of this one.
     pub(crate) fn on_verdict(&mut self, now: Instant, base: &mut Base, node: &str, verdict: &Verdict) {
         let epoch = self.claim.epoch();
+        match &verdict.refused {
+            Some(why) if self.candidacy.is_some() => _ = self.refusals.insert(node.to_string(), (why.clone(), now)),
+            _ => _ = self.refusals.remove(node),
+        }
         match self.claim.on_verdict(now, node, verdict) {
             Outcome::Open => {}
             Outcome::Won => {
                 self.candidacy = None;
+                self.forget_refusals();
                 if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
                     let (votes, of) = (self.claim.votes(now), self.claim.voters().len());
                     base.event(Event::LeaseWon { epoch, votes, of });
@@ -534,17 +583,19 @@ impl Members {
     }
 
     /// What keeps this node from the lease, in words.
-    pub(crate) fn why_no_lease(&self) -> String {
+    /// `now`: with the time that is left, which is not for those who tell it but once.
+    pub(crate) fn why_no_lease(&self, now: Option<Instant>) -> String {
         let (of, needed) = (self.claim.voters().len(), self.claim.voters().majority());
         let in_reach = self.reachable();
         if in_reach < needed {
             return format!("waiting for votes: {in_reach} of {of} nodes in reach, needs {needed}");
         }
-        let refusals: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
+        let refusals = self.told_why(now);
         let bound = self.list.iter().find_map(|member| {
             let heard = member.heard.as_ref()?;
             let holder = heard.bound.as_ref().filter(|holder| *holder != self.claim.me())?;
-            Some(format!("{}: {}", member.name(), Refusal::Bound { holder: holder.clone(), left: heard.bound_for }))
+            let why = Refusal::Bound { holder: holder.clone(), left: now.map_or(Duration::ZERO, |_| heard.bound_for) };
+            Some(format!("{}: {why}", member.name()))
         });
         let why = if refusals.is_empty() { bound.into_iter().collect() } else { refusals };
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };

@@ -10,6 +10,7 @@ use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::Event;
 use crate::lease::record::Record;
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Refusal, Release, Verdict, Voters, with_drift};
 use crate::members::terms;
@@ -231,8 +232,12 @@ impl Peers {
     ) -> News {
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         peer.heard = cx.now;
-        peer.is_proven = true;
+        let is_new = !core::mem::replace(&mut peer.is_proven, true);
         let node = peer.node.clone();
+        if is_new {
+            self.close_older(cx, conn, &node);
+        }
+        let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
             Said::Beat { seq, state, voters, ask } => {
                 peer.state = state;
@@ -262,6 +267,22 @@ impl Peers {
         }
     }
 
+    /// What an earlier worker of a node has said, and arrives late, must not be taken for what its worker says now: the release of a lease that
+    /// is over would give back the vote for the one that runs.
+    fn close_older(&mut self, cx: &mut Context<'_>, conn: ConnId, node: &str) {
+        let older = self.sessions.range(..conn).filter(|(_, peer)| peer.node == node);
+        let older: Vec<ConnId> = older.filter(|_| !is_off(Rule::CloseOlder)).map(|(older, _)| *older).collect();
+        for older in older {
+            self.sessions.remove(&older);
+            cx.out.push(Action::Close(older));
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Somebody asks for the vote of this node.
     pub(crate) fn on_ask(
         &mut self,
@@ -284,7 +305,11 @@ impl Peers {
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
                 let id = self.record(cx, settings, record);
-                self.owe(id, to, verdict);
+                if is_off(Rule::RecordFirst) {
+                    self.give(cx, settings, to, verdict, here);
+                } else {
+                    self.owe(id, to, verdict);
+                }
             }
         }
     }
@@ -358,6 +383,7 @@ impl Peers {
         result: Result<(), String>,
         here: (Role, State),
     ) {
+        let result = if is_off(Rule::NotRecorded) { Ok(()) } else { result };
         let written = self.writing.extract_if(.., |(written, _)| *written <= id).filter(|(written, _)| *written == id);
         if let (Some((_, record)), Some(voter), Ok(())) = (written.last(), &mut self.voter, &result) {
             voter.recorded(&record);
@@ -453,6 +479,14 @@ impl Peers {
         let peer =
             self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
         Some((peer.role, peer.state))
+    }
+
+    /// A primary that runs the resource, as it said last.
+    pub(crate) fn runs_on(&self) -> Option<&str> {
+        let runs = |peer: &&Peer| {
+            peer.is_proven && !peer.has_released && (peer.role, peer.state) == (Role::Primary, State::Run)
+        };
+        self.sessions.values().find(runs).map(|peer| peer.node.as_str())
     }
 
     pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {

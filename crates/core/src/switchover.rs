@@ -73,13 +73,15 @@ impl Switchover {
         }
     }
 
-    /// Looks how far it is: `role` and `here` are those of this node, `there` those of the other one. The answer, when it is over.
+    /// Looks how far it is: `role` and `here` are those of this node, `there` those of the other one;
+    /// `elsewhere`: a third node runs it. The answer, when it is over.
     pub(crate) fn look(
         &mut self,
         now: Instant,
         role: Role,
         here: Option<State>,
         there: Option<(Role, State)>,
+        elsewhere: Option<&str>,
     ) -> Option<Action> {
         if !self.is_stopped && here == Some(State::Stopped) {
             self.is_stopped = true;
@@ -98,6 +100,10 @@ impl Switchover {
         if role == Role::Primary && self.to.is_some() && here == Some(State::Run) {
             self.step(now, "runs here again".to_string());
             return Some(self.answer(Err(format!("{to} could not start it"))));
+        }
+        if let Some(elsewhere) = elsewhere {
+            self.step(now, format!("runs on {elsewhere}"));
+            return Some(self.answer(Err(format!("{to} has not taken it, {elsewhere} has"))));
         }
         (now >= self.deadline).then(|| {
             let state = there.map_or("nothing is known of it there".to_string(), |(role, state)| {

@@ -5,6 +5,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 
+use super::rules::{Rule, is_off};
 use super::{Ask, Grant, Kind, Refusal, Release, Terms, Verdict, Voters};
 use crate::time::{Duration, Instant};
 
@@ -165,6 +166,9 @@ impl Claim {
     pub fn reconfigure(&mut self, voters: Voters, terms: Terms) {
         self.voters = voters;
         self.wanted = terms;
+        if is_off(Rule::NewTerms) {
+            self.terms = terms;
+        }
         let voters = &self.voters;
         self.votes.retain(|node, _| voters.contains(node));
         self.refusals.retain(|node, _| voters.contains(node));
@@ -223,6 +227,7 @@ impl Claim {
 
     fn ask(&mut self, now: Instant, kind: Kind, epoch: u64, terms: Terms) -> Ask {
         self.last_round += 1;
+        self.asked = self.asked.max(epoch);
         let round = self.last_round;
         if self.rounds.len() == MAX_ROUNDS {
             self.rounds.pop_front();
@@ -244,6 +249,9 @@ impl Claim {
             None => {
                 round.granted.insert(from.into());
                 self.refusals.remove(from);
+                if is_off(Rule::CountFromAsking) {
+                    round.began = now;
+                }
             }
             Some(refusal) => {
                 self.refusals.insert(from.into(), (refusal.clone(), now));

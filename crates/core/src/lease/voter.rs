@@ -5,6 +5,7 @@
 use alloc::string::String;
 
 use super::record::Record;
+use super::rules::{Rule, is_off};
 use super::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
 use crate::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ impl Voter {
     pub fn new(now: Instant, voters: Voters, found: Option<Record>) -> Self {
         let mut voter =
             Self { voters, pending: None, highest: 0, vote: None, reserved: None, released: None, waits_until: None };
-        if let Some(Record { holder, epoch, hold }) = found {
+        if let Some(Record { holder, epoch, hold }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
             voter.highest = epoch;
             let until = now + with_drift(hold);
             voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
@@ -85,6 +86,7 @@ impl Voter {
 
     /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
     pub fn without_record(now: Instant, voters: Voters, hold: Duration) -> Self {
+        let hold = if is_off(Rule::LostRecord) { Duration::ZERO } else { hold };
         Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) }
     }
 
@@ -130,7 +132,7 @@ impl Voter {
         self.vote.take_if(|vote| now >= vote.until);
         self.reserved.take_if(|reserved| now >= reserved.until);
         self.waits_until.take_if(|until| now >= *until);
-        if self.vote.is_none()
+        if (self.vote.is_none() || is_off(Rule::PendingVoters))
             && self.waits_until.is_none()
             && let Some(voters) = self.pending.take()
         {
@@ -158,14 +160,16 @@ impl Voter {
         if let Some(until) = self.waits_until {
             return Err(Refusal::Waits { left: until.since(now) });
         }
-        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node) {
+        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node && !is_off(Rule::Bound)) {
             return Err(Refusal::Bound { holder: vote.holder.clone(), left: vote.until.since(now) });
         }
         self.agree(ask.voters)?;
         if let Some(vote) = self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch) {
             // Others count on what was recorded.
             vote.hold = vote.hold.min(ask.hold);
-            vote.until = vote.until.max(now + with_drift(vote.hold));
+            if !is_off(Rule::Renewal) {
+                vote.until = vote.until.max(now + with_drift(vote.hold));
+            }
             return Ok((!vote.is_recorded).then(|| vote.record(now)));
         }
         let is_stale = match ask.kind {
@@ -174,7 +178,7 @@ impl Voter {
             Kind::Renew => ask.epoch < self.highest,
         };
         let is_released = self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch);
-        if is_stale || is_released {
+        if (is_stale && !is_off(Rule::Epochs)) || (is_released && !is_off(Rule::Released)) {
             return Err(Refusal::Stale);
         }
         if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
@@ -185,7 +189,7 @@ impl Voter {
 
     /// The voters in force are the holder's while the vote is bound.
     fn agree(&mut self, voters: u64) -> Result<(), Refusal> {
-        if voters == self.voters.digest() {
+        if voters == self.voters.digest() || is_off(Rule::SameVoters) {
             return Ok(());
         }
         match self.pending.take_if(|pending| pending.digest() == voters) {
@@ -212,7 +216,9 @@ impl Voter {
     /// Somebody gives its vote back. What comes back is to be written; nobody waits for that.
     pub fn on_release(&mut self, now: Instant, release: &Release) -> Option<Record> {
         self.forget(now);
-        if self.vote.as_ref().is_some_and(|vote| vote.holder != release.node || vote.epoch > release.epoch) {
+        if self.vote.as_ref().is_some_and(|vote| {
+            vote.holder != release.node || (vote.epoch > release.epoch && !is_off(Rule::OldRelease))
+        }) {
             return None;
         }
         self.released = Some((release.node.clone(), release.epoch));

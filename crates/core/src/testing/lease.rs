@@ -90,7 +90,7 @@ impl Cluster {
             voters,
         };
         let peers = ["b", "c", "d"].map(peer).into();
-        let lease = LeasePart { node: "a".to_string(), grant, force: false, held_until: None, seed: 7 };
+        let lease = LeasePart { node: "a".to_string(), grant, force: false, keep_until: None, seed: 7 };
         let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
         let mut cluster =
             Self { bench: Bench::of(assignment, Some(Script::GOOD)), peers, refuses: None, log: Vec::new() };

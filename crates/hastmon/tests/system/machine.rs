@@ -146,6 +146,8 @@ fn start_as_nobody(lab: &Lab, node: &str) {
     for path in ["", "run", "before", "res.sh", "hastmon"] {
         chown(lab.node_dir(node).join(path), Some(user), Some(user)).unwrap();
     }
+    fs::create_dir(lab.state_dir(node)).unwrap();
+    chown(lab.state_dir(node), Some(user), Some(user)).unwrap();
     let prepare = format!(
         "mount --bind {} /etc/nsswitch.conf; shift; exec setpriv --reuid {user} --regid {user} --clear-groups \"$0\" \"$@\"",
         lab.dir().join("names").display()

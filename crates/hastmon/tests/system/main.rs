@@ -20,6 +20,8 @@ mod hosts;
 #[cfg(test)]
 mod known_faults;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod originals;

@@ -90,7 +90,9 @@ fn the_control_socket_is_for_its_owner_alone_from_the_moment_it_is_there() {
 /// A daemon of node a that is expected to end at once.
 fn fails(lab: &Lab) -> Output {
     let start = now_ns();
-    let output = run(&mut lab.daemon_command("a", &["-F", "-P", &lab.dir().join("pid-2").display().to_string()]));
+    let own = |name: &str| lab.dir().join(name).display().to_string();
+    let arguments = ["-F", "-P", &own("pid-2"), "-s", &own("state-2")];
+    let output = run(&mut lab.daemon_command("a", &arguments));
     assert!(now_ns() - start < 20_000_000_000, "it took {:.1} s to see that", seconds(now_ns() - start));
     output
 }
