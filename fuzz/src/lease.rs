@@ -148,11 +148,13 @@ pub(super) fn worker(data: &[u8]) {
     let role = role(&mut input);
     let resource = configs()[0].resources[0].clone();
     let how = input.byte();
+    let is_primary = role == Role::Primary;
     let lease = LeasePart {
         node: "a".to_string(),
-        grant: (how & 1 == 1).then(|| grant(&mut input)),
+        // A primary alone follows somebody who held the lease or won it.
+        grant: (is_primary && how & 1 == 1).then(|| grant(&mut input)),
         force: how & 2 == 2,
-        keep_until: (how & 4 == 4).then(|| START + span(&mut input)),
+        keep_until: (is_primary && how & 4 == 4).then(|| START + span(&mut input)),
         seed: number(&mut input),
     };
     let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
