@@ -188,7 +188,7 @@ impl Nodes {
                 self.now = self.now + Duration::from_millis(input.one_of(&STEPS_MS).unwrap_or_default());
                 self.tell(WorkerInput::Timer);
             }
-            2 | 3 => self.to_deadline(),
+            2 | 3 => self.pass_time(),
             4 | 5 => {
                 let all: Vec<u64> = self.hooks.iter().copied().collect();
                 let id = input.one_of(&all).unwrap_or(0);
@@ -229,7 +229,7 @@ impl Nodes {
         }
     }
 
-    fn to_deadline(&mut self) {
+    fn pass_time(&mut self) {
         self.now = self.worker.next_deadline().unwrap_or(self.now).max(self.now);
         self.tell(WorkerInput::Timer);
     }
@@ -355,7 +355,7 @@ impl Nodes {
             if self.farewell.is_some() {
                 return;
             }
-            self.to_deadline();
+            self.pass_time();
         }
         panic!("it does not end: {:?}", self.worker);
     }
