@@ -272,7 +272,8 @@ fn the_end_of_a_primary_gives_the_lease_to_its_successor() {
 
 #[test]
 fn a_primary_that_could_not_stop_keeps_its_votes_bound_and_does_what_is_configured() {
-    let cases: [(&str, fn(&Action) -> bool); 3] = [
+    type Wanted = fn(&Action) -> bool;
+    let cases: [(&str, Wanted); 3] = [
         ("", |_| false),
         ("on_stop_failure fence fence /off", |action| matches!(action, Action::Fence(node) if node == "a")),
         ("on_stop_failure reboot", |action| matches!(action, Action::Reboot)),
