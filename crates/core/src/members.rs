@@ -190,8 +190,11 @@ impl Members {
     pub(crate) fn new(now: Instant, base: &Base, role: Role, part: &LeasePart) -> Self {
         let resource = &base.resource;
         let mut claim = Claim::new(&part.node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
-        if let Some(grant) = part.grant {
-            claim.resume(grant);
+        match part.grant {
+            Some(grant) if now < grant.until => claim.resume(grant),
+            // This process was slow to begin: it asks again, and the votes are bound to this node.
+            Some(grant) => claim.note_epoch(grant.epoch),
+            None => {}
         }
         let list = Member::all(resource).collect();
         // Zero would stay zero.
