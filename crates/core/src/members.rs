@@ -55,8 +55,8 @@ pub(crate) struct Members {
     news: Vec<News>,
     /// The state that the others have been told.
     told_state: State,
-    /// Who has refused its vote when it was asked last, and why.
-    refusals: BTreeMap<String, Refusal>,
+    /// Who has refused its vote when it was asked last, why, and when.
+    refusals: BTreeMap<String, (Refusal, Instant)>,
     /// The same without times, as told to the administrator: it is asked again and again.
     told_refusals: Option<BTreeMap<String, Refusal>>,
     /// Those of the configuration, when the lease that is held still counts others.
@@ -264,6 +264,14 @@ impl Members {
         candidacy.until = candidacy.until.max(until);
     }
 
+    /// A candidate need not wait any longer for votes that were bound.
+    pub(crate) fn ask_now(&mut self, now: Instant) {
+        let is_standing = self.claim.is_standing();
+        if let Some(candidacy) = self.candidacy.as_mut().filter(|_| !is_standing) {
+            candidacy.ask_at = candidacy.ask_at.min(now);
+        }
+    }
+
     /// Stops standing; what it got is given back.
     pub(crate) fn stand_down(&mut self, base: &mut Base) {
         self.candidacy = None;
@@ -382,15 +390,17 @@ impl Members {
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.ask_at = now + pause;
         }
-        let kinds = self.refusals.iter().map(|(node, why)| (node.clone(), why.without_time())).collect();
+        let kinds = self.refusals.iter().map(|(node, (why, _))| (node.clone(), why.without_time())).collect();
         if self.told_refusals.as_ref() != Some(&kinds) {
-            base.event(Event::VotesRefused { why: self.told_why().join("; "), again_in: pause });
+            base.event(Event::VotesRefused { why: self.told_why(Some(now)).join("; "), again_in: pause });
             self.told_refusals = Some(kinds);
         }
     }
 
-    fn told_why(&self) -> Vec<String> {
-        self.refusals.iter().map(|(node, why)| format!("{node}: {why}")).collect()
+    /// Who refuses, and why. `now`: with the time that is left.
+    fn told_why(&self, now: Option<Instant>) -> Vec<String> {
+        let told = |why: &Refusal, heard: Instant| why.after(now.map_or(Duration::MAX, |now| now.since(heard)));
+        self.refusals.iter().map(|(node, (why, heard))| format!("{node}: {}", told(why, *heard))).collect()
     }
 
     fn forget_refusals(&mut self) {
@@ -432,7 +442,7 @@ impl Members {
             in_reach: count(self.reachable()),
             votes: count(self.claim.votes(now)),
             voters: count(self.claim.voters().len()),
-            waits: self.wants_lease().then(|| self.why_no_lease()),
+            waits: self.wants_lease().then(|| self.why_no_lease(Some(now))),
         }
     }
 
@@ -530,7 +540,7 @@ impl Members {
     pub(crate) fn on_verdict(&mut self, now: Instant, base: &mut Base, node: &str, verdict: &Verdict) {
         let epoch = self.claim.epoch();
         match &verdict.refused {
-            Some(why) if self.candidacy.is_some() => _ = self.refusals.insert(node.to_string(), why.clone()),
+            Some(why) if self.candidacy.is_some() => _ = self.refusals.insert(node.to_string(), (why.clone(), now)),
             _ => _ = self.refusals.remove(node),
         }
         match self.claim.on_verdict(now, node, verdict) {
@@ -552,17 +562,19 @@ impl Members {
     }
 
     /// What keeps this node from the lease, in words.
-    pub(crate) fn why_no_lease(&self) -> String {
+    /// `now`: with the time that is left, which is not for those who tell it but once.
+    pub(crate) fn why_no_lease(&self, now: Option<Instant>) -> String {
         let (of, needed) = (self.claim.voters().len(), self.claim.voters().majority());
         let in_reach = self.reachable();
         if in_reach < needed {
             return format!("waiting for votes: {in_reach} of {of} nodes in reach, needs {needed}");
         }
-        let refusals = self.told_why();
+        let refusals = self.told_why(now);
         let bound = self.list.iter().find_map(|member| {
             let heard = member.heard.as_ref()?;
             let holder = heard.bound.as_ref().filter(|holder| *holder != self.claim.me())?;
-            Some(format!("{}: {}", member.name(), Refusal::Bound { holder: holder.clone(), left: heard.bound_for }))
+            let why = Refusal::Bound { holder: holder.clone(), left: now.map_or(Duration::ZERO, |_| heard.bound_for) };
+            Some(format!("{}: {why}", member.name()))
         });
         let why = if refusals.is_empty() { bound.into_iter().collect() } else { refusals };
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };

@@ -400,7 +400,7 @@ impl Primary {
         }
         let wait = match members {
             None => self.why_not_start(now, base),
-            Some(members) if !members.claim().holds(now) => Some(members.why_no_lease()),
+            Some(members) if !members.claim().holds(now) => Some(members.why_no_lease(None)),
             Some(members) => members.that_runs().map(|(remote, state)| format!("{remote} reports {state}")),
         };
         if wait != self.told_wait {

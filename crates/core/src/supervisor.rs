@@ -622,6 +622,19 @@ impl Supervisor {
         holds.then(|| self.heard + limit)
     }
 
+    fn replace_silent_worker(&mut self, cx: &mut Context<'_>) {
+        let Some(at) = self.replace_at().filter(|at| cx.now >= *at) else { return };
+        let Process::Running(id) = self.worker else { return };
+        let grace = (self.settings.heartbeat_interval / 2).max(MIN_REPLACE / 2);
+        if cx.now.since(at) > grace {
+            // The silence was this process's own: the worker, which woke with it, may be stopping what it must not run any more.
+            self.heard = self.heard + cx.now.since(at) + grace;
+            return;
+        }
+        self.heard = cx.now;
+        cx.out.push(Action::KillWorker(id));
+    }
+
     pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>) {
         match &mut self.worker {
             Process::Pausing(until) if cx.now >= *until => self.start_worker(cx),
@@ -638,12 +651,7 @@ impl Supervisor {
             self.told_stuck = true;
             self.event(cx, Event::WorkerStuck { silent_for });
         }
-        if self.replace_at().is_some_and(|at| cx.now >= at)
-            && let Process::Running(id) = self.worker
-        {
-            self.heard = cx.now;
-            cx.out.push(Action::KillWorker(id));
-        }
+        self.replace_silent_worker(cx);
         self.mind_peers(cx);
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
@@ -875,7 +883,7 @@ impl Supervisor {
                     cx.out.push(Action::Order { id, order: Order::Released });
                 }
                 self.mind_primary(cx);
-                if to_us || self.switchover.is_some() {
+                if to_us || self.switchover.is_some() || self.role == Role::Primary {
                     self.on_released(cx);
                 }
             }
@@ -889,7 +897,8 @@ impl Supervisor {
 
     /// The lease was given back: whoever wants it need not wait for its end.
     fn on_released(&mut self, cx: &mut Context<'_>) {
-        if self.role == Role::Secondary && self.why_stay_secondary(cx.now).is_none() {
+        let waits = self.role == Role::Primary && !self.holds_lease(cx.now);
+        if waits || (self.role == Role::Secondary && self.why_stay_secondary(cx.now).is_none()) {
             self.take_over(cx);
         }
     }

@@ -91,7 +91,7 @@ pub enum Order {
     Reconfigure(Box<Resource>),
     /// The vote of this node.
     Verdict(Verdict),
-    /// Secondary: stand for the lease.
+    /// Secondary: stand for the lease. Primary that waits for it: ask again, votes have become free.
     Stand,
     /// Secondary: a primary has connected to this node; `None`: no longer.
     ServedBy(Option<String>),
@@ -502,6 +502,11 @@ impl Worker {
                     let heartbeats = self.base.heartbeat() * STAND_BEATS;
                     let until = now + members.claim().terms().hold().max(heartbeats);
                     members.stand(now, &self.base, until);
+                }
+            }
+            (Order::Stand, Duty::Primary(_)) => {
+                if let Some(members) = &mut self.members {
+                    members.ask_now(now);
                 }
             }
             (Order::ServedBy(primary), Duty::Secondary(_)) => self.served_by(now, primary),

@@ -183,15 +183,20 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The same when some time has passed.
+    #[must_use]
+    pub fn after(&self, passed: Duration) -> Self {
+        let mut later = self.clone();
+        if let Self::Bound { left, .. } | Self::Reserved { left, .. } | Self::Waits { left } = &mut later {
+            *left = left.saturating_sub(passed);
+        }
+        later
+    }
+
     /// The same, whatever the time that is left: what is said once and not at every round.
     #[must_use]
     pub fn without_time(&self) -> Self {
-        match self.clone() {
-            Self::Bound { holder, .. } => Self::Bound { holder, left: Duration::ZERO },
-            Self::Reserved { successor, .. } => Self::Reserved { successor, left: Duration::ZERO },
-            Self::Waits { .. } => Self::Waits { left: Duration::ZERO },
-            other @ (Self::Stale | Self::Voters { .. } | Self::NotRecorded) => other,
-        }
+        self.after(Duration::MAX)
     }
 
     /// How long it will last, when that is known.
@@ -207,14 +212,16 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bound { holder, left } => write!(f, "its vote is bound to {holder} for another {left:.1?}"),
-            Self::Reserved { successor, left } => write!(f, "its vote is kept for {successor} for another {left:.1?}"),
-            Self::Waits { left } => {
-                write!(f, "it has lost its record of votes and gives none for another {left:.1?}")
-            }
+            Self::Bound { holder, .. } => write!(f, "its vote is bound to {holder}"),
+            Self::Reserved { successor, .. } => write!(f, "its vote is kept for {successor}"),
+            Self::Waits { .. } => f.write_str("it has lost its record of votes and gives none"),
             Self::Stale => f.write_str("it has seen a higher epoch"),
             Self::Voters { ours } => write!(f, "its configuration has other nodes for the resource: {ours}"),
             Self::NotRecorded => f.write_str("it cannot write its vote to disk"),
+        }?;
+        match self.left() {
+            Some(left) if !left.is_zero() => write!(f, " for another {left:.1?}"),
+            _ => Ok(()),
         }
     }
 }

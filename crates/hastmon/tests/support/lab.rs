@@ -25,6 +25,9 @@ use super::time::{PATIENCE, now_ns, wait_for, wait_some};
 /// A directory whose programs are tested instead of those just built: a package, or another implementation.
 const INSTEAD: &str = "HASTMON_TEST_PROGRAMS";
 
+/// A directory on the disk that the daemons shall keep their votes on, instead of the laboratory's.
+const STATE_IN: &str = "HASTMON_TEST_STATE_IN";
+
 const SCRIPT: &str = include_str!("res.sh");
 
 /// Exit code of hastmonctl when it cannot reach the daemon.
@@ -312,6 +315,7 @@ impl Lab {
                 .replace("@LAB@", &lab.dir().display().to_string())
                 .replace("@NODE@", node)
                 .replace("@KIND@", if lab.plan.files { "file" } else { "process" });
+            fs::create_dir_all(lab.state_dir(node).parent().unwrap()).unwrap();
             fs::write(lab.script(node), script).unwrap();
             fs::set_permissions(lab.script(node), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -348,7 +352,11 @@ impl Lab {
 
     /// Where a node's daemon keeps its votes.
     pub(crate) fn state_dir(&self, node: &str) -> PathBuf {
-        self.dir().join(format!("state-{node}"))
+        let name = format!("state-{node}");
+        match (std::env::var_os(STATE_IN), self.dir().file_name()) {
+            (Some(dir), Some(lab)) => Path::new(&dir).join(lab).join(name),
+            _ => self.dir().join(name),
+        }
     }
 
     /// The nodes, in the order of the plan.
@@ -810,6 +818,9 @@ impl Drop for Lab {
         for child in self.daemons.borrow_mut().values_mut() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(parent) = self.state_dir("a").parent().filter(|parent| *parent != self.dir()) {
+            let _ = fs::remove_dir_all(parent);
         }
         if !std::thread::panicking() && !self.may_overlap.get() {
             assert!(found.is_empty(), "two at once: {found}");

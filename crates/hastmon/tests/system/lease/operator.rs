@@ -89,7 +89,9 @@ fn during_a_switchover_another_one_is_refused() {
 
 #[test]
 fn a_better_node_that_is_told_to_be_primary_gets_the_resource_back() {
-    let lab = cluster();
+    // Longer than patience: it need not wait until votes are free by themselves.
+    let lab = plan(&["a", "b", "w"]).set("lease", "40").set("stop_timeout", "40").loopback();
+    lab.run_standard();
     lab.kill("a");
     lab.wait_status("b", "primary", "run");
     lab.start("a");
