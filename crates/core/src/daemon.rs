@@ -403,6 +403,7 @@ impl Daemon {
         }
         self.each(&mut turn, |supervisor, cx| supervisor.on_timer(cx));
         self.forget_gone(&mut turn);
+        self.forget_closed();
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
         }
@@ -415,6 +416,15 @@ impl Daemon {
             let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
             gone.close_peers(&mut cx);
             self.sessions.retain(|_, name| *name != gone.settings().name);
+        }
+    }
+
+    /// Connections that were closed from here.
+    fn forget_closed(&mut self) {
+        let open: usize = self.resources.iter().map(|supervisor| supervisor.peers().count()).sum();
+        if open != self.sessions.len() {
+            let resources = &self.resources;
+            self.sessions.retain(|conn, _| resources.iter().any(|supervisor| supervisor.node_of(*conn).is_some()));
         }
     }
 

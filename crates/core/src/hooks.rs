@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::config::Resource;
+use crate::lease::rules::{Rule, is_off};
 use crate::time::{Duration, Instant};
 use crate::types::Role;
 
@@ -318,6 +319,30 @@ impl HookQueue {
         if !self.has(Hook::Stop) {
             self.push(now, Hook::Stop, reason, out);
         }
+    }
+
+    /// A `stop` that waits can wait no longer: what runs before it gets KILL. Only a `start` is waited for even then, because it could
+    /// undo what `stop` does; it is gone within moments, unless it hangs in the kernel.
+    pub fn make_way_for_stop(&mut self, now: Instant, out: &mut Vec<HookAction>) {
+        if self.has_made_way() || is_off(Rule::MakeWay) {
+            return;
+        }
+        let Some(running) = &mut self.running else { return };
+        if running.call.hook == Hook::Start {
+            running.stage = Stage::Killed { until: now + KILL_GRACE, outcome: Outcome::CutShort };
+            out.push(HookAction::Kill(running.call.id));
+        } else {
+            self.leave_running_behind(out);
+            self.run_next(now, out);
+        }
+    }
+
+    /// Whether [`make_way_for_stop`](Self::make_way_for_stop) has nothing (more) to do.
+    pub fn has_made_way(&self) -> bool {
+        let is_waiting = self.waiting.iter().any(|call| call.hook == Hook::Stop);
+        !is_waiting
+            || is_off(Rule::MakeWay)
+            || !self.running.as_ref().is_some_and(|running| !matches!(running.stage, Stage::Killed { .. }))
     }
 
     /// From now on what only tells the script of something waits: a `stop` and the check of its work must not stand behind it.

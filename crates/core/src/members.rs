@@ -12,12 +12,13 @@ use crate::config::{Address, Resource};
 use crate::event::Event;
 use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
 use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
 use crate::wire::peer::{Heard, Said};
-use crate::worker::{Action, Base, LeaseReport, LinkEvent, LinkId, RemoteReport};
+use crate::worker::{Action, Base, LeasePart, LeaseReport, LinkEvent, LinkId, RemoteReport};
 
 /// Candidates stand one after the other, the best first, in steps of this part of a heartbeat: long enough for a round of votes, short enough
 /// to be no delay.
@@ -48,6 +49,8 @@ pub(crate) enum News {
 pub(crate) struct Members {
     role: Role,
     claim: Claim,
+    /// Until when the lease runs that the worker before held.
+    keep_until: Option<Instant>,
     list: Vec<Member>,
     next_beat: Instant,
     candidacy: Option<Candidacy>,
@@ -184,10 +187,10 @@ pub(crate) fn terms(resource: &Resource) -> Terms {
 }
 
 impl Members {
-    pub(crate) fn new(now: Instant, base: &Base, node: &str, role: Role, grant: Option<Grant>, seed: u64) -> Self {
+    pub(crate) fn new(now: Instant, base: &Base, role: Role, part: &LeasePart) -> Self {
         let resource = &base.resource;
-        let mut claim = Claim::new(node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
-        if let Some(grant) = grant {
+        let mut claim = Claim::new(&part.node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
+        if let Some(grant) = part.grant {
             claim.resume(grant);
         }
         let list = Member::all(resource).collect();
@@ -195,10 +198,11 @@ impl Members {
         let mut members = Self {
             role,
             claim,
+            keep_until: part.keep_until,
             list,
             next_beat: now,
             candidacy: None,
-            random: seed | 1,
+            random: part.seed | 1,
             news: Vec::new(),
             told_state: State::Unknown,
             refusals: BTreeMap::new(),
@@ -244,9 +248,19 @@ impl Members {
         [Some(self.next_beat), silence, candidacy].into_iter().flatten().min().unwrap_or(self.next_beat)
     }
 
-    /// When the lease that is held ends.
+    /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
     pub(crate) fn lease_ends(&self) -> Option<Instant> {
-        self.claim.until()
+        if is_off(Rule::StopAtEnd) {
+            return None;
+        }
+        let keep_until = self.keep_until.filter(|_| !is_off(Rule::KeepUntil));
+        // A secondary that has won has started nothing yet.
+        self.claim.until().filter(|_| self.role == Role::Primary).or(keep_until)
+    }
+
+    /// What the worker before has left running is being stopped.
+    pub(crate) const fn let_go(&mut self) {
+        self.keep_until = None;
     }
 
     /// Whether this node stands for the lease, or would if enough others were in reach.
@@ -300,6 +314,10 @@ impl Members {
     /// What depends on the time alone.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
         self.drop_silent(now, base);
+        if self.role == Role::Secondary && self.claim.until().is_some_and(|until| now >= until) {
+            // Won, and not taken up in time.
+            self.release(base, None);
+        }
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
             self.beat(now, base);
@@ -551,7 +569,7 @@ impl Members {
                 if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
                     let (votes, of) = (self.claim.votes(now), self.claim.voters().len());
                     base.event(Event::LeaseWon { epoch, votes, of });
-                    self.news.push(News::Won(Grant { epoch, until }));
+                    self.news.push(News::Won(Grant { epoch, until, terms: self.claim.terms() }));
                 }
             }
             Outcome::Lost(hope) => self.lose_round(now, base, hope),
@@ -705,7 +723,10 @@ impl Members {
             return;
         }
         base.event(Event::Fenced { node: node.to_string() });
-        let epoch = self.claim.highest();
+        // Not the highest epoch heard of: the node may win that when it is back, and this may come late.
+        let votes = self.list.iter().filter_map(|member| member.heard.as_ref());
+        let voted = votes.filter(|heard| heard.bound.as_deref() == Some(node)).map(|heard| heard.epoch).max();
+        let epoch = voted.unwrap_or_else(|| self.claim.highest());
         self.tell_all(base, &Said::Fenced { node: node.to_string(), epoch });
         base.act(Action::FencedHere { node: node.to_string(), epoch });
         if let Some(candidacy) = &mut self.candidacy {

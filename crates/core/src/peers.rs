@@ -10,6 +10,7 @@ use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::Event;
 use crate::lease::record::Record;
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Refusal, Release, Verdict, Voters, with_drift};
 use crate::members::terms;
@@ -81,6 +82,8 @@ pub(crate) struct Peers {
     voter: Option<Voter>,
     sessions: BTreeMap<ConnId, Peer>,
     owed: Vec<Owed>,
+    /// Records on their way to the disk, by their numbers.
+    writing: Vec<(u64, Record)>,
     /// A record could not be written, and that has been told.
     told_not_recorded: bool,
     told_voters: BTreeMap<String, Voters>,
@@ -93,6 +96,7 @@ impl Peers {
             voter: None,
             sessions: BTreeMap::new(),
             owed: Vec::new(),
+            writing: Vec::new(),
             told_not_recorded: false,
             told_voters: BTreeMap::new(),
         }
@@ -228,8 +232,12 @@ impl Peers {
     ) -> News {
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         peer.heard = cx.now;
-        peer.is_proven = true;
+        let is_new = !core::mem::replace(&mut peer.is_proven, true);
         let node = peer.node.clone();
+        if is_new {
+            self.close_older(cx, conn, &node);
+        }
+        let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
             Said::Beat { seq, state, voters, ask } => {
                 peer.state = state;
@@ -259,6 +267,22 @@ impl Peers {
         }
     }
 
+    /// What an earlier worker of a node has said, and arrives late, must not be taken for what its worker says now: the release of a lease that
+    /// is over would give back the vote for the one that runs.
+    fn close_older(&mut self, cx: &mut Context<'_>, conn: ConnId, node: &str) {
+        let older = self.sessions.range(..conn).filter(|(_, peer)| peer.node == node);
+        let older: Vec<ConnId> = older.filter(|_| !is_off(Rule::CloseOlder)).map(|(older, _)| *older).collect();
+        for older in older {
+            self.sessions.remove(&older);
+            cx.out.push(Action::Close(older));
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn count(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Somebody asks for the vote of this node.
     pub(crate) fn on_ask(
         &mut self,
@@ -277,18 +301,15 @@ impl Peers {
                 (Verdict { round: ask.round, highest: 0, refused }, None)
             }
         };
-        // What was promised under a record that is being written counts when that is written.
-        let is_owed = verdict.refused.is_none() && !self.owed.is_empty();
         match record {
-            None if is_owed => {
-                let id = self.owed.last().map_or(0, |owed| owed.id);
-                self.owe(id, to, verdict);
-            }
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
-                let id = cx.new_id();
-                self.owe(id, to, verdict);
-                cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
+                let id = self.record(cx, settings, record);
+                if is_off(Rule::RecordFirst) {
+                    self.give(cx, settings, to, verdict, here);
+                } else {
+                    self.owe(id, to, verdict);
+                }
             }
         }
     }
@@ -304,7 +325,7 @@ impl Peers {
     /// The vote of somebody comes back: of another node, or of a worker here.
     pub(crate) fn on_release(&mut self, cx: &mut Context<'_>, settings: &Resource, release: &Release) {
         let record = self.voter.as_mut().and_then(|voter| voter.on_release(cx.now, release));
-        self.record(cx, settings, record);
+        record.into_iter().for_each(|record| _ = self.record(cx, settings, record));
     }
 
     /// A node is off for certain.
@@ -314,7 +335,7 @@ impl Peers {
         }
         cx.event(settings, Event::Fenced { node: node.to_string() });
         let record = self.voter.as_mut().and_then(|voter| voter.on_fenced(cx.now, node, epoch));
-        self.record(cx, settings, record);
+        record.into_iter().for_each(|record| _ = self.record(cx, settings, record));
     }
 
     /// Why the nodes of the resource cannot change to `new` now; `None`: they can. Any majority of neighbouring sets has a node in common with any
@@ -346,11 +367,11 @@ impl Peers {
         })
     }
 
-    fn record(&self, cx: &mut Context<'_>, settings: &Resource, record: Option<Record>) {
-        if let Some(record) = record {
-            let id = cx.new_id();
-            cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
-        }
+    fn record(&mut self, cx: &mut Context<'_>, settings: &Resource, record: Record) -> u64 {
+        let id = cx.new_id();
+        self.writing.push((id, record.clone()));
+        cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
+        id
     }
 
     /// A record is on disk, or cannot be written. Records are written in their order.
@@ -362,15 +383,15 @@ impl Peers {
         result: Result<(), String>,
         here: (Role, State),
     ) {
-        let due: Vec<Owed> = self.owed.extract_if(.., |owed| owed.id <= id).collect();
+        let result = if is_off(Rule::NotRecorded) { Ok(()) } else { result };
+        let written = self.writing.extract_if(.., |(written, _)| *written <= id).filter(|(written, _)| *written == id);
+        if let (Some((_, record)), Some(voter), Ok(())) = (written.last(), &mut self.voter, &result) {
+            voter.recorded(&record);
+        }
+        let due: Vec<Owed> = self.owed.extract_if(.., |owed| owed.id == id).collect();
         for owed in due {
             let refused = result.is_err().then_some(Refusal::NotRecorded).or(owed.verdict.refused);
             self.give(cx, settings, owed.to, Verdict { refused, ..owed.verdict }, here);
-        }
-        if result.is_err()
-            && let Some(voter) = &mut self.voter
-        {
-            voter.not_recorded();
         }
         match result {
             Ok(()) => self.told_not_recorded = false,

@@ -10,11 +10,12 @@ use alloc::vec::Vec;
 use crate::config::{Address, Resource};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Finished, Hook, KILL_GRACE, TERM_GRACE};
+use crate::lease::rules::{Rule, is_off};
 use crate::members::Members;
 use crate::time::{Duration, Instant};
 use crate::types::State;
 use crate::wire::session::Refusal;
-use crate::worker::{Action, Base, LeasePart, LinkEvent, LinkId, RemoteReport, answer_of};
+use crate::worker::{Action, Base, LinkEvent, LinkId, RemoteReport, answer_of};
 
 #[derive(Debug)]
 pub(crate) struct Primary {
@@ -29,13 +30,13 @@ pub(crate) struct Primary {
     believed_running: bool,
     /// `start` has ended and the `status` that follows it at once has not: that one counts no attempt.
     just_started: bool,
+    /// With the lease: when what runs without it was told to stop, last.
+    stopped_without: Option<Instant>,
     /// What the start waits for, as told to the administrator.
     told_wait: Option<String>,
     outranked: Option<GiveUp>,
     /// The lease says how long to go on when nobody hears this node. Without one, among originals, silence does.
     has_lease: bool,
-    /// What is found running may go on without the lease until then: the worker before this one held it.
-    held_until: Instant,
 }
 
 #[derive(Debug)]
@@ -107,8 +108,7 @@ impl Remote {
 impl Primary {
     /// `replaces` is the remote whose failure made this node primary: it is not waited for.
     /// With a lease, the other nodes are the business of [`Members`].
-    pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>, lease: Option<&LeasePart>) -> Self {
-        let has_lease = lease.is_some();
+    pub(crate) fn new(now: Instant, base: &Base, replaces: Option<&Address>, has_lease: bool) -> Self {
         let originals = base.resource.remotes.iter().filter(|_| !has_lease);
         let mut remotes: Vec<Remote> = originals.cloned().map(Remote::new).collect();
         for remote in &mut remotes {
@@ -123,10 +123,10 @@ impl Primary {
             wants_start: false,
             believed_running: false,
             just_started: false,
+            stopped_without: None,
             told_wait: None,
             outranked: None,
             has_lease,
-            held_until: lease.and_then(|part| part.held_until).unwrap_or(now),
         }
     }
 
@@ -135,9 +135,8 @@ impl Primary {
         self.outranked = Some(give_up);
     }
 
-    pub(crate) fn next_deadline(&self, now: Instant, base: &Base, members: Option<&Members>) -> Instant {
-        let stop = self.stops_at(now, base, members).unwrap_or(self.next_heartbeat);
-        let touch = self.next_touch(base).min(stop);
+    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
+        let touch = self.next_touch(base);
         if self.expects_contact(&base.resource) {
             touch.min(self.last_contact + silence_limit(&base.resource))
         } else {
@@ -207,21 +206,17 @@ impl Primary {
         self.start_if_allowed(now, base, members)
     }
 
-    /// When what was found running has to be stopped, unless the lease is won.
-    fn stops_at(&self, now: Instant, base: &Base, members: Option<&Members>) -> Option<Instant> {
-        let may_run = matches!(base.state, State::Run | State::Starting | State::Unknown);
-        let has_no_lease = members.is_some_and(|members| !members.claim().holds(now));
-        (may_run && self.believed_running && has_no_lease && !base.is_calling(Hook::Stop)).then_some(self.held_until)
-    }
-
-    /// A killed worker, or a daemon of which nothing is known any more, has left the resource running.
+    /// What runs here, started by whomever, though this node has not got the lease, may run elsewhere as well.
     fn stop_without_lease(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) {
-        if self.stops_at(now, base, members).is_some_and(|at| now >= at) {
-            base.event(Event::RunsWithoutLease);
-            self.wants_start = false;
-            self.just_started = false;
-            base.stop_now(now, "this node does not hold the lease");
+        let is_let = members.is_none_or(|members| members.lease_ends().is_some());
+        let is_early = self.stopped_without.is_some_and(|last| now.since(last) < base.heartbeat());
+        if is_let || is_early || is_off(Rule::KeepUntil) || !self.believed_running || base.is_calling(Hook::Stop) {
+            return;
         }
+        self.stopped_without = Some(now);
+        self.wants_start = false;
+        base.event(Event::RunsWithoutLease);
+        base.stop_now(now, "it runs without the lease");
     }
 
     pub(crate) fn on_finished(&mut self, now: Instant, base: &mut Base, finished: &Finished) {
@@ -400,7 +395,9 @@ impl Primary {
         }
         let wait = match members {
             None => self.why_not_start(now, base),
-            Some(members) if !members.claim().holds(now) => Some(members.why_no_lease(None)),
+            Some(members) if !members.claim().holds(now) && !is_off(Rule::StartInside) => {
+                Some(members.why_no_lease(None))
+            }
             Some(members) => members.that_runs().map(|(remote, state)| format!("{remote} reports {state}")),
         };
         if wait != self.told_wait {

@@ -12,7 +12,10 @@ use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
+use crate::lease::Voters;
 use crate::lease::record::Record;
+use crate::lease::rules::{Rule, is_off};
+use crate::lease::voter::Voter;
 use crate::lease::{Ask, Grant, Refusal as NoVote, Release, Verdict};
 use crate::peers::{Asker, News, Peers};
 use crate::switchover::Switchover;
@@ -27,6 +30,8 @@ use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, Leas
 pub const MIN_REPLACE: Duration = Duration::from_millis(500);
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// With the lease, the pause is this part of a heartbeat at most: what runs must be stopped before the lease of the worker that died is over.
+pub const RESTARTS_PER_HEARTBEAT: u32 = 4;
 /// Handshakes of one remote for one resource that may be half done: it needs one, and may have left some behind. Counted for each remote by
 /// itself, so that none can keep another out.
 pub const MAX_HALF_OPEN: usize = 8;
@@ -104,8 +109,8 @@ pub struct Supervisor {
     /// What the next worker gets: a lease that was won for it, or the word of an operator.
     grant: Option<Grant>,
     force: bool,
-    /// Until when the last worker held the lease, as it has reported.
-    held_until: Option<Instant>,
+    /// Until when the lease runs of which the primary's worker has told, unless it was given back.
+    lease_until: Option<Instant>,
     switchover: Option<Switchover>,
 }
 
@@ -173,7 +178,7 @@ impl Supervisor {
             primary: None,
             grant: None,
             force: false,
-            held_until: None,
+            lease_until: None,
             switchover: None,
             settings,
             role: Role::Init,
@@ -482,6 +487,9 @@ impl Supervisor {
     /// News from the worker: what `status` shall say.
     pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
+            if let (Role::Primary, Some(lease)) = (self.role, &report.lease) {
+                self.lease_until = lease.until.or(self.lease_until);
+            }
             self.report = Some(report);
             self.heard = cx.now;
             self.told_not_started = None;
@@ -533,8 +541,6 @@ impl Supervisor {
             self.forget_early_complaints(cx.now);
         }
         self.note_what_is_left(&exit);
-        let held = self.report.as_ref().and_then(|report| report.lease.as_ref()).and_then(|lease| lease.until);
-        self.held_until = held.filter(|_| matches!(exit, WorkerExit::Code(_) | WorkerExit::Signal(_)));
         self.report = None;
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
@@ -616,7 +622,17 @@ impl Supervisor {
 
     /// A primary's worker that is frozen while the daemon is not: it would outlive its lease. Another one takes its place in time.
     fn replace_at(&self) -> Option<Instant> {
-        let holds = !self.legacy && self.role == Role::Primary && matches!(self.worker, Process::Running(_));
+        let holds = !self.legacy
+            && !is_off(Rule::ReplaceFrozen)
+            && match self.worker {
+                Process::Running(_) => self.role == Role::Primary,
+                // Of a primary that has stopped the resource nothing more is expected.
+                Process::Ending { .. } => {
+                    self.told == Role::Primary
+                        && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
+                }
+                Process::None | Process::Pausing(_) => false,
+            };
         let lease = self.settings.lease;
         let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
         holds.then(|| self.heard + limit)
@@ -624,7 +640,7 @@ impl Supervisor {
 
     fn replace_silent_worker(&mut self, cx: &mut Context<'_>) {
         let Some(at) = self.replace_at().filter(|at| cx.now >= *at) else { return };
-        let Process::Running(id) = self.worker else { return };
+        let Some(id) = self.worker() else { return };
         let grace = (self.settings.heartbeat_interval / 2).max(MIN_REPLACE / 2);
         if cx.now.since(at) > grace {
             // The silence was this process's own: the worker, which woke with it, may be stopping what it must not run any more.
@@ -725,7 +741,7 @@ impl Supervisor {
         let lease = (!self.legacy).then(|| LeasePart {
             node: self.peers.me().to_string(),
             grant: self.grant.take().filter(|_| role == Role::Primary),
-            held_until: self.held_until.take().filter(|_| role == Role::Primary),
+            keep_until: self.lease_until.filter(|_| role == Role::Primary || self.left_running.is_some()),
             force: core::mem::take(&mut self.force) && role == Role::Primary,
             seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
         });
@@ -756,7 +772,11 @@ impl Supervisor {
         self.event(cx, Event::WorkerDied { how, then: WorkerNext::Restart });
         // A lease does not wait for a worker that had lived for a while.
         let lived = cx.now.since(self.began);
-        let pause = if self.legacy || lived < RESTART_PAUSE { RESTART_PAUSE } else { Duration::ZERO };
+        let pause = match lived < RESTART_PAUSE {
+            _ if self.legacy => RESTART_PAUSE,
+            true => RESTART_PAUSE.min(self.settings.heartbeat_interval / RESTARTS_PER_HEARTBEAT),
+            false => Duration::ZERO,
+        };
         self.worker = Process::Pausing(cx.now + pause);
     }
 
@@ -823,6 +843,11 @@ impl Supervisor {
     /// Whether this resource runs without the lease.
     pub(crate) const fn is_legacy(&self) -> bool {
         self.legacy
+    }
+
+    /// The nodes whose votes count here, as soon as the record of the vote has been looked for. Those of the configuration may come into force later.
+    pub fn voters_in_force(&self) -> Option<&Voters> {
+        self.peers.voter().map(Voter::voters)
     }
 
     pub(crate) fn on_record_found(&mut self, cx: &mut Context<'_>, found: Result<Option<Record>, String>) {
@@ -943,6 +968,9 @@ impl Supervisor {
 
     /// The worker gives the vote of this node back.
     pub(crate) fn on_release_here(&mut self, cx: &mut Context<'_>, release: &Release) {
+        if release.was_held {
+            self.lease_until = None;
+        }
         self.peers.on_release(cx, &self.settings, release);
     }
 

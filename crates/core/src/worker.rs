@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Address, Resource, StopFailure};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
+use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Release, Verdict};
 use crate::members::{self, Members};
 use crate::primary::Primary;
@@ -57,9 +58,9 @@ pub struct LeasePart {
     pub node: String,
     /// The lease has been won for the primary that this worker is to be.
     pub grant: Option<Grant>,
-    /// The worker before this one held the lease until then, and may have left the resource running: unless the lease is won again, it
-    /// must be stopped by then.
-    pub held_until: Option<Instant>,
+    /// Until when the lease runs that a worker held which has died: what runs may go on until then, but nothing is started under it, because it
+    /// may have been given back.
+    pub keep_until: Option<Instant>,
     /// An operator answers for starting without a majority.
     pub force: bool,
     /// Any number, another one for each worker: candidates that have split the votes go apart by it.
@@ -316,8 +317,6 @@ pub struct Worker {
     duty: Duty,
     /// The other nodes and the lease; `None` among originals.
     members: Option<Members>,
-    /// When it was called last.
-    now: Instant,
 }
 
 #[derive(Debug)]
@@ -357,20 +356,24 @@ impl Worker {
         let has_lease = lease.is_some();
         let duty = match role {
             Role::Init => Duty::Init,
-            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref(), lease.as_ref())),
+            Role::Primary => Duty::Primary(Primary::new(now, &base, replaces.as_ref(), has_lease)),
             Role::Secondary => Duty::Secondary(Secondary::new(now)),
             Role::Watchdog => Duty::Watchdog(Watchdog::new(now, &base, has_lease)),
         };
         let members = lease.map(|part| {
-            let mut members = Members::new(now, &base, &part.node, role, part.grant, part.seed);
+            let mut members = Members::new(now, &base, role, &part);
             if part.force {
                 members.force();
             }
             members
         });
-        let mut worker = Self { base, duty, members, now };
+        let mut worker = Self { base, duty, members };
         if matches!(worker.duty, Duty::Init) {
             worker.end(now, Farewell::AsOrdered, "", EndMode::Orderly);
+        }
+        if worker.members.is_some() {
+            // The lease that it was to keep may be over by now.
+            worker.look_at_the_clock(now);
         }
         worker.tick(now);
         let actions = worker.finish_turn(now);
@@ -379,7 +382,6 @@ impl Worker {
 
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
-        self.now = now;
         self.look_at_the_clock(now);
         match input {
             Input::Timer => {}
@@ -438,13 +440,13 @@ impl Worker {
                 [touch, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
             }
             (None, Duty::Init) => None,
-            (None, Duty::Primary(primary)) => Some(primary.next_deadline(self.now, &self.base, self.members.as_ref())),
+            (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
             (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline(&self.base)),
         };
         let members = self.members.as_ref().filter(|_| self.keeps_in_touch()).map(|members| {
             let beat = members.next_deadline(&self.base);
-            members.lease_ends().filter(|_| self.base.ending.is_none()).map_or(beat, |end| end.min(beat))
+            members.lease_ends().filter(|_| !self.base.has_made_way()).map_or(beat, |end| end.min(beat))
         });
         [duty, members, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
     }
@@ -626,7 +628,12 @@ impl Worker {
 
     /// News that have waited while this process was frozen must not hide how long that was.
     fn look_at_the_clock(&mut self, now: Instant) {
-        if self.base.ending.is_some() {
+        let lease_ended = self.members.as_ref().and_then(Members::lease_ends).filter(|end| now >= *end);
+        if let Some(ending) = &self.base.ending {
+            // Until now there was time to let what runs before `stop` end in peace.
+            if lease_ended.is_some() && ending.stop.is_some() {
+                self.base.make_way_for_stop(now);
+            }
             return;
         }
         let verdict = match &mut self.duty {
@@ -634,13 +641,19 @@ impl Worker {
             Duty::Watchdog(watchdog) => watchdog.on_timer(now, &mut self.base, self.members.as_ref()),
             Duty::Secondary(_) | Duty::Init => None,
         };
-        let lease_ended = self.members.as_ref().and_then(Members::lease_ends).filter(|end| now >= *end);
         if let (Some(end), Duty::Primary(_)) = (lease_ended, &self.duty) {
-            // `stop` has its whole budget from here on, whatever else runs.
-            if !self.base.is_calling(Hook::Stop) {
-                self.base.kill_running();
-            }
             self.give_up(now, GiveUp::LeaseLost { late: now.since(end) });
+            // `stop` has its whole budget from here on, whatever else runs.
+            self.base.make_way_for_stop(now);
+        } else if let (Some(_), Duty::Secondary(_)) = (lease_ended, &self.duty) {
+            // The primary's worker before it died, and what it has left running is not known to be stopped yet.
+            if let Some(members) = &mut self.members {
+                members.let_go();
+            }
+            if self.base.state != State::Stopped && !self.base.is_calling(Hook::Stop) {
+                self.base.stop_now(now, "the lease under which it ran is over");
+            }
+            self.base.make_way_for_stop(now);
         } else if let Some(give_up) = verdict {
             self.give_up(now, give_up);
         }
@@ -673,6 +686,11 @@ impl Worker {
             ending.stop = Some(1);
             ending.goodbye_until = None;
             self.base.hooks.hold_notices();
+            if is_off(Rule::StopThenRelease)
+                && let Some(members) = &mut self.members
+            {
+                members.release_at_end(&mut self.base, None);
+            }
             self.base.stop_now(now, reason);
         }
         if let Duty::Primary(primary) = &mut self.duty {
@@ -729,7 +747,8 @@ impl Worker {
         let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
-            self.base.report_due = now + self.base.heartbeat();
+            // Less than a heartbeat, so that the turn of the next one finds it due.
+            self.base.report_due = now + self.base.heartbeat() * 3 / 4;
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
             actions.insert(0, Action::Report(report));
@@ -859,6 +878,18 @@ impl Base {
             other => Some(other),
         }));
         told
+    }
+
+    /// A `stop` that waits for another hook to end waits no longer than it must.
+    fn make_way_for_stop(&mut self, now: Instant) {
+        let mut actions = Vec::new();
+        self.hooks.make_way_for_stop(now, &mut actions);
+        self.carry_out(actions);
+    }
+
+    /// Whether nothing that could be ended stands in the way of a `stop`.
+    fn has_made_way(&self) -> bool {
+        self.ending.is_some() && self.hooks.has_made_way()
     }
 
     /// Ends a hook that nobody waits for any more.

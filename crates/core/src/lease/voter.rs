@@ -5,6 +5,7 @@
 use alloc::string::String;
 
 use super::record::Record;
+use super::rules::{Rule, is_off};
 use super::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
 use crate::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ struct Vote {
     epoch: u64,
     hold: Duration,
     until: Instant,
-    /// False: it could not be written, so a renewal of it has to be.
+    /// It is on disk. A renewal of one that is not would leave the node without a trace.
     is_recorded: bool,
 }
 
@@ -37,6 +38,16 @@ struct Vote {
 struct Reserved {
     successor: String,
     until: Instant,
+}
+
+impl Vote {
+    /// After a restart it must bind at least as long as it does now: for longer than its hold, when an earlier promise to the same node was
+    /// a longer one.
+    fn record(&self, now: Instant) -> Record {
+        let left = self.until.since(now);
+        let hold = if left > with_drift(self.hold) { left } else { self.hold };
+        Record { holder: self.holder.clone(), epoch: self.epoch, hold }
+    }
 }
 
 /// Who has the vote now.
@@ -55,7 +66,8 @@ pub struct Bound<'a> {
 pub struct Step {
     /// The answer.
     pub verdict: Verdict,
-    /// To be written first. When that fails, the answer is [`Refusal::NotRecorded`].
+    /// To be written first. When that is done, [`Voter::recorded`] must know: until then each renewal asks for it again. When it fails, the
+    /// answer is [`Refusal::NotRecorded`].
     pub record: Option<Record>,
 }
 
@@ -64,21 +76,17 @@ impl Voter {
     pub fn new(now: Instant, voters: Voters, found: Option<Record>) -> Self {
         let mut voter =
             Self { voters, pending: None, highest: 0, vote: None, reserved: None, released: None, waits_until: None };
-        if let Some(Record { holder, epoch, hold }) = found {
+        if let Some(Record { holder, epoch, hold }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
             voter.highest = epoch;
-            voter.vote = (!hold.is_zero()).then(|| Vote {
-                holder,
-                epoch,
-                hold,
-                until: now + with_drift(hold),
-                is_recorded: true,
-            });
+            let until = now + with_drift(hold);
+            voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
         }
         voter
     }
 
     /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
     pub fn without_record(now: Instant, voters: Voters, hold: Duration) -> Self {
+        let hold = if is_off(Rule::LostRecord) { Duration::ZERO } else { hold };
         Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) }
     }
 
@@ -109,12 +117,22 @@ impl Voter {
         self.forget(now);
     }
 
+    /// What came with a verdict or a release is on disk.
+    pub fn recorded(&mut self, record: &Record) {
+        if let Some(vote) = &mut self.vote
+            && vote.holder == record.holder
+            && vote.epoch == record.epoch
+        {
+            vote.is_recorded = true;
+        }
+    }
+
     /// What time has ended.
     fn forget(&mut self, now: Instant) {
         self.vote.take_if(|vote| now >= vote.until);
         self.reserved.take_if(|reserved| now >= reserved.until);
         self.waits_until.take_if(|until| now >= *until);
-        if self.vote.is_none()
+        if (self.vote.is_none() || is_off(Rule::PendingVoters))
             && self.waits_until.is_none()
             && let Some(voters) = self.pending.take()
         {
@@ -142,39 +160,36 @@ impl Voter {
         if let Some(until) = self.waits_until {
             return Err(Refusal::Waits { left: until.since(now) });
         }
-        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node) {
+        if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node && !is_off(Rule::Bound)) {
             return Err(Refusal::Bound { holder: vote.holder.clone(), left: vote.until.since(now) });
         }
         self.agree(ask.voters)?;
-        if let Some(vote) =
-            self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch && vote.is_recorded)
-        {
+        if let Some(vote) = self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch) {
             // Others count on what was recorded.
             vote.hold = vote.hold.min(ask.hold);
-            vote.until = vote.until.max(now + with_drift(vote.hold));
-            return Ok(None);
+            if !is_off(Rule::Renewal) {
+                vote.until = vote.until.max(now + with_drift(vote.hold));
+            }
+            return Ok((!vote.is_recorded).then(|| vote.record(now)));
         }
         let is_stale = match ask.kind {
             Kind::Vote => ask.epoch <= self.highest,
             // Who renews has won this epoch, and nobody else has: this vote was not among those that it got.
-            Kind::Renew => {
-                ask.epoch < self.highest
-                    || self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch)
-            }
+            Kind::Renew => ask.epoch < self.highest,
         };
-        if is_stale {
+        let is_released = self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch);
+        if (is_stale && !is_off(Rule::Epochs)) || (is_released && !is_off(Rule::Released)) {
             return Err(Refusal::Stale);
         }
         if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
             return Err(Refusal::Reserved { successor: reserved.successor.clone(), left: reserved.until.since(now) });
         }
-        self.bind(now, ask);
-        Ok(Some(self.record(&ask.node, ask.hold)))
+        Ok(Some(self.bind(now, ask)))
     }
 
     /// The voters in force are the holder's while the vote is bound.
     fn agree(&mut self, voters: u64) -> Result<(), Refusal> {
-        if voters == self.voters.digest() {
+        if voters == self.voters.digest() || is_off(Rule::SameVoters) {
             return Ok(());
         }
         match self.pending.take_if(|pending| pending.digest() == voters) {
@@ -186,30 +201,24 @@ impl Voter {
         }
     }
 
-    fn bind(&mut self, now: Instant, ask: &Ask) {
+    fn bind(&mut self, now: Instant, ask: &Ask) -> Record {
         // What was promised to the same node before is still true.
         let before = self.vote.as_ref().map_or(now, |vote| vote.until);
         let until = before.max(now + with_drift(ask.hold));
+        let vote = Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until, is_recorded: false };
+        let record = vote.record(now);
         self.highest = ask.epoch;
         self.reserved = None;
-        self.vote = Some(Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until, is_recorded: true });
-    }
-
-    /// What was to be recorded last is not on disk: it was refused, and is no vote that a renewal could prolong.
-    pub fn not_recorded(&mut self) {
-        if let Some(vote) = &mut self.vote {
-            vote.is_recorded = false;
-        }
-    }
-
-    fn record(&self, holder: &str, hold: Duration) -> Record {
-        Record { holder: holder.into(), epoch: self.highest, hold }
+        self.vote = Some(vote);
+        record
     }
 
     /// Somebody gives its vote back. What comes back is to be written; nobody waits for that.
     pub fn on_release(&mut self, now: Instant, release: &Release) -> Option<Record> {
         self.forget(now);
-        if self.vote.as_ref().is_some_and(|vote| vote.holder != release.node || vote.epoch > release.epoch) {
+        if self.vote.as_ref().is_some_and(|vote| {
+            vote.holder != release.node || (vote.epoch > release.epoch && !is_off(Rule::OldRelease))
+        }) {
             return None;
         }
         self.released = Some((release.node.clone(), release.epoch));
@@ -218,7 +227,7 @@ impl Voter {
         let successor = release.successor.clone().filter(|node| self.voters.contains(node));
         self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
         self.forget(now);
-        Some(self.record(&release.node, Duration::ZERO))
+        Some(Record { holder: release.node.clone(), epoch: self.highest, hold: Duration::ZERO })
     }
 
     /// A node is off for certain: it runs nothing, whatever it was promised.
@@ -227,3 +236,6 @@ impl Voter {
         self.on_release(now, &release)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hastmon_core::config::Config;
 use hastmon_core::types::Role;
 
 use super::agenda::Time;
@@ -41,7 +42,19 @@ pub(crate) enum Fault {
     SetMood(HostId, Box<Mood>),
     /// No process can be started any more, or again.
     NoProcesses(HostId, bool),
+    /// The disk neither takes nor gives anything, or does again.
+    DiskFails(HostId, bool),
+    /// What is added to the time that each access to the disk takes, at most.
+    DiskSlow(HostId, Duration),
     Operator(HostId, Role),
+    /// An operator wants the resource on another node, or on the best.
+    Switchover(HostId, Option<HostId>),
+    /// An operator answers for a primary without a majority.
+    Force(HostId),
+    /// The configuration of this node has other voters from now on.
+    Voters(HostId, u32, Box<Config>),
+    /// SIGHUP after the configuration got shorter times, or the first ones again.
+    Retime(HostId),
     /// SIGHUP after the configuration got another exec and other times, or the old ones again.
     Reload(HostId),
 }
@@ -62,7 +75,13 @@ impl Fault {
             Self::ResourceDies(_) => Some("deaths of the resource"),
             Self::SetMood(_, mood) => (**mood != Mood::good()).then_some("slow or bad scripts"),
             Self::NoProcesses(_, none) => none.then_some("hosts out of processes"),
+            Self::DiskFails(_, fails) => fails.then_some("failing disks"),
+            Self::DiskSlow(_, slow) => (!slow.is_zero()).then_some("slow disks"),
             Self::Operator(..) => Some("operators' commands"),
+            Self::Switchover(..) => Some("switchovers"),
+            Self::Force(_) => Some("forced primaries"),
+            Self::Voters(..) => Some("changes of voters"),
+            Self::Retime(_) => Some("changes of times"),
             Self::Reload(_) => Some("reloads"),
             Self::Boot(_) | Self::StartDaemon(_) | Self::Thaw(_) | Self::Resume(_) | Self::Heal(..) => None,
         }

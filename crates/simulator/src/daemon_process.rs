@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input, PeerProtocol, WorkerId};
 use hastmon_core::supervisor::WorkerExit;
+use hastmon_core::wire::frame::Version;
 use hastmon_core::wire::nv::List;
+use hastmon_core::wire::peer::{Heard, Said};
 use hastmon_core::wire::request::{Request, Via};
 use hastmon_core::wire::session::Answer;
 use hastmon_core::worker::Order;
@@ -40,6 +42,8 @@ enum Conn {
     Hearing(EndId),
     /// Its request is with the core.
     Open(EndId),
+    /// A node that speaks protocol 1.
+    Peer(EndId),
     Control,
 }
 
@@ -48,7 +52,9 @@ impl DaemonProcess {
         let config = kernel.host(host).config.clone();
         kernel.tell(host, "daemon", || "starts".to_string());
         kernel.host_mut(host).daemon = Some(pid);
-        let (core, actions) = Daemon::new(kernel.clock(host), config, PeerProtocol::Legacy, 1);
+        let (peers, seed) =
+            if kernel.lease { (PeerProtocol::Lease, kernel.rng.next()) } else { (PeerProtocol::Legacy, 1) };
+        let (core, actions) = Daemon::new(kernel.clock(host), config, peers, seed);
         let mut process = Self {
             pid,
             host,
@@ -95,6 +101,17 @@ impl DaemonProcess {
             Happening::Terminate => Some(Input::Stop),
             Happening::Hangup => Some(Input::Hangup),
             Happening::Loaded(config) => Some(Input::Reload(config)),
+            Happening::FindRecord(resource) => {
+                let found = kernel.record_found(self.host);
+                // Who has lost its record does not know which epochs it has seen.
+                kernel.exclusion.epochs_excused |= found.is_err();
+                kernel.tell(self.host, "daemon", || format!("finds on disk: {found:?}"));
+                Some(Input::RecordFound { resource, found })
+            }
+            Happening::Recorded(id, result) => {
+                let resource = super::cluster::RESOURCE.to_string();
+                Some(Input::Recorded { resource, id, result })
+            }
             Happening::Established(_)
             | Happening::LinkDeadline(_)
             | Happening::ComplaintDeadline(_)
@@ -122,13 +139,21 @@ impl DaemonProcess {
     }
 
     fn listen(&mut self, kernel: &mut Kernel, end: EndId) -> Option<Input> {
-        let hearing = self.callers.iter().find(|(_, conn)| matches!(conn, Conn::Hearing(one) if *one == end));
-        let conn = *hearing?.0;
+        let hearing =
+            self.callers.iter().find(|(_, conn)| matches!(conn, Conn::Hearing(one) | Conn::Peer(one) if *one == end));
+        let (conn, state) = hearing?;
+        let conn = *conn;
+        if matches!(state, Conn::Peer(_)) {
+            return self.listen_to_peer(kernel, conn, end);
+        }
         match kernel.take_message(end) {
-            Some(Ok(message)) => {
+            Some(Ok((version, message))) => {
                 let known = kernel.end(end)?;
                 let caller = Caller::Network { peer: known.remote, local: known.local };
                 self.callers.insert(conn, Conn::Open(end));
+                if version == Version::V1 {
+                    return Some(Input::Hello { conn, caller, message });
+                }
                 Some(message_input(kernel, conn, caller, message))
             }
             Some(Err(why)) => self.send_away(kernel, conn, end, &why),
@@ -137,6 +162,23 @@ impl DaemonProcess {
                 self.send_away(kernel, conn, end, why)
             }
         }
+    }
+
+    fn listen_to_peer(&mut self, kernel: &mut Kernel, conn: ConnId, end: EndId) -> Option<Input> {
+        let why = match kernel.take_message(end) {
+            Some(Ok((_, message))) => {
+                kernel.whisper(self.host, "daemon", || format!("{conn:?} {}", said(&message)));
+                return Some(Input::Said(conn, message));
+            }
+            Some(Err(why)) => Some(why),
+            None => {
+                kernel.is_closed(end)?;
+                None
+            }
+        };
+        self.callers.remove(&conn);
+        kernel.close(end);
+        Some(Input::Gone { conn, why })
     }
 
     fn send_away(&mut self, kernel: &mut Kernel, conn: ConnId, end: EndId, why: &str) -> Option<Input> {
@@ -151,6 +193,10 @@ impl DaemonProcess {
             FromWorker::Started(pid) => Input::WorkerStarted(id, u32::try_from(pid.0).unwrap()),
             FromWorker::Report(report) => Input::Report(id, report),
             FromWorker::PrimaryGone(link) => Input::PrimaryGone(id, link),
+            FromWorker::Asked(ask) => Input::Asked(id, ask),
+            FromWorker::Released(release) => Input::Released(id, release),
+            FromWorker::Won(grant) => Input::Won(id, grant),
+            FromWorker::HandOverRefused(why) => Input::HandOverRefused(id, why),
             FromWorker::Gone(exit) => {
                 kernel.tell(self.host, "daemon", || format!("worker {} has ended: {exit:?}", id.0));
                 self.workers.remove(&id);
@@ -164,6 +210,26 @@ impl DaemonProcess {
             match action {
                 Action::Reply { conn, message, keep } => self.reply(kernel, conn, &message, keep),
                 Action::Close(conn) => self.close(kernel, conn),
+                Action::Welcome { conn, answer, .. } => {
+                    if let Some(Conn::Open(end)) = self.callers.get(&conn) {
+                        let end = *end;
+                        kernel.send_v1(end, &answer);
+                        self.callers.insert(conn, Conn::Peer(end));
+                    }
+                }
+                Action::Tell { conn, message } => {
+                    if let Some(Conn::Peer(end)) = self.callers.get(&conn) {
+                        let end = *end;
+                        kernel
+                            .whisper(self.host, "daemon", || format!("tells {conn:?}: {:?}", Heard::decode(&message)));
+                        kernel.send_v1(end, &message);
+                    }
+                }
+                Action::FindRecord(resource) => kernel.find_record(self.host, self.pid, resource),
+                Action::Record { id, record, .. } => {
+                    kernel.tell(self.host, "daemon", || format!("writes {id}: {record:?}"));
+                    kernel.write_record(self.host, self.pid, id, record);
+                }
                 Action::StartWorker { id, assignment } => {
                     kernel.tell(self.host, "daemon", || {
                         let (role, replaces) = (assignment.role, assignment.replaces.as_ref());
@@ -233,7 +299,7 @@ impl DaemonProcess {
     }
 
     fn close(&mut self, kernel: &mut Kernel, conn: ConnId) {
-        if let Some(Conn::Open(end) | Conn::Hearing(end)) = self.callers.remove(&conn) {
+        if let Some(Conn::Open(end) | Conn::Hearing(end) | Conn::Peer(end)) = self.callers.remove(&conn) {
             kernel.close(end);
         }
     }
@@ -268,12 +334,16 @@ fn message_input(kernel: &mut Kernel, conn: ConnId, caller: Caller, message: Lis
     Input::Message { conn, caller, message, unix_now_s, random: kernel.rng.bytes16() }
 }
 
+fn said(message: &List) -> String {
+    Said::decode(message, "").map_or_else(|error| error.to_string(), |said| format!("says {said:?}"))
+}
+
 fn name(request: &Request) -> String {
     match request {
         Request::Handshake { priority, .. } => format!("handshake with priority {priority}"),
         Request::HandshakeToken { .. } => "token".to_string(),
         Request::Complaint { .. } => "complaint".to_string(),
-        Request::SetRole { .. } | Request::Switchover { .. } | Request::Status { .. } | Request::Reload => {
+        Request::SetRole { .. } | Request::Status { .. } | Request::Reload | Request::Switchover { .. } => {
             "control".to_string()
         }
     }

@@ -30,6 +30,10 @@ pub(crate) struct Cluster {
     pub(crate) hook_timeout: Duration,
     pub(crate) key: bool,
     pub(crate) mood: Mood,
+    /// Protocol 1 and the lease, and every node is a remote of every other.
+    pub(crate) lease: bool,
+    /// Nodes (by their place) that do not vote at the beginning, and are switched off: they may join later.
+    pub(crate) spare: Vec<usize>,
     /// On the way from one host to another.
     pub(crate) delay: (Duration, Duration),
     /// How far clocks may be off, in millionths.
@@ -65,6 +69,8 @@ impl Cluster {
             hook_timeout: Duration::from_secs(3),
             key: false,
             mood: Mood::good(),
+            lease: false,
+            spare: Vec::new(),
             delay: (Duration::from_micros(50), Duration::from_millis(2)),
             drift_ppm: 0,
         }
@@ -75,8 +81,14 @@ impl Cluster {
         Self::new(&[Node::new("a", Role::Primary), Node::new("b", Role::Secondary), Node::new("w", Role::Watchdog)])
     }
 
-    /// The file that serves every node.
-    pub(crate) fn text(&self) -> String {
+    /// The same with the lease: what must be, stop included, takes a heartbeat at most.
+    pub(crate) fn with_lease(mut self) -> Self {
+        (self.lease, self.stop_timeout) = (true, self.heartbeat);
+        self
+    }
+
+    /// The file that serves every node, when those vote that are `in_it`.
+    pub(crate) fn text(&self, in_it: impl Fn(usize) -> bool) -> String {
         let mut text = String::new();
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
         let is_watchdog = |node: &Node| node.role == Role::Watchdog;
@@ -97,12 +109,12 @@ impl Cluster {
             ms(self.status_timeout),
             ms(self.hook_timeout),
         );
-        for (at, node) in self.nodes.iter().enumerate() {
+        for (at, node) in self.nodes.iter().enumerate().filter(|(at, _)| in_it(*at)) {
             let _ = write!(text, " on {} {{ role_on_start {} priority {}", node.name, node.role, node.priority);
-            let others = || self.nodes.iter().enumerate().filter(move |(other, _)| *other != at);
+            let others = || self.nodes.iter().enumerate().filter(|(other, _)| *other != at && in_it(*other));
             // A watchdog polls everybody; the others connect to those that can run the resource, and listen to watchdogs.
-            let remotes = others().filter(|(_, other)| is_watchdog(node) || !is_watchdog(other));
-            let friends = others().filter(|(_, other)| !is_watchdog(node) && is_watchdog(other));
+            let remotes = others().filter(|(_, other)| self.lease || is_watchdog(node) || !is_watchdog(other));
+            let friends = others().filter(|(_, other)| !self.lease && !is_watchdog(node) && is_watchdog(other));
             let list = |nodes: Vec<usize>| {
                 nodes.iter().map(|at| format!(" tcp4://{}", HostId(*at).address())).collect::<String>()
             };
@@ -125,8 +137,16 @@ impl Cluster {
 
     /// The configuration of each node, in their order.
     pub(crate) fn configs(&self) -> Vec<Config> {
-        let text = self.text();
-        self.nodes.iter().map(|node| self.config(&text, node.name)).collect()
+        let all = self.text(|_| true);
+        let first = self.text(|at| !self.spare.contains(&at));
+        let of_node =
+            |(at, node): (usize, &Node)| self.config(if self.spare.contains(&at) { &all } else { &first }, node.name);
+        self.nodes.iter().enumerate().map(of_node).collect()
+    }
+
+    /// The configuration of a node when those vote that are `in_it`.
+    pub(crate) fn config_with(&self, node: usize, in_it: impl Fn(usize) -> bool) -> Config {
+        self.config(&self.text(in_it), self.nodes[node].name)
     }
 
     /// All hosts are switched on within the first tenth of a second.
@@ -135,11 +155,18 @@ impl Cluster {
         let hosts = self.nodes.iter().zip(self.configs()).map(|(node, config)| {
             let origin = Duration::from_nanos(rng.below(1 << 45));
             let span = u64::try_from(2 * self.drift_ppm + 1).unwrap();
-            let drift_ppm = i64::try_from(rng.below(span)).unwrap() - self.drift_ppm;
+            // Half of all clocks are off as far as they may be.
+            let drift_ppm = match rng.below(4) {
+                0 if self.lease => self.drift_ppm,
+                1 if self.lease => -self.drift_ppm,
+                _ => i64::try_from(rng.below(span)).unwrap() - self.drift_ppm,
+            };
             Host::new(node.name.to_string(), config, Clock { origin, drift_ppm }, self.mood.clone())
         });
         let hosts: Vec<_> = hosts.collect();
         let trace = Trace::new(detail);
-        World::new(Kernel::new(rng, trace, hosts, self.delay))
+        let mut kernel = Kernel::new(rng, trace, hosts, self.delay);
+        kernel.lease = self.lease;
+        World::new(kernel, &self.spare)
     }
 }

@@ -3,22 +3,16 @@
 //! `HASTMON_SEED=7 cargo test -p hastmon-core --test simulation crash -- --nocapture` shows one random run;
 //! `HASTMON_SIM_HOURS=100` makes the random tests simulate that many hours each (add `--release`).
 
-// For clippy: helpers of tests are tests.
-#![cfg(test)]
-
-#[path = "simulation/mod.rs"]
-mod simulation;
-
 use std::time::Duration;
 
+use crate::campaign;
+use crate::cluster::{Cluster, Node};
+use crate::faults::{Fault, Kind, Whom};
+use crate::host::HostId;
+use crate::scripts::{Behaviour, Mood};
+use crate::trace::Detail;
+use crate::world::World;
 use hastmon_core::types::Role;
-use simulation::campaign;
-use simulation::cluster::{Cluster, Node};
-use simulation::faults::{Fault, Kind, Whom};
-use simulation::host::HostId;
-use simulation::scripts::{Behaviour, Mood};
-use simulation::trace::Detail;
-use simulation::world::World;
 
 const A: HostId = HostId(0);
 const B: HostId = HostId(1);

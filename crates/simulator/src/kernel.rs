@@ -7,6 +7,7 @@ use std::time::Duration;
 use hastmon_core::config::{Address, Config};
 use hastmon_core::daemon::{ConnId, WorkerId};
 use hastmon_core::hooks::Exit;
+use hastmon_core::lease::{Ask, Grant, Release};
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::time::Instant;
 use hastmon_core::wire::request::Request;
@@ -29,9 +30,26 @@ pub(crate) struct Pid(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) enum What {
     Process(Pid, Happening),
-    Packet { from: EndId, to: EndId, host: HostId, packet: Packet },
+    Packet {
+        from: EndId,
+        to: EndId,
+        host: HostId,
+        packet: Packet,
+    },
     Script(ScriptId, Step),
-    Spawn { pid: Pid, daemon: Pid, id: WorkerId, host: HostId, assignment: Box<Assignment> },
+    /// A record is on the disk of a host.
+    Disk {
+        host: HostId,
+        pid: Pid,
+        id: u64,
+    },
+    Spawn {
+        pid: Pid,
+        daemon: Pid,
+        id: WorkerId,
+        host: HostId,
+        assignment: Box<Assignment>,
+    },
     Fault(Fault),
 }
 
@@ -55,6 +73,10 @@ pub(crate) enum Happening {
     Control(Request),
     Terminate,
     Hangup,
+    /// What is on the disk shall be looked at.
+    FindRecord(String),
+    /// A record is on the disk, or why not.
+    Recorded(u64, Result<(), String>),
     /// The configuration has been read again.
     Loaded(Box<Config>),
 }
@@ -65,6 +87,10 @@ pub(crate) enum FromWorker {
     Started(Pid),
     Report(Report),
     PrimaryGone(LinkId),
+    Asked(Ask),
+    Released(Release),
+    Won(Grant),
+    HandOverRefused(String),
     Gone(WorkerExit),
 }
 
@@ -103,6 +129,8 @@ pub(crate) struct Kernel {
     pub(super) slow: BTreeMap<(HostId, HostId), Duration>,
     pub(super) scripts: BTreeMap<ScriptId, Script>,
     pub(crate) exclusion: Exclusion,
+    /// Nodes speak protocol 1 and take the lease; otherwise protocol 0.
+    pub(crate) lease: bool,
     /// What was sent last over a channel arrives then.
     channels: BTreeMap<(Pid, Pid), Time>,
     /// Processes that have not begun yet.
@@ -126,6 +154,7 @@ impl Kernel {
             slow: BTreeMap::new(),
             scripts: BTreeMap::new(),
             exclusion: Exclusion::default(),
+            lease: false,
             channels: BTreeMap::new(),
             beginning: BTreeMap::new(),
             to_kill: Vec::new(),
@@ -152,12 +181,18 @@ impl Kernel {
 
     /// Tells something about a host or one of its processes.
     pub(crate) fn tell(&mut self, host: HostId, who: &str, what: impl FnOnce() -> String) {
+        if self.trace.is_off() {
+            return;
+        }
         let name = &self.hosts[host.0].name;
         let who = if who.is_empty() { name.clone() } else { format!("{name} {who}") };
         self.trace.tell(self.now, &who, what);
     }
 
     pub(crate) fn whisper(&mut self, host: HostId, who: &str, what: impl FnOnce() -> String) {
+        if self.trace.is_off() {
+            return;
+        }
         let who = format!("{} {who}", self.hosts[host.0].name);
         self.trace.whisper(self.now, &who, what);
     }

@@ -30,6 +30,8 @@ pub(crate) struct World {
     frozen: BTreeMap<Pid, Vec<Happening>>,
     /// Crashes that would leave the resource running with nobody to stop it do not happen.
     pub(crate) gentle: bool,
+    /// With the lease: faults that it cannot help do not happen.
+    pub(crate) strict: bool,
     /// How often each kind of fault has happened.
     pub(crate) faults: BTreeMap<&'static str, usize>,
     events: (u64, u64),
@@ -62,17 +64,18 @@ impl Drop for World {
 }
 
 impl World {
-    /// All hosts are switched on within the first tenth of a second.
-    pub(crate) fn new(kernel: Kernel) -> Self {
+    /// All hosts are switched on within the first tenth of a second, but for those that are `off`.
+    pub(crate) fn new(kernel: Kernel, off: &[usize]) -> Self {
         let mut world = Self {
             kernel,
             processes: BTreeMap::new(),
             frozen: BTreeMap::new(),
             gentle: false,
+            strict: false,
             faults: BTreeMap::new(),
             events: (0, 0),
         };
-        for at in 0..world.kernel.hosts.len() {
+        for at in (0..world.kernel.hosts.len()).filter(|at| !off.contains(at)) {
             let when = world.kernel.rng.between((Duration::ZERO, Duration::from_millis(100)));
             world.at(when, Fault::Boot(HostId(at)));
         }
@@ -96,13 +99,18 @@ impl World {
 
     /// Runs until something is so; says how long that took. It fails when it takes longer than `limit`.
     pub(crate) fn until(&mut self, limit: Duration, what: &str, is_so: impl Fn(&Self) -> bool) -> Duration {
+        self.until_or(limit, is_so).unwrap_or_else(|| panic!("not within {limit:?}: {what}"))
+    }
+
+    /// Runs until something is so; says how long that took, or that it took longer than `limit`.
+    pub(crate) fn until_or(&mut self, limit: Duration, is_so: impl Fn(&Self) -> bool) -> Option<Duration> {
         let since = self.now();
         while !is_so(self) {
             if !self.step(since + limit) {
-                panic!("not within {limit:?}: {what}");
+                return None;
             }
         }
-        self.now() - since
+        Some(self.now() - since)
     }
 
     fn step(&mut self, until: Time) -> bool {
@@ -122,7 +130,7 @@ impl World {
     fn happen(&mut self, what: What) {
         let host = match &what {
             What::Process(pid, _) => self.processes.get(pid).map(Process::host),
-            What::Packet { host, .. } | What::Spawn { host, .. } => Some(*host),
+            What::Packet { host, .. } | What::Spawn { host, .. } | What::Disk { host, .. } => Some(*host),
             What::Script(id, _) => self.kernel.host_of_script(*id),
             What::Fault(_) => None,
         };
@@ -136,6 +144,7 @@ impl World {
             What::Process(pid, happening) => self.happen_to(pid, happening),
             What::Packet { from, to, host, packet } => self.kernel.packet_arrives(from, to, host, packet),
             What::Script(id, step) => self.kernel.script_steps(id, step),
+            What::Disk { host, pid, id } => self.kernel.disk_writes(host, pid, id),
             What::Spawn { pid, daemon, id, host, assignment } => {
                 if self.kernel.beginning.remove(&pid).is_some() {
                     let mut beginner = Box::new(Beginner::new(pid, host, daemon, id, *assignment));
@@ -229,6 +238,7 @@ impl World {
             Process::Daemon(daemon) => {
                 self.kernel.tell(daemon.host, "daemon", || "is gone".to_string());
                 self.kernel.host_mut(daemon.host).daemon = None;
+                self.kernel.cut_off_writes(daemon.host, Some(pid));
                 for worker in daemon.workers.values() {
                     self.kernel.send_on_channel(pid, *worker, Happening::ToWorker(ToWorker::Gone));
                 }
@@ -244,10 +254,15 @@ impl World {
 
     /// Something goes wrong now.
     pub(crate) fn apply(&mut self, fault: Fault) {
-        if self.gentle && self.would_abandon(&fault) {
+        if self.gentle && self.would_abandon(&fault) || self.strict && self.is_beyond_the_rule(&fault) {
             return;
         }
-        self.kernel.trace.tell(self.kernel.now, "####", || format!("{fault:?}"));
+        self.kernel.trace.tell(self.kernel.now, "####", || match &fault {
+            Fault::Voters(host, edition, config) => {
+                format!("Voters({host:?}, {edition}, {:?})", config.resources[0].nodes)
+            }
+            fault => format!("{fault:?}"),
+        });
         if let Some(name) = fault.name() {
             *self.faults.entry(name).or_default() += 1;
         }
@@ -273,6 +288,26 @@ impl World {
                 let resources = vec![RESOURCE.to_string()];
                 self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources, force: false }));
             }
+            Fault::DiskFails(host, fails) => self.kernel.host_mut(host).disk.fails = fails,
+            Fault::DiskSlow(host, slow) => self.kernel.host_mut(host).disk.slow = slow,
+            Fault::Force(host) => {
+                let resources = vec![RESOURCE.to_string()];
+                let request = Request::SetRole { role: Role::Primary, resources, force: true };
+                self.tell_daemon(host, Happening::Control(request));
+            }
+            Fault::Switchover(host, to) => {
+                let to = to.map(|to| self.kernel.host(to).name.clone());
+                let request = Request::Switchover { resource: RESOURCE.to_string(), to };
+                self.tell_daemon(host, Happening::Control(request));
+            }
+            Fault::Retime(host) => {
+                self.kernel.host_mut(host).change_times();
+                self.tell_daemon(host, Happening::Hangup);
+            }
+            Fault::Voters(host, edition, config) => {
+                self.kernel.host_mut(host).change_voters(edition, &config);
+                self.tell_daemon(host, Happening::Hangup);
+            }
             Fault::Reload(host) => {
                 self.kernel.host_mut(host).change_config();
                 self.tell_daemon(host, Happening::Hangup);
@@ -290,6 +325,37 @@ impl World {
             Fault::KillWorker(_) => !daemon || self.kernel.is_starting(*host),
             _ => busy && !attended,
         }
+    }
+
+    /// Whether a fault would leave the resource, or a script that may start it, with neither daemon nor worker able to act.
+    fn is_beyond_the_rule(&self, fault: &Fault) -> bool {
+        let able = |pid: &Pid| !self.frozen.contains_key(pid);
+        let (host, hits_daemon, hits_workers) = match fault {
+            Fault::KillWorker(host) | Fault::Freeze(host, Whom::Workers) => (*host, false, true),
+            Fault::KillDaemon(host) | Fault::StopDaemon(host) | Fault::Freeze(host, Whom::Daemon) => {
+                (*host, true, false)
+            }
+            // They are short: both are back soon.
+            Fault::Freeze(host, Whom::All) | Fault::Pause(host) => (*host, true, true),
+            _ => return false,
+        };
+        let busy = self.kernel.host(host).runs || self.kernel.is_starting(host);
+        let daemon = self.daemon_of(host).is_some_and(|pid| able(&pid));
+        let worker = self.workers(host).any(|worker| worker.daemon.is_some() && able(&worker.pid));
+        let paused = self.kernel.host(host).paused;
+        match (hits_daemon, hits_workers) {
+            (true, true) => paused || (busy && !(daemon && worker)),
+            (true, false) => paused || (busy && !worker),
+            _ => paused || !daemon,
+        }
+    }
+
+    /// The nodes that vote as far as the daemon of a host is concerned.
+    pub(crate) fn voters_in_force(&self, host: HostId) -> Option<Vec<String>> {
+        let voters = self.daemon(host)?.core.resources().first()?.voters_in_force()?;
+        let mut names: Vec<String> = voters.iter().map(str::to_string).collect();
+        names.sort();
+        Some(names)
     }
 
     fn tell_daemon(&mut self, host: HostId, what: Happening) {
@@ -326,6 +392,7 @@ impl World {
         self.frozen.retain(|pid, _| alive.contains_key(pid));
         self.kernel.beginning.retain(|_, at| *at != host);
         self.kernel.lose_power(host);
+        self.kernel.cut_off_writes(host, None);
         self.kernel.forget_scripts(host);
         let lost = self.kernel.host_mut(host);
         lost.deferred.clear();
@@ -390,7 +457,7 @@ impl World {
     }
 
     /// Ends all faults, and has an operator put every node that is off back to work.
-    pub(crate) fn recover(&mut self, roles: &[Role]) {
+    pub(crate) fn recover(&mut self, roles: &[Role], off: &[HostId]) {
         self.kernel.trace.tell(self.kernel.now, "####", || "all faults end".to_string());
         let hosts: Vec<HostId> = (0..self.kernel.hosts.len()).map(HostId).collect();
         for host in &hosts {
@@ -399,7 +466,11 @@ impl World {
             self.kernel.host_mut(*host).mood = Mood::good();
             self.kernel.host_mut(*host).no_processes_left = false;
             self.kernel.host_mut(*host).lateness = LATENESS;
-            self.boot(*host);
+            self.kernel.host_mut(*host).disk.fails = false;
+            self.kernel.host_mut(*host).disk.slow = Duration::ZERO;
+            if !off.contains(host) {
+                self.boot(*host);
+            }
             for other in &hosts {
                 self.kernel.heal(*host, *other);
                 self.kernel.slow_down(*host, *other, Duration::ZERO);

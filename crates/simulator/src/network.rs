@@ -96,7 +96,16 @@ impl Kernel {
 
     /// Sends a message, unless the end is gone.
     pub(crate) fn send(&mut self, end: EndId, message: &List) {
-        let bytes = frame::encode(Version::V0, message, NETWORK_LIMIT).expect("our messages are small");
+        self.send_as(Version::V0, end, message);
+    }
+
+    /// Sends a message of protocol 1.
+    pub(crate) fn send_v1(&mut self, end: EndId, message: &List) {
+        self.send_as(Version::V1, end, message);
+    }
+
+    fn send_as(&mut self, version: Version, end: EndId, message: &List) {
+        let bytes = frame::encode(version, message, NETWORK_LIMIT).expect("our messages are small");
         if let Some(End { peer, peer_host, .. }) = self.ends.get(&end) {
             let (peer, peer_host) = (*peer, *peer_host);
             self.transmit(end, peer, peer_host, Packet::Data(bytes));
@@ -126,11 +135,11 @@ impl Kernel {
     }
 
     /// The next whole message that has arrived, or what is wrong with it.
-    pub(crate) fn take_message(&mut self, end: EndId) -> Option<Result<List, String>> {
+    pub(crate) fn take_message(&mut self, end: EndId) -> Option<Result<(Version, List), String>> {
         let inbox = &mut self.ends.get_mut(&end)?.inbox;
         let header = *inbox.first_chunk::<HEADER_SIZE>()?;
-        let size = match Header::decode(header, &[Version::V0], NETWORK_LIMIT) {
-            Ok(header) => header.size,
+        let Header { version, size } = match Header::decode(header, &[Version::V0, Version::V1], NETWORK_LIMIT) {
+            Ok(header) => header,
             Err(error) => return Some(Err(error.to_string())),
         };
         if inbox.len() < HEADER_SIZE + size {
@@ -138,7 +147,7 @@ impl Kernel {
         }
         let rest = inbox.split_off(HEADER_SIZE + size);
         let message = std::mem::replace(inbox, rest);
-        Some(List::decode(&message[HEADER_SIZE..]).map_err(|error| error.to_string()))
+        Some(List::decode(&message[HEADER_SIZE..]).map(|list| (version, list)).map_err(|error| error.to_string()))
     }
 
     /// Why nothing more will come, when all that has come is read.

@@ -52,7 +52,6 @@ impl Beginner {
                 self.assignment.resource = *settings;
                 Next::Waits
             }
-            Happening::ToWorker(ToWorker::Order(Order::Polled | Order::Complaint)) => Next::Waits,
             Happening::ToWorker(ToWorker::Serve { link, asks, answers, .. }) => {
                 kernel.close(asks);
                 kernel.close(answers);
@@ -62,6 +61,8 @@ impl Beginner {
             Happening::ToWorker(ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Gone) => {
                 Next::Ends
             }
+            // They speak of what a worker does that has begun.
+            Happening::ToWorker(ToWorker::Order(_)) => Next::Waits,
             // On connections that are on their way to it.
             Happening::Readable(_) | Happening::Closed(_) => Next::Waits,
             other => unreachable!("{other:?} is not for a beginner"),
@@ -81,7 +82,8 @@ impl Beginner {
         }
         for (worker, call) in orphans {
             kernel.tell(self.host, "beginner", || format!("ends call {call} of a worker that was killed"));
-            if now - since < TERM_GRACE {
+            // With the lease there is no time to be gentle: what runs must be stopped before it is over.
+            if now - since < TERM_GRACE && self.assignment.lease.is_none() {
                 kernel.terminate_script(worker, call);
             } else {
                 kernel.kill_script(worker, call);

@@ -59,6 +59,8 @@ pub(crate) struct Mood {
     pub(crate) stop_takes: (Duration, Duration),
     pub(crate) status_takes: (Duration, Duration),
     pub(crate) notices_take: (Duration, Duration),
+    /// `stop` has its effect when it ends, not before.
+    pub(crate) stops_last: bool,
 }
 
 const fn ms(least: u64, most: u64) -> (Duration, Duration) {
@@ -77,6 +79,7 @@ impl Mood {
             stop_takes: ms(5, 20),
             status_takes: ms(3, 10),
             notices_take: ms(3, 10),
+            stops_last: false,
         }
     }
 
@@ -110,7 +113,8 @@ impl Kernel {
         let takes = self.rng.between(takes);
         match behaviour {
             Behaviour::Works => {
-                let effect = self.rng.between((Duration::ZERO, takes));
+                let is_last = call.hook == Hook::Stop && self.host(host).mood.stops_last;
+                let effect = if is_last { takes } else { self.rng.between((Duration::ZERO, takes)) };
                 self.agenda.add(self.now + effect, What::Script(id, Step::Effect));
                 self.agenda.add(self.now + takes, What::Script(id, Step::End(Exit::Code(0))));
             }

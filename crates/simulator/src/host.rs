@@ -1,9 +1,11 @@
 //! A host: its clock, its script's mood, and whether the resource runs on it. Decides nothing about roles.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use hastmon_core::config::Config;
+use hastmon_core::lease::record::Record;
 use hastmon_core::time::Instant;
 
 use super::agenda::Time;
@@ -47,6 +49,24 @@ pub(crate) struct Host {
     pub(crate) no_processes_left: bool,
     /// How late its timers may fire.
     pub(crate) lateness: Duration,
+    pub(crate) disk: Disk,
+    /// Of the list of nodes in its configuration.
+    edition: u32,
+    is_shorter: bool,
+}
+
+/// What outlives a loss of power: the record of the vote.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) record: Option<Record>,
+    /// It neither takes nor gives anything.
+    pub(crate) fails: bool,
+    /// What is added to the time that each access takes.
+    pub(crate) slow: Duration,
+    /// Records on their way to it, in their order: by which process, and named how.
+    pub(super) writes: VecDeque<(Pid, u64, Record)>,
+    /// When the last of them will be there.
+    pub(super) busy_until: Time,
 }
 
 /// How late a timer fires on a machine that has nothing else to do.
@@ -67,11 +87,39 @@ impl Host {
             mood,
             no_processes_left: false,
             lateness: LATENESS,
+            disk: Disk::default(),
+            edition: 0,
+            is_shorter: false,
         }
     }
 }
 
 impl Host {
+    /// The administrator adds or removes a node.
+    ///
+    /// `edition`: the number of the change; a later one is not undone.
+    pub(crate) fn change_voters(&mut self, edition: u32, new: &Config) {
+        if edition < self.edition {
+            return;
+        }
+        self.edition = edition;
+        for (resource, new) in self.config.resources.iter_mut().zip(&new.resources) {
+            resource.nodes.clone_from(&new.nodes);
+            resource.remotes.clone_from(&new.remotes);
+        }
+    }
+
+    /// The administrator edits the lengths of time alone: shorter, or the first ones again.
+    pub(crate) fn change_times(&mut self) {
+        let shorter = self.is_shorter;
+        self.is_shorter = !shorter;
+        for resource in &mut self.config.resources {
+            for time in [&mut resource.heartbeat_interval, &mut resource.lease, &mut resource.stop_timeout] {
+                *time = if shorter { *time * 4 / 3 } else { *time * 3 / 4 };
+            }
+        }
+    }
+
     /// The administrator edits the configuration: another exec and other times, or the first ones again.
     pub(crate) fn change_config(&mut self) {
         for resource in &mut self.config.resources {

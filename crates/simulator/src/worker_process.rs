@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use hastmon_core::config::{Address, Key};
 use hastmon_core::daemon::WorkerId;
 use hastmon_core::hooks::{Call, Hook};
+use hastmon_core::lease::Voters;
+use hastmon_core::time::Instant;
 use hastmon_core::types::{Role, State};
 use hastmon_core::wire::nv::List;
+use hastmon_core::wire::peer::{Heard, Hello, PROTOCOLS, Welcome};
 use hastmon_core::wire::reply::StatusReply;
 use hastmon_core::wire::request::{Request, Token, Via};
 use hastmon_core::wire::session::{Answer, Heartbeat};
@@ -33,6 +36,9 @@ pub(crate) struct WorkerProcess {
     who: String,
     links: BTreeMap<LinkId, Talk>,
     complaints: Vec<EndId>,
+    node: String,
+    /// What it said last of the lease: epoch, end, whether it is forced.
+    lease: Option<(Option<u64>, Option<Instant>, bool)>,
     /// What this process tells itself.
     news: VecDeque<Input>,
 }
@@ -48,6 +54,8 @@ enum Talk {
     Serving { asks: EndId, answers: EndId },
     /// A watchdog's question.
     Polling(EndId),
+    /// A connection of protocol 1, welcomed or not yet.
+    Peer { end: EndId, up: bool },
 }
 
 impl WorkerProcess {
@@ -59,6 +67,7 @@ impl WorkerProcess {
     ) -> (Self, Life) {
         let role = assignment.role;
         let now = kernel.clock(host);
+        let node = kernel.host(host).name.clone();
         let (core, actions) = Worker::new(now, assignment);
         let mut process = Self {
             pid,
@@ -71,6 +80,8 @@ impl WorkerProcess {
             who: format!("{role} {}", id.0),
             links: BTreeMap::new(),
             complaints: Vec::new(),
+            node,
+            lease: None,
             news: VecDeque::new(),
         };
         let life = process.finish(kernel, actions);
@@ -107,10 +118,10 @@ impl WorkerProcess {
             Happening::LinkDeadline(link) => {
                 let timeout = self.core.resource().timeout;
                 match self.links.get(&link)? {
-                    Talk::Shaking { .. } | Talk::Polling(_) => {
+                    Talk::Shaking { .. } | Talk::Polling(_) | Talk::Peer { up: false, .. } => {
                         self.fail(kernel, link, format!("no answer within {timeout:?}"))
                     }
-                    Talk::Holding { .. } | Talk::Serving { .. } => None,
+                    Talk::Holding { .. } | Talk::Serving { .. } | Talk::Peer { up: true, .. } => None,
                 }
             }
             Happening::ComplaintDeadline(end) => {
@@ -130,6 +141,8 @@ impl WorkerProcess {
             | Happening::Control(_)
             | Happening::Terminate
             | Happening::Hangup
+            | Happening::FindRecord(_)
+            | Happening::Recorded(..)
             | Happening::Loaded(_) => unreachable!("not for a worker"),
         }
     }
@@ -156,6 +169,7 @@ impl WorkerProcess {
             Talk::Shaking { asks, joins, .. } => *asks == end || joins.is_some_and(|(answers, _)| answers == end),
             Talk::Holding { asks, answers } | Talk::Serving { asks, answers } => *asks == end || *answers == end,
             Talk::Polling(poll) => *poll == end,
+            Talk::Peer { end: peer, .. } => *peer == end,
         };
         self.links.iter().find(|(_, talk)| uses(talk)).map(|(link, _)| *link)
     }
@@ -191,6 +205,19 @@ impl WorkerProcess {
                 self.ask(kernel, end, &Request::HandshakeToken { resource, token, resuid: 0 });
             }
             Talk::Holding { .. } | Talk::Serving { .. } => {}
+            Talk::Peer { .. } => {
+                let settings = self.core.resource();
+                let hello = Hello {
+                    protocols: PROTOCOLS,
+                    version: "simulated".to_string(),
+                    node: self.node.clone(),
+                    resource,
+                    role: self.role,
+                    priority: settings.priority,
+                    voters: Voters::new(settings.nodes.iter().cloned()),
+                };
+                kernel.send_v1(end, &hello.encode());
+            }
         }
         None
     }
@@ -204,14 +231,14 @@ impl WorkerProcess {
                 // A primary hears only that the first one is closed; a secondary does not listen on the second one.
                 Some(Talk::Holding { asks, answers }) => (*asks, Some(*answers)),
                 Some(Talk::Serving { asks, .. }) => (*asks, None),
-                Some(Talk::Polling(end)) => (*end, None),
+                Some(Talk::Polling(end) | Talk::Peer { end, .. }) => (*end, None),
             };
             let said = kernel.take_message(first).map(|message| (true, message)).or_else(|| {
                 let second = second?;
                 kernel.take_message(second).map(|message| (false, message))
             });
             match said {
-                Some((on_first, Ok(message))) => self.hear(kernel, link, on_first, &message),
+                Some((on_first, Ok((_, message)))) => self.hear(kernel, link, on_first, &message),
                 Some((_, Err(why))) => {
                     let news = self.fail(kernel, link, why);
                     self.news.extend(news);
@@ -246,6 +273,22 @@ impl WorkerProcess {
                 kernel.whisper(self.host, &self.who, || format!("poll answered: {answer:?}"));
                 Some(Input::Polled { link, answer })
             }
+            Some(Talk::Peer { end, up: false }) => match (Answer::decode(message), Welcome::decode(message)) {
+                (Ok(Answer::Refused { errmsg: message, priority }), _) => {
+                    self.drop_link(kernel, link);
+                    Some(Input::Link(link, LinkEvent::Refused { message, priority }))
+                }
+                (_, Ok(welcome)) => {
+                    let end = *end;
+                    self.links.insert(link, Talk::Peer { end, up: true });
+                    Some(Input::Link(link, LinkEvent::Welcome(welcome.node)))
+                }
+                (_, Err(why)) => self.fail(kernel, link, why.to_string()),
+            },
+            Some(Talk::Peer { up: true, .. }) => match Heard::decode(message) {
+                Ok(heard) => Some(Input::Link(link, LinkEvent::Heard(heard))),
+                Err(why) => self.fail(kernel, link, why.to_string()),
+            },
             Some(Talk::Holding { .. }) | None => self.fail(kernel, link, "a message out of turn".to_string()),
         };
         self.news.extend(input);
@@ -277,7 +320,9 @@ impl WorkerProcess {
         let talk = self.drop_link(kernel, link)?;
         kernel.whisper(self.host, &self.who, || format!("{talk:?} fails: {why}"));
         Some(match talk {
-            Talk::Shaking { .. } | Talk::Holding { .. } => Input::Link(link, LinkEvent::Failed(why)),
+            Talk::Shaking { .. } | Talk::Holding { .. } | Talk::Peer { .. } => {
+                Input::Link(link, LinkEvent::Failed(why))
+            }
             Talk::Serving { .. } => Input::PrimaryLost { link, why },
             Talk::Polling(_) => Input::Polled { link, answer: Err(why) },
         })
@@ -294,7 +339,7 @@ impl WorkerProcess {
                 kernel.close(*asks);
                 kernel.close(*answers);
             }
-            Talk::Polling(end) => kernel.close(*end),
+            Talk::Polling(end) | Talk::Peer { end, .. } => kernel.close(*end),
         }
         Some(talk)
     }
@@ -315,7 +360,12 @@ impl WorkerProcess {
                 }
                 Action::Connect(link, to) => {
                     let asks = kernel.connect(self.pid, self.host, &to);
-                    self.links.insert(link, Talk::Shaking { asks, asked: false, joins: None, to });
+                    let talk = if kernel.lease {
+                        Talk::Peer { end: asks, up: false }
+                    } else {
+                        Talk::Shaking { asks, asked: false, joins: None, to }
+                    };
+                    self.links.insert(link, talk);
                     kernel.after(timeout, self.pid, Happening::LinkDeadline(link));
                 }
                 Action::SendHeartbeat { link, state, seq } => {
@@ -342,7 +392,25 @@ impl WorkerProcess {
                     kernel.after(timeout, self.pid, Happening::ComplaintDeadline(end));
                 }
                 Action::PrimaryGone(link) => self.tell_daemon(kernel, FromWorker::PrimaryGone(link)),
-                Action::Report(report) => self.tell_daemon(kernel, FromWorker::Report(report)),
+                Action::Say(link, said) => {
+                    if let Some(Talk::Peer { end, up: true }) = self.links.get(&link) {
+                        kernel.send_v1(*end, &said.encode());
+                    }
+                }
+                Action::AskHere(ask) => self.tell_daemon(kernel, FromWorker::Asked(ask)),
+                Action::ReleaseHere(release) => {
+                    kernel.tell(self.host, &self.who, || format!("gives back {release:?}"));
+                    self.tell_daemon(kernel, FromWorker::Released(release));
+                }
+                Action::Won(grant) => self.tell_daemon(kernel, FromWorker::Won(grant)),
+                Action::Fence(_) | Action::FencedHere { .. } | Action::Reboot => {
+                    unreachable!("no host of the simulator has a fence script")
+                }
+                Action::HandOverRefused(why) => self.tell_daemon(kernel, FromWorker::HandOverRefused(why)),
+                Action::Report(report) => {
+                    self.lease = report.lease.as_ref().map(|lease| (lease.epoch, lease.until, lease.is_forced));
+                    self.tell_daemon(kernel, FromWorker::Report(report));
+                }
                 Action::Event(event) => kernel.tell(self.host, &self.who, || event.to_string()),
                 Action::Exit(farewell) => return Some(farewell),
             }
@@ -352,6 +420,7 @@ impl WorkerProcess {
 
     fn run_hook(&self, kernel: &mut Kernel, call: &Call) {
         assert!(call.hook != Hook::Start || self.role == Role::Primary, "{} starts the resource", self.who);
+        self.check_lease(kernel, call);
         let tell = || format!("call {}: {} ({})", call.id, call.hook, call.reason);
         if call.hook == Hook::Status {
             kernel.whisper(self.host, &self.who, tell);
@@ -359,6 +428,16 @@ impl WorkerProcess {
             kernel.tell(self.host, &self.who, tell);
         }
         kernel.run_script(self.host, self.pid, call);
+    }
+
+    /// `start` begins inside the lease alone, and under an epoch that is not lower than that of any start before.
+    fn check_lease(&self, kernel: &mut Kernel, call: &Call) {
+        let Some((epoch, until, is_forced)) = self.lease.filter(|_| call.hook == Hook::Start) else { return };
+        let (now, clock) = (kernel.now, kernel.clock(self.host));
+        if !is_forced && until.is_none_or(|until| clock >= until) {
+            kernel.exclusion.violate(now, "a start outside of the lease");
+        }
+        kernel.exclusion.start(now, epoch.unwrap_or_default(), is_forced);
     }
 
     pub(crate) fn tell_daemon(&self, kernel: &mut Kernel, what: FromWorker) {

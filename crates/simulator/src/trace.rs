@@ -28,6 +28,10 @@ impl Trace {
         Self { detail, lines: Vec::new() }
     }
 
+    pub(crate) fn is_off(&self) -> bool {
+        self.detail == Detail::Off
+    }
+
     pub(crate) fn tell(&mut self, now: Time, who: &str, what: impl FnOnce() -> String) {
         if self.detail >= Detail::Story {
             self.lines.push(format!("{:>11.6} {who:<14} {}", now.as_secs_f64(), what()));

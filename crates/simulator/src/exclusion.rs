@@ -11,6 +11,12 @@ pub(crate) struct Exclusion {
     pub(crate) overlaps: Vec<(Time, Option<Time>)>,
     /// Each start and stop: when, where, whether it runs then.
     pub(crate) changes: Vec<(Time, HostId, bool)>,
+    /// The epoch of the last start.
+    epoch: u64,
+    /// Other promises that were broken: when, which.
+    pub(crate) violations: Vec<(Time, String)>,
+    /// A record was lost, or an operator forced a start: epochs may go back.
+    pub(crate) epochs_excused: bool,
 }
 
 impl Exclusion {
@@ -30,6 +36,19 @@ impl Exclusion {
             _ => {}
         }
         two_now && !two_before
+    }
+
+    pub(crate) fn violate(&mut self, now: Time, what: impl Into<String>) {
+        self.violations.push((now, what.into()));
+    }
+
+    /// A `start` begins under an epoch.
+    pub(crate) fn start(&mut self, now: Time, epoch: u64, is_forced: bool) {
+        self.epochs_excused |= is_forced;
+        if epoch < self.epoch && !self.epochs_excused {
+            self.violate(now, format!("a start under epoch {epoch} after one under epoch {}", self.epoch));
+        }
+        self.epoch = epoch;
     }
 
     pub(crate) fn running(&self) -> &[HostId] {

@@ -1,0 +1,75 @@
+//! The disk of each host, as far as the record of the vote is concerned: slow, failing, and cut off in the middle by a crash. A record is
+//! there as a whole or not at all, as the program writes it.
+
+use std::time::Duration;
+
+use hastmon_core::lease::record::Record;
+
+use super::host::HostId;
+use super::kernel::{Happening, Kernel, Pid, What};
+
+/// How long an access takes.
+const TAKES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
+/// Between the moment at which a record is on the disk and that at which its daemon knows.
+const TELLS: (Duration, Duration) = (Duration::from_micros(10), Duration::from_millis(1));
+
+impl Kernel {
+    /// Begins to write a record.
+    pub(crate) fn write_record(&mut self, host: HostId, pid: Pid, id: u64, record: Record) {
+        let slow = self.host(host).disk.slow;
+        let takes = self.rng.between(TAKES) + self.rng.between((Duration::ZERO, slow));
+        let now = self.now;
+        let disk = &mut self.host_mut(host).disk;
+        disk.busy_until = now.max(disk.busy_until) + takes;
+        disk.writes.push_back((pid, id, record));
+        let at = disk.busy_until;
+        self.agenda.add(at, What::Disk { host, pid, id });
+    }
+
+    /// Begins to look for a record.
+    pub(crate) fn find_record(&mut self, host: HostId, pid: Pid, resource: String) {
+        let slow = self.host(host).disk.slow;
+        let takes = self.rng.between(TAKES) + self.rng.between((Duration::ZERO, slow));
+        let at = self.now + takes;
+        self.agenda.add(at, What::Process(pid, Happening::FindRecord(resource)));
+    }
+
+    /// What is found.
+    pub(crate) fn record_found(&self, host: HostId) -> Result<Option<Record>, String> {
+        let disk = &self.host(host).disk;
+        if disk.fails { Err("input/output error".to_string()) } else { Ok(disk.record.clone()) }
+    }
+
+    /// A record is there, unless the disk fails.
+    pub(crate) fn disk_writes(&mut self, host: HostId, pid: Pid, id: u64) {
+        let disk = &mut self.host_mut(host).disk;
+        let Some(at) = disk.writes.iter().position(|write| (write.0, write.1) == (pid, id)) else { return };
+        let Some((_, _, record)) = disk.writes.remove(at) else { return };
+        let result = if disk.fails {
+            Err("input/output error".to_string())
+        } else {
+            disk.record = Some(record);
+            Ok(())
+        };
+        let at = self.now + self.rng.between(TELLS);
+        self.agenda.add(at, What::Process(pid, Happening::Recorded(id, result)));
+    }
+
+    /// A daemon is gone: of what it was writing some is there and the rest is not.
+    pub(crate) fn cut_off_writes(&mut self, host: HostId, pid: Option<Pid>) {
+        let count = self.host(host).disk.writes.iter().filter(|write| pid.is_none_or(|pid| write.0 == pid)).count();
+        if count == 0 {
+            return;
+        }
+        let done = self.rng.index(count + 1);
+        let disk = &mut self.host_mut(host).disk;
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            disk.writes.drain(..).partition(|write| pid.is_none_or(|pid| write.0 == pid));
+        disk.writes.extend(stay);
+        if !disk.fails
+            && let Some((_, _, record)) = gone.into_iter().take(done).last()
+        {
+            disk.record = Some(record);
+        }
+    }
+}

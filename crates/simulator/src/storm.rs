@@ -1,0 +1,342 @@
+//! Faults for clusters with the lease, chosen while they happen: they hit the node that runs the resource more often than chance would. All
+//! times are in heartbeats of the cluster. Decides what goes wrong and when; never whether that was borne well.
+
+use std::time::Duration;
+
+use hastmon_core::types::Role;
+
+use super::agenda::Time;
+use super::cluster::Cluster;
+use super::faults::{Fault, Places, Whom};
+use super::host::HostId;
+use super::rng::Rng;
+use super::scripts::{Behaviour, Mood};
+use super::world::World;
+
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Weather {
+    /// All that the lease forbids two primaries under.
+    Rule,
+    /// And what it cannot: a node that stands still for longer than the lease, a `stop` that fails, a host out of processes, daemon and worker
+    /// killed at once, an operator's `--force`.
+    Beyond,
+}
+
+/// How late a node may act so that its `stop` still ends within the budget: what a late timer takes, what a node that stands still takes, and
+/// `stop` itself take it together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slack {
+    pub(crate) late: Duration,
+    pub(crate) still: Duration,
+    pub(crate) stop: Duration,
+}
+
+impl Slack {
+    pub(crate) fn new(rng: &mut Rng, budget: Duration) -> Self {
+        // A hook that is killed first dies within 10 ms, and every process and timer takes its millisecond.
+        let budget = budget.saturating_sub(Duration::from_millis(25));
+        match rng.below(3) {
+            0 => Self { late: Duration::ZERO, still: Duration::ZERO, stop: budget },
+            1 => Self { late: budget / 2, still: Duration::ZERO, stop: budget / 2 },
+            _ => Self { late: budget / 3, still: budget / 3, stop: budget / 3 },
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Storm {
+    pub(crate) rng: Rng,
+    pub(crate) weather: Weather,
+    pub(crate) cluster: Cluster,
+    pub(crate) places: Places,
+    pub(crate) slack: Slack,
+    /// Administrators change lengths of time.
+    pub(crate) retimes: bool,
+    /// The number of changes of who votes.
+    pub(crate) edition: u32,
+    /// Who votes, by the configuration that was written last.
+    pub(crate) voters: Vec<HostId>,
+}
+
+impl Storm {
+    /// Faults until `until`; each of them ends by itself, if not by then.
+    pub(crate) fn blow(&mut self, world: &mut World, until: Time) {
+        while world.now() < until {
+            let gap = self.beats((1, 12_000));
+            world.run_for(gap);
+            for (after, fault) in self.next(world) {
+                world.at(world.now() + after, fault);
+            }
+        }
+    }
+
+    /// Thousandths of a heartbeat.
+    fn beats(&mut self, (least, most): (u32, u32)) -> Duration {
+        self.rng.between((self.cluster.heartbeat * least / 1000, self.cluster.heartbeat * most / 1000))
+    }
+
+    fn next(&mut self, world: &mut World) -> Vec<(Time, Fault)> {
+        let now = Duration::ZERO;
+        let running: Vec<HostId> = world.kernel.exclusion.running().to_vec();
+        let runner = if !running.is_empty() && self.rng.percent(60) {
+            self.rng.pick(&running)
+        } else {
+            self.rng.pick(&self.places.runners)
+        };
+        let all: Vec<HostId> = self.voters.clone();
+        let any = if self.rng.percent(50) { runner } else { self.rng.pick(&all) };
+        let lasts = if self.rng.percent(20) { self.beats((1, 1_000)) } else { self.beats((50, 12_000)) };
+        let kinds = if self.weather == Weather::Beyond { 31 } else { 26 };
+        match self.rng.below(kinds) {
+            0 => vec![(now, Fault::ResourceDies(runner))],
+            1 => vec![(now, Fault::Operator(runner, self.rng.pick(&[Role::Primary, Role::Secondary, Role::Init])))],
+            2 => {
+                let role = self.rng.pick(&[Role::Primary, Role::Secondary]);
+                vec![(now, Fault::Operator(self.rng.pick(&self.places.runners), role))]
+            }
+            3 => {
+                let mood = Box::new(self.mood());
+                vec![(now, Fault::SetMood(runner, mood)), (lasts, Fault::SetMood(runner, Box::new(self.usual())))]
+            }
+            4 => vec![(now, Fault::Reload(any))],
+            5 => vec![(now, Fault::PowerLoss(any)), (lasts, Fault::Boot(any))],
+            6 => vec![(now, Fault::KillDaemon(any)), (lasts, Fault::StartDaemon(any))],
+            7 => vec![(now, Fault::KillDaemon(any)), (self.beats((1, 500)), Fault::StartDaemon(any))],
+            8 => vec![(now, Fault::KillWorker(any))],
+            9 => vec![(now, Fault::StopDaemon(any)), (lasts, Fault::StartDaemon(any))],
+            10 => {
+                let whom = self.rng.pick(&[Whom::Daemon, Whom::Workers]);
+                vec![(now, Fault::Freeze(any, whom)), (lasts, Fault::Thaw(any))]
+            }
+            11 => {
+                let still = self.rng.between((Duration::ZERO, self.slack.still));
+                match self.rng.percent(50) {
+                    true => vec![(now, Fault::Freeze(any, Whom::All)), (still, Fault::Thaw(any))],
+                    false => vec![(now, Fault::Pause(any)), (still, Fault::Resume(any))],
+                }
+            }
+            12 => vec![(now, Fault::DiskFails(any, true)), (lasts, Fault::DiskFails(any, false))],
+            13 => {
+                let slow = self.beats((100, 3_000));
+                vec![(now, Fault::DiskSlow(any, slow)), (lasts, Fault::DiskSlow(any, Duration::ZERO))]
+            }
+            14 => {
+                let extra = self.beats((10, 3_000));
+                let ways = self.ways(any, (true, self.rng.clone().percent(50)));
+                let both = ways.into_iter().flat_map(|(from, to)| {
+                    [(now, Fault::Slow(from, to, extra)), (lasts, Fault::Slow(from, to, Duration::ZERO))]
+                });
+                both.collect()
+            }
+            15 => {
+                let late = self.rng.between((Duration::ZERO, self.slack.late));
+                vec![(now, Fault::Lag(any, late)), (lasts, Fault::Lag(any, Duration::ZERO))]
+            }
+            16 => {
+                let to = self.rng.pick(&self.places.runners);
+                vec![(now, Fault::Switchover(runner, self.rng.percent(70).then_some(to)))]
+            }
+            17 => self.change_voters(world),
+            18 => self.isolate(any, lasts),
+            19 => self.cuts(any, lasts),
+            20 => self.split(lasts),
+            21 => self.amnesia(runner, lasts),
+            22 => {
+                let mood = Box::new(self.mood());
+                let mut plan = vec![(now, Fault::SetMood(runner, mood))];
+                plan.push((lasts + self.cluster.heartbeat * 4, Fault::SetMood(runner, Box::new(self.usual()))));
+                plan.extend(self.isolate(runner, lasts));
+                plan
+            }
+            23 => self.slow_then_alone(runner, lasts),
+            24 | 25 if !self.retimes => Vec::new(),
+            24 => vec![(now, Fault::Retime(any))],
+            25 => {
+                let mut plan: Vec<_> = self.voters.iter().map(|host| (now, Fault::Retime(*host))).collect();
+                plan.iter_mut().for_each(|(when, _)| *when = self.rng.between((now, self.cluster.heartbeat)));
+                plan.extend(self.isolate(runner, lasts));
+                plan
+            }
+            other => self.beyond(other, any, runner, lasts),
+        }
+    }
+
+    /// What the lease cannot help.
+    fn beyond(&mut self, which: u64, any: HostId, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
+        let now = Duration::ZERO;
+        match which {
+            26 => vec![(now, Fault::Freeze(any, Whom::All)), (lasts, Fault::Thaw(any))],
+            27 => vec![(now, Fault::Pause(any)), (lasts, Fault::Resume(any))],
+            28 => vec![(now, Fault::NoProcesses(any, true)), (lasts, Fault::NoProcesses(any, false))],
+            29 => {
+                let stop = self.rng.pick(&[Behaviour::Fails(1), Behaviour::Hangs, Behaviour::Unkillable]);
+                let mood = Box::new(Mood { stop, ..self.usual() });
+                vec![(now, Fault::SetMood(runner, mood)), (lasts, Fault::SetMood(runner, Box::new(self.usual())))]
+            }
+            _ if self.rng.percent(50) => {
+                vec![(now, Fault::KillWorker(any)), (now, Fault::KillDaemon(any)), (lasts, Fault::StartDaemon(any))]
+            }
+            _ => vec![(now, Fault::Force(runner))],
+        }
+    }
+
+    /// The script when nothing is wrong with it.
+    pub(crate) fn usual(&self) -> Mood {
+        Mood { stop_takes: (Duration::from_millis(5), self.slack.stop), ..Mood::good() }
+    }
+
+    fn mood(&mut self) -> Mood {
+        let mut mood = self.usual();
+        let beat = self.cluster.heartbeat;
+        match self.rng.below(6) {
+            0 => mood.start_takes = (beat / 2, beat * 9),
+            1 => (mood.stop_takes, mood.stops_last) = ((self.slack.stop, self.slack.stop), true),
+            2 => mood.status_takes = (beat / 5, beat * 3),
+            3 => mood.notices_take = (beat / 5, beat * 5),
+            4 => mood.start = self.rng.pick(&[Behaviour::Fails(1), Behaviour::Hangs, Behaviour::IgnoresTerm]),
+            5 if self.rng.percent(50) => {
+                mood.status = self.rng.pick(&[
+                    Behaviour::Fails(3),
+                    Behaviour::Hangs,
+                    Behaviour::IgnoresTerm,
+                    Behaviour::Unkillable,
+                ]);
+            }
+            _ => mood.notices = self.rng.pick(&[Behaviour::Fails(1), Behaviour::Hangs, Behaviour::IgnoresTerm]),
+        }
+        mood
+    }
+
+    /// The ways from and to a host: all of them, or those of one other host.
+    fn ways(&mut self, host: HostId, (out, back): (bool, bool)) -> Vec<(HostId, HostId)> {
+        let all: Vec<HostId> = self.voters.iter().copied().filter(|other| *other != host).collect();
+        let others = if self.rng.percent(50) { vec![self.rng.pick(&all)] } else { all };
+        others
+            .into_iter()
+            .flat_map(|other| [(out, host, other), (back, other, host)])
+            .filter_map(|(wanted, from, to)| wanted.then_some((from, to)))
+            .collect()
+    }
+
+    fn cuts(&mut self, host: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
+        let directions = self.rng.pick(&[(true, true), (true, true), (true, false), (false, true)]);
+        let ways = self.ways(host, directions);
+        Self::cut_all(&ways, lasts)
+    }
+
+    /// The host is alone, for long enough that somebody else may take over.
+    fn isolate(&mut self, host: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
+        let others: Vec<HostId> = self.voters.iter().copied().filter(|other| *other != host).collect();
+        let ways: Vec<_> = others.into_iter().flat_map(|other| [(host, other), (other, host)]).collect();
+        Self::cut_all(&ways, lasts + self.cluster.heartbeat * 4)
+    }
+
+    /// The cluster falls into two parts.
+    fn split(&mut self, lasts: Duration) -> Vec<(Time, Fault)> {
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        for host in self.voters.clone() {
+            if self.rng.percent(50) { here.push(host) } else { there.push(host) }
+        }
+        let ways = here.iter().flat_map(|a| there.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+        Self::cut_all(&ways.collect::<Vec<_>>(), lasts + self.cluster.heartbeat * 4)
+    }
+
+    /// Voters crash when they have just voted, with disks that are slow or fail; the new holder is alone, and another node wants the lease.
+    fn amnesia(&mut self, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
+        let others: Vec<HostId> = self.places.runners.iter().copied().filter(|host| *host != runner).collect();
+        let heir = self.rng.pick(&others);
+        let voters: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != heir).collect();
+        let (trouble, reads) = (self.rng.below(4), self.rng.percent(30));
+        let mut plan = vec![(Duration::ZERO, Fault::Switchover(runner, Some(heir)))];
+        let crash = self.beats((10, 2_500));
+        let boot = crash + self.beats((1, 500));
+        for host in &voters {
+            match trouble {
+                0 => {
+                    let slow = self.cluster.heartbeat * 2;
+                    plan.push((Duration::ZERO, Fault::DiskSlow(*host, slow)));
+                }
+                1 => plan.push((Duration::ZERO, Fault::DiskFails(*host, true))),
+                _ => {}
+            }
+            if *host != runner || self.rng.percent(50) {
+                plan.push((crash, Fault::PowerLoss(*host)));
+                plan.push((boot, Fault::DiskFails(*host, reads)));
+                plan.push((boot, Fault::Boot(*host)));
+            }
+            plan.push((boot + self.cluster.heartbeat, Fault::DiskFails(*host, false)));
+            plan.push((boot + self.cluster.heartbeat, Fault::DiskSlow(*host, Duration::ZERO)));
+        }
+        let alone = self.isolate(heir, lasts);
+        plan.extend(alone.into_iter().map(|(when, fault)| (crash + when, fault)));
+        plan.push((boot + self.beats((10, 500)), Fault::Operator(runner, Role::Secondary)));
+        plan.push((boot + self.beats((500, 900)), Fault::Operator(runner, Role::Primary)));
+        plan
+    }
+
+    /// Answers to the primary come later and later, then none.
+    fn slow_then_alone(&mut self, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
+        let extra = self.beats((300, 900));
+        let others: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != runner).collect();
+        let mut plan = Vec::new();
+        let end = lasts + self.cluster.heartbeat * 8;
+        for other in others {
+            plan.push((Duration::ZERO, Fault::Slow(other, runner, extra)));
+            plan.push((end, Fault::Slow(other, runner, Duration::ZERO)));
+        }
+        let alone = self.isolate(runner, lasts);
+        let after = self.beats((2_000, 4_000));
+        plan.extend(alone.into_iter().map(|(when, fault)| (after + when, fault)));
+        plan
+    }
+
+    fn cut_all(ways: &[(HostId, HostId)], lasts: Duration) -> Vec<(Time, Fault)> {
+        let cut = |(from, to): &(HostId, HostId)| {
+            [(Duration::ZERO, Fault::Cut(*from, *to)), (lasts, Fault::Heal(*from, *to))]
+        };
+        ways.iter().flat_map(cut).collect()
+    }
+
+    /// The administrator adds or removes one voter, node by node, when the last change has come into force at a majority of the nodes.
+    fn change_voters(&mut self, world: &mut World) -> Vec<(Time, Fault)> {
+        let spare: Vec<HostId> =
+            self.cluster.spare.iter().map(|at| HostId(*at)).filter(|host| !self.voters.contains(host)).collect();
+        let guests: Vec<HostId> =
+            self.cluster.spare.iter().map(|at| HostId(*at)).filter(|host| self.voters.contains(host)).collect();
+        let names = |hosts: &[HostId]| -> Vec<String> {
+            let mut names: Vec<_> = hosts.iter().map(|host| self.cluster.nodes[host.0].name.to_string()).collect();
+            names.sort();
+            names
+        };
+        let present = names(&self.voters);
+        let agree = self.voters.iter().filter(|host| world.voters_in_force(**host).as_ref() == Some(&present)).count();
+        if agree <= self.voters.len() / 2 {
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        let before = self.voters.clone();
+        if !spare.is_empty() && (guests.is_empty() || self.rng.percent(50)) {
+            let joins = self.rng.pick(&spare);
+            self.voters.push(joins);
+            let after = self.beats((1, 3_000));
+            changes.push((after, Fault::Boot(joins)));
+        } else if !guests.is_empty() {
+            let leaves = self.rng.pick(&guests);
+            self.voters.retain(|host| *host != leaves);
+            let after = self.beats((1, 3_000));
+            changes.push((after, Fault::StopDaemon(leaves)));
+        }
+        self.edition += 1;
+        let in_it = self.voters.clone();
+        for host in before.into_iter().chain(in_it.clone()) {
+            if in_it.contains(&host) {
+                let config = self.cluster.config_with(host.0, |at| in_it.contains(&HostId(at)));
+                // Some administrators forget a node.
+                let after = if self.rng.percent(20) { self.beats((1, 60_000)) } else { self.beats((1, 6_000)) };
+                changes.push((after, Fault::Voters(host, self.edition, Box::new(config))));
+            }
+        }
+        changes
+    }
+}
