@@ -178,6 +178,8 @@ impl Summary {
         }
         // Of faults that it cannot help, the lease does not promise that nobody notices them.
         let is_broken = match plan.weather {
+            // Epochs alone do not keep two primaries apart; they must not go back.
+            _ if plan.mutation.as_deref() == Some("Epochs") => !outcome.broken.is_empty(),
             _ if plan.mutation.is_some() => outcome.overlaps > 0,
             Weather::Rule => !outcome.broken.is_empty(),
             Weather::Beyond => outcome.is_stuck,
