@@ -622,6 +622,8 @@ impl Supervisor {
             };
         let lease = self.settings.lease;
         let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
+        // One that has not said anything yet may be ending what its predecessor has left: the next one would have to do the same.
+        let limit = if self.report.is_none() { limit.max(TERM_GRACE + KILL_GRACE + MIN_REPLACE) } else { limit };
         holds.then(|| self.heard + limit)
     }
 

@@ -346,7 +346,8 @@ impl World {
         match (hits_daemon, hits_workers) {
             (true, true) => paused || (busy && !(daemon && worker)),
             (true, false) => paused || (busy && !worker),
-            _ => paused || !daemon,
+            // One that has not begun yet cannot be told from one that stands still.
+            _ => paused || !daemon || (matches!(fault, Fault::Freeze(..)) && busy && !worker),
         }
     }
 
