@@ -93,6 +93,9 @@ pub struct Supervisor {
     last_workers: u32,
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
+    /// When a primary's worker is replaced unless it reports before, by the settings that were in force when it reported last: those are the ones
+    /// of its lease.
+    replace_at: Instant,
     told_stuck: bool,
     /// When the worker was told of a poll last.
     told_poll: Option<Instant>,
@@ -195,6 +198,7 @@ impl Supervisor {
             left_running: None,
             last_workers: 0,
             heard: now,
+            replace_at: now,
             told_stuck: false,
             told_poll: None,
         }
@@ -483,7 +487,7 @@ impl Supervisor {
                 self.lease_until = lease.until.or(self.lease_until);
             }
             self.report = Some(report);
-            self.heard = cx.now;
+            self.note_alive(cx.now);
             if core::mem::take(&mut self.told_stuck) {
                 self.event(cx, Event::WorkerBack);
             }
@@ -620,11 +624,15 @@ impl Supervisor {
                 }
                 Process::None | Process::Pausing(_) => false,
             };
+        holds.then_some(self.replace_at)
+    }
+
+    fn note_alive(&mut self, now: Instant) {
         let lease = self.settings.lease;
         let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
         // One that has not said anything yet may be ending what its predecessor has left: the next one would have to do the same.
         let limit = if self.report.is_none() { limit.max(TERM_GRACE + KILL_GRACE + MIN_REPLACE) } else { limit };
-        holds.then(|| self.heard + limit)
+        (self.heard, self.replace_at) = (now, now + limit);
     }
 
     pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>) {
@@ -646,7 +654,7 @@ impl Supervisor {
         if self.replace_at().is_some_and(|at| cx.now >= at)
             && let Some(id) = self.worker()
         {
-            self.heard = cx.now;
+            self.note_alive(cx.now);
             cx.out.push(Action::KillWorker(id));
         }
         self.mind_peers(cx);
@@ -712,7 +720,7 @@ impl Supervisor {
     fn run_worker(&mut self, cx: &mut Context<'_>, role: Role, changed_from: Option<Role>, replaces: Option<Address>) {
         let id = WorkerId(cx.new_id());
         self.worker = Process::Running(id);
-        self.heard = cx.now;
+        self.note_alive(cx.now);
         self.told_stuck = false;
         self.told_poll = None;
         self.exec.clone_from(&self.settings.exec);
