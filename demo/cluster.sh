@@ -7,7 +7,7 @@
 # for the service, and a temporary directory. At its end, also on ^C, no process and no file of it is left.
 
 set -u
-heartbeat=1      # seconds between two looks at the service; a failover takes about five of them
+heartbeat=1      # seconds between two looks at the service
 service=18460    # the port of the service: the same on every node, as with an address that moves along
 patience=60      # seconds to wait for anything before the demonstration gives up
 
@@ -170,7 +170,7 @@ say
 say 'Three nodes: a and b can run the service, w watches. Each is one daemon, as it would be on a host of its own.'
 started=$(now)
 for node in a b w; do
-    "$hastmon" -F -c "$dir/hastmon.conf" -P "$dir/$node.pid" -n "$node" </dev/null >"$dir/$node.log" 2>&1 &
+    "$hastmon" -F -c "$dir/hastmon.conf" -P "$dir/$node.pid" -s "$dir/$node.state" -n "$node" </dev/null >"$dir/$node.log" 2>&1 &
     case $node in
     a) daemon_of_a=$! ;;
     *) daemons="$daemons $!" ;;
@@ -203,5 +203,5 @@ answered=$(since "$started")
 show
 say
 say "After $decided s node b had become primary, after $answered s its service answered."
-say "(heartbeat_interval is $heartbeat s and complaint_count 3: the watchdog w has to complain four times.)"
+say "(The worker of the killed daemon has given the lease of node a back, so nobody had to wait for its end.)"
 say 'Cleaning up.'

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
 
 use hastmon_core::config::{Config, Resource};
-use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input as DaemonInput, WorkerId};
+use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input as DaemonInput, PeerProtocol, WorkerId};
 use hastmon_core::event::{Event, GiveUp, RoleReason};
 use hastmon_core::supervisor::{MAX_HALF_OPEN, Supervisor, WorkerExit};
 use hastmon_core::time::{Duration, Instant};
@@ -134,7 +134,7 @@ impl World {
     fn new(with_key: bool) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000);
         let config = configs(with_key)[0].clone();
-        let (daemon, actions) = Daemon::new(now, config);
+        let (daemon, actions) = Daemon::new(now, config, PeerProtocol::Legacy, 1);
         let mut world = Self {
             with_key,
             daemon,
@@ -359,7 +359,14 @@ impl World {
         };
         let state = input.one_of(&State::ALL).unwrap_or_default();
         let remotes = vec![remote; input.below(3)];
-        let report = Report { state, attempts: input.byte().into(), remotes, complaints: input.byte().into() };
+        let report = Report {
+            state,
+            attempts: input.byte().into(),
+            remotes,
+            complaints: input.byte().into(),
+            lease: None,
+            lateness: None,
+        };
         self.tell(DaemonInput::Report(id, report));
     }
 
@@ -476,6 +483,10 @@ impl World {
             assert!(!self.exited, "{action:?} after the end");
             match action {
                 Action::Reply { conn, message, keep } => self.reply(conn, &message, keep),
+                Action::FindRecord(_) => {}
+                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } => {
+                    panic!("{action:?} among originals")
+                }
                 Action::Close(conn) => assert!(self.open.remove(&conn).is_some(), "{conn:?} is closed already"),
                 Action::StartWorker { id, assignment } => {
                     self.use_id(id.0);

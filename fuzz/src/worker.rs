@@ -294,6 +294,14 @@ impl World {
             assert!(self.farewell.is_none(), "{action:?} after the end");
             match action {
                 Action::RunHook(call) => self.run(call.id, call.hook),
+                Action::Say(..)
+                | Action::AskHere(_)
+                | Action::ReleaseHere(_)
+                | Action::Won(_)
+                | Action::HandOverRefused(_)
+                | Action::Fence(_)
+                | Action::FencedHere { .. }
+                | Action::Reboot => panic!("{action:?} among originals"),
                 Action::TerminateHook(id) => {
                     assert!(self.processes.contains_key(&id), "TERM for a hook that has ended")
                 }

@@ -12,10 +12,10 @@ use core::net::{IpAddr, SocketAddr};
 use crate::config::{Address, Config, Host, Key};
 use crate::event::{Event, RoleReason};
 use crate::lease::record::Record;
-use crate::lease::{Ask, Grant, Release};
+use crate::lease::{Ask, Grant, Release, Voters};
 use crate::rate_limit::RateLimit;
 use crate::supervisor::{Context, Supervisor, WorkerExit};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
 use crate::wire::peer::{Hello, Said};
@@ -111,6 +111,8 @@ pub enum Input {
     Released(WorkerId, Release),
     /// A secondary's worker has won the lease.
     Won(WorkerId, Grant),
+    /// A worker has had another node turned off, which may have held this epoch at most.
+    Fenced(WorkerId, String, u64),
     /// A primary's worker cannot hand over.
     HandOverRefused(WorkerId, String),
     /// A worker's process runs.
@@ -308,6 +310,7 @@ impl Daemon {
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
         let mut out = Vec::new();
+        self.note_lateness(now, &mut out);
         let mut turn = Turn { now, out: &mut out };
         match input {
             Input::Timer => {}
@@ -336,6 +339,11 @@ impl Daemon {
             Input::Won(id, grant) => {
                 if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
                     supervisor.on_won(&mut cx, id, grant);
+                }
+            }
+            Input::Fenced(id, node, epoch) => {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_fenced(&mut cx, &node, epoch);
                 }
             }
             Input::HandOverRefused(id, why) => {
@@ -374,6 +382,10 @@ impl Daemon {
             Input::Reload(config) if config.resources.is_empty() && !self.resources.is_empty() => {
                 self.on_reload_failed(&mut turn, NO_RESOURCE.to_string(), None);
             }
+            Input::Reload(config) if self.why_not_change_nodes(&config).is_some() => {
+                let why = self.why_not_change_nodes(&config).unwrap_or_default();
+                self.on_reload_failed(&mut turn, why, None);
+            }
             Input::Reload(config) => {
                 let changes = self.reload(&mut turn, *config);
                 self.on_reload_over(&mut turn, &ReloadReply::Done(changes));
@@ -397,6 +409,15 @@ impl Daemon {
             out.push(Action::Exit);
         }
         self.hold_back_floods(now, out)
+    }
+
+    /// A vote that comes late is as bad as none: half of the shortest heartbeat is worth a word.
+    fn note_lateness(&self, now: Instant, out: &mut Vec<Action>) {
+        let late = self.next_deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
+        let shortest = self.resources.iter().map(|supervisor| supervisor.settings().heartbeat_interval).min();
+        if shortest.is_some_and(|heartbeat| late > heartbeat / 2) {
+            out.push(Action::Event(None, Event::WokeLate { by: late }));
+        }
     }
 
     /// A resource that has left the configuration votes until nothing of it runs here.
@@ -523,6 +544,18 @@ impl Daemon {
         }
     }
 
+    /// The lease is safe only if its voters change one by one.
+    fn why_not_change_nodes(&self, config: &Config) -> Option<String> {
+        if self.peers == PeerProtocol::Legacy {
+            return None;
+        }
+        config.resources.iter().find_map(|new| {
+            let (_, supervisor) = self.find(&new.name)?;
+            let why = supervisor.peers().why_not_change(&Voters::new(new.nodes.iter().cloned()))?;
+            Some(alloc::format!("resource {}: {why}", new.name))
+        })
+    }
+
     /// Nothing changes: why, in one line for the log, and in as many as it takes for who asked.
     fn on_reload_failed(&mut self, turn: &mut Turn<'_>, why: String, report: Option<String>) {
         let report = report.unwrap_or_else(|| why.clone());
@@ -628,15 +661,12 @@ impl Daemon {
             }
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
             Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
-            Request::Reload => {
-                turn.refused(&caller, "reload: only hastmonctl on this node may ask for it".to_string());
-                turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
-            }
             Request::Switchover { resource, to } if caller == Caller::ControlSocket => {
                 self.on_switchover(turn, conn, &resource, to);
             }
-            Request::Switchover { .. } => {
-                turn.refused(&caller, "switchover: only hastmonctl on this node may ask for it".to_string());
+            Request::Reload | Request::Switchover { .. } => {
+                let what = if matches!(request, Request::Reload) { "reload" } else { "switchover" };
+                turn.refused(&caller, alloc::format!("{what}: only hastmonctl on this node may ask for it"));
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
             Request::Complaint { resource } => {
@@ -681,13 +711,17 @@ impl Daemon {
         let Caller::Network { peer, .. } = caller else { return turn.close(conn) };
         let name = hello.resource.clone();
         let found = self.find(&name).and_then(|(at, supervisor)| {
-            let remotes = &supervisor.settings().remotes;
-            let remote = remotes.iter().find(|remote| self.stands_for(remote, peer.ip()))?;
-            Some((at, remote.clone()))
+            let settings = supervisor.settings();
+            let mut known = settings.remotes.iter().chain(&settings.friends);
+            let address = known.find(|known| self.stands_for(known, peer.ip()))?;
+            Some((at, address.clone()))
         });
         let node = self.config.node.clone();
         let outcome = match found {
-            None => Err(alloc::format!("on {node}, {} is no remote of a resource {name}", peer.ip().to_canonical())),
+            None => Err(alloc::format!(
+                "on {node}, {} is neither remote nor friend of a resource {name}",
+                peer.ip().to_canonical()
+            )),
             Some((at, remote)) => {
                 let mut cx =
                     Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: &mut *turn.out };
@@ -736,7 +770,7 @@ impl Daemon {
             None => Some(alloc::format!("there is no resource {name} on this node")),
             Some((_, supervisor)) => to
                 .as_ref()
-                .filter(|to| !supervisor.settings().nodes.contains(to) || **to == self.config.node)
+                .filter(|to| !supervisor.settings().nodes.contains(to) || *to == supervisor.peers().me())
                 .map(|to| {
                     alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))
                 }),
@@ -801,7 +835,7 @@ impl Daemon {
         }
         let before = supervisor.role();
         let reason = RoleReason::Operator(who.to_string());
-        if force && role == Role::Primary {
+        if force && role == Role::Primary && self.peers == PeerProtocol::Lease {
             self.on(turn, at, |supervisor, cx| supervisor.force(cx, reason));
         } else {
             self.on(turn, at, |supervisor, cx| supervisor.set_role(cx, role, reason));
@@ -829,7 +863,12 @@ impl Daemon {
                     continue;
                 }
             }
-            entries.push(Entry { resource, outcome: Ok(self.status_of(turn.now, supervisor)) });
+            let mut status = self.status_of(turn.now, supervisor);
+            if proof.caller != Caller::ControlSocket {
+                // An original asks, and is answered as it expects.
+                status.lines.clear();
+            }
+            entries.push(Entry { resource, outcome: Ok(status) });
             if proof.caller != Caller::ControlSocket {
                 self.on(turn, at, |supervisor, cx| supervisor.on_polled(cx));
             }

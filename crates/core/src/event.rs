@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hooks::{Finished, Hook, Outcome};
+use crate::hooks::{Exit, Finished, Hook, Outcome};
 use crate::time::Duration;
 use crate::types::{Role, State};
 
@@ -67,6 +67,8 @@ pub enum Event {
     MayStillRun,
     /// The script cannot be started any more, so a resource that ran is neither checked nor stopped nor given up.
     LeftAlone,
+    /// The resource was found running on a primary that does not hold the lease.
+    RunsWithoutLease,
     /// The primary gives up its role.
     GivingUp(GiveUp),
     /// A hook did not do what was asked.
@@ -164,6 +166,25 @@ pub enum Event {
         /// For how long it gives no vote.
         wait: Duration,
     },
+    /// The fence script is called for a node.
+    Fencing {
+        /// Which.
+        node: String,
+    },
+    /// It says that the node is off.
+    Fenced {
+        /// Which.
+        node: String,
+    },
+    /// It does not.
+    FenceFailed {
+        /// Which node.
+        node: String,
+        /// How the script ended.
+        exit: Exit,
+    },
+    /// The host is rebooted, because the resource could not be stopped.
+    Rebooting,
     /// An operator has made this node primary without a majority.
     Forced,
     /// An event that stands for others of its kind, which were too many to be told one by one.
@@ -245,6 +266,8 @@ pub enum Flood {
     Connections,
     /// Calls of the script for such events that find no room.
     Hooks,
+    /// A machine that is late again and again.
+    Lateness,
 }
 
 /// What follows the unexpected end of a worker.
@@ -307,6 +330,8 @@ pub enum RoleReason {
         /// How many complaints.
         complaints: u32,
     },
+    /// The lease was given back, and no other node is primary.
+    LeaseReleased,
     /// The primary gave up.
     GaveUp(GiveUp),
     /// Another primary with a priority at least as good has called.
@@ -340,6 +365,7 @@ impl Event {
             Self::ComplaintHeard { .. } => Some(Flood::Complaints),
             Self::Connected { .. } | Self::Disconnected { .. } => Some(Flood::Connections),
             Self::HookDropped(_) => Some(Flood::Hooks),
+            Self::WokeLate { .. } => Some(Flood::Lateness),
             _ => None,
         }
     }
@@ -353,7 +379,9 @@ impl Event {
             | Self::ReloadFailed { .. }
             | Self::VotersDiffer { .. }
             | Self::NotRecorded { .. }
-            | Self::RecordLost { .. } => Level::Error,
+            | Self::RecordLost { .. }
+            | Self::FenceFailed { .. }
+            | Self::Rebooting => Level::Error,
             // Done on purpose.
             Self::HookFailed(Finished { outcome: Outcome::CutShort, .. }) => Level::Info,
             Self::GivingUp(_)
@@ -370,11 +398,15 @@ impl Event {
             | Self::NameUnknown { .. }
             | Self::WokeLate { .. }
             | Self::VotesRefused { .. }
+            | Self::RunsWithoutLease
+            | Self::Fencing { .. }
+            | Self::Fenced { .. }
             | Self::Forced
             | Self::DaemonGone
             | Self::WorkerDied { .. }
             | Self::WorkerStuck { .. }
             | Self::WorkerNotStarted { .. } => Level::Warning,
+            Self::RoleChanged { reason: RoleReason::GaveUp(GiveUp::HandedOver { .. }), .. } => Level::Info,
             Self::RoleChanged {
                 reason: RoleReason::GaveUp(_) | RoleReason::Yields { .. } | RoleReason::WorkerFailed,
                 ..
@@ -408,6 +440,9 @@ impl fmt::Display for Event {
                 "the script cannot be asked: the resource ran when it last answered and is left as it is, neither started again nor \
                  given up, until it answers",
             ),
+            Self::RunsWithoutLease => {
+                f.write_str("the resource runs here, but this node does not hold the lease: stopping it, so that it does not run twice")
+            }
             Self::GivingUp(why) => write!(f, "giving up the role primary: {why}"),
             Self::HookFailed(Finished { hook, outcome, took }) => write!(f, "{hook}: {outcome} (after {took:.1?})"),
             Self::HookSlow { hook, running_for } => write!(f, "{hook} has been running for {running_for:?}"),
@@ -450,6 +485,12 @@ impl fmt::Display for Event {
             Self::RecordLost { why, wait } => {
                 write!(f, "{why}; whatever it says was promised: this node gives no vote for {wait:.1?}")
             }
+            Self::Fencing { node } => write!(f, "fencing {node}"),
+            Self::Fenced { node } => write!(f, "{node} is off, says the fence script: its lease is over"),
+            Self::FenceFailed { node, exit } => {
+                write!(f, "the fence script did not turn {node} off: {}", Outcome::Ended(exit.clone()))
+            }
+            Self::Rebooting => f.write_str("rebooting this host, because the resource may still run here (on_stop_failure reboot)"),
             Self::Forced => f.write_str(
                 "FORCED: an operator has made this node primary without a majority; if the resource runs elsewhere, it now runs twice",
             ),
@@ -510,6 +551,8 @@ impl fmt::Display for RoleReason {
             Self::Takeover { complaints } => {
                 write!(f, "taking over: no connection from a primary and {complaints} complaints")
             }
+            Self::LeaseReleased => f.write_str("taking over: the lease was given back"),
+            Self::GaveUp(GiveUp::HandedOver { to }) => write!(f, "handed over to {to}"),
             Self::GaveUp(why) => write!(f, "gave up: {why}"),
             Self::Yields { to, theirs, ours } => {
                 write!(f, "yielding to the primary {to}, whose priority {theirs} is not worse than {ours} here")

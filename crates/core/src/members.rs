@@ -3,13 +3,14 @@
 //!
 //! Decides whom to ask for votes, and when. What the votes come to is decided by [`Claim`], and what follows from it by the role.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::config::{Address, Resource};
 use crate::event::Event;
-use crate::hooks::Hook;
+use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
@@ -26,6 +27,12 @@ const STEP_PARTS: u32 = 16;
 const RANDOM_STEPS: u32 = 8;
 /// A release with a successor keeps the votes for it during so many heartbeats.
 const RESERVE_BEATS: u32 = 2;
+
+/// A friend may be a node that votes, a watchdog above all, or some other host that only asks for the status. As long as it has not answered as
+/// a node, it is called at one of so many heartbeats, and not complained of.
+const FRIEND_BEATS: u32 = 8;
+/// Friends that are called.
+const MAX_FRIENDS_CALLED: usize = 64;
 
 /// What the role must know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +56,22 @@ pub(crate) struct Members {
     candidacy: Option<Candidacy>,
     random: u64,
     news: Vec<News>,
+    /// The state that the others have been told.
+    told_state: State,
+    /// Who has refused its vote when it was asked last, why, and when.
+    refusals: BTreeMap<String, (Refusal, Instant)>,
+    /// The same without times, as told to the administrator: it is asked again and again.
+    told_refusals: Option<BTreeMap<String, Refusal>>,
+    /// Those of the configuration, when the lease that is held still counts others.
+    new_voters: Option<Voters>,
+    /// The holder that is being fenced, or when that failed.
+    fencing: Option<(String, Fencing)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fencing {
+    UnderWay,
+    FailedAt(Instant),
 }
 
 /// This node wants the lease.
@@ -72,6 +95,10 @@ struct Member {
     told: Option<String>,
     /// The script knows of the connection.
     script_knows: bool,
+    /// It is no remote, only a friend.
+    is_friend: bool,
+    /// Heartbeats until it is called again.
+    pause: u32,
 }
 
 #[derive(Debug)]
@@ -82,8 +109,21 @@ enum Link {
 }
 
 impl Member {
-    const fn new(address: Address) -> Self {
-        Self { address, link: Link::Down, node: None, heard: None, told: None, script_knows: false }
+    const fn new(address: Address, is_friend: bool) -> Self {
+        let (link, pause) = (Link::Down, 0);
+        Self { address, link, node: None, heard: None, told: None, script_knows: false, is_friend, pause }
+    }
+
+    /// All that may be nodes of the resource: its remotes, then its friends.
+    fn all(resource: &Resource) -> impl Iterator<Item = Self> {
+        let remotes = resource.remotes.iter().map(|address| Self::new(address.clone(), false));
+        let friends = resource.friends.iter().filter(|friend| !resource.remotes.contains(friend));
+        remotes.chain(friends.take(MAX_FRIENDS_CALLED).map(|address| Self::new(address.clone(), true)))
+    }
+
+    /// It has never answered as a node.
+    const fn may_be_none(&self) -> bool {
+        self.is_friend && self.node.is_none()
     }
 
     const fn is_up(&self) -> bool {
@@ -97,11 +137,11 @@ impl Member {
         }
     }
 
-    fn beat(&mut self, now: Instant, base: &mut Base, ask: Option<Ask>) {
+    fn beat(&mut self, now: Instant, base: &mut Base, voters: u64, ask: Option<Ask>) {
         if let Link::Up { id, seq, waits_since } = &mut self.link {
             *seq += 1;
             waits_since.get_or_insert(now);
-            let said = Said::Beat { seq: *seq, state: base.state, ask };
+            let said = Said::Beat { seq: *seq, state: base.state, voters, ask };
             base.act(Action::Say(*id, said));
         }
     }
@@ -118,6 +158,10 @@ impl Member {
         self.link = Link::Down;
         self.heard = None;
         let remote = self.name();
+        if self.may_be_none() {
+            self.pause = FRIEND_BEATS;
+            return;
+        }
         if was_up {
             base.event(Event::Disconnected { remote, why });
             if core::mem::take(&mut self.script_knows) {
@@ -149,7 +193,7 @@ impl Members {
         if let Some(grant) = part.grant {
             claim.resume(grant);
         }
-        let list = resource.remotes.iter().cloned().map(Member::new).collect();
+        let list = Member::all(resource).collect();
         // Zero would stay zero.
         let mut members = Self {
             role,
@@ -160,6 +204,11 @@ impl Members {
             candidacy: None,
             random: part.seed | 1,
             news: Vec::new(),
+            told_state: State::Unknown,
+            refusals: BTreeMap::new(),
+            told_refusals: None,
+            new_voters: None,
+            fencing: None,
         };
         if role == Role::Primary {
             members.stand(now, base, Instant::from_nanos(u64::MAX));
@@ -229,9 +278,18 @@ impl Members {
         candidacy.until = candidacy.until.max(until);
     }
 
+    /// A candidate need not wait any longer for votes that were bound.
+    pub(crate) fn ask_now(&mut self, now: Instant) {
+        let is_standing = self.claim.is_standing();
+        if let Some(candidacy) = self.candidacy.as_mut().filter(|_| !is_standing) {
+            candidacy.ask_at = candidacy.ask_at.min(now);
+        }
+    }
+
     /// Stops standing; what it got is given back.
     pub(crate) fn stand_down(&mut self, base: &mut Base) {
         self.candidacy = None;
+        self.forget_refusals();
         // A secondary that has won, and hears of another primary before it is one, does not need it.
         if self.claim.is_standing() || (self.role == Role::Secondary && self.claim.epoch().is_some()) {
             self.release(base, None);
@@ -263,22 +321,38 @@ impl Members {
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
             self.beat(now, base);
+        } else if self.told_state != base.state {
+            // Whoever waits for it, a watchdog or an operator, need not wait for the heartbeat.
+            self.beat_all(now, base);
         }
         self.seek_votes(now, base);
     }
 
     fn beat(&mut self, now: Instant, base: &mut Base) {
-        let ask = self.claim.renew(now);
-        for member in &mut self.list {
-            match member.link {
-                Link::Up { .. } => member.beat(now, base, ask.clone()),
-                Link::Connecting(_) => {}
-                Link::Down => {
-                    let link = base.new_link();
-                    member.link = Link::Connecting(link);
-                    base.act(Action::Connect(link, member.address.clone()));
-                }
+        self.beat_all(now, base);
+        for member in self.list.iter_mut().filter(|member| matches!(member.link, Link::Down)) {
+            if member.pause > 0 {
+                member.pause -= 1;
+                continue;
             }
+            let link = base.new_link();
+            member.link = Link::Connecting(link);
+            base.act(Action::Connect(link, member.address.clone()));
+        }
+    }
+
+    /// The digest of the voters in the configuration.
+    fn configured(&self) -> u64 {
+        self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest()
+    }
+
+    /// Tells all that are connected how it stands here; a holder renews its lease with it.
+    fn beat_all(&mut self, now: Instant, base: &mut Base) {
+        self.told_state = base.state;
+        let ask = self.claim.renew(now);
+        let voters = self.configured();
+        for member in &mut self.list {
+            member.beat(now, base, voters, ask.clone());
         }
         if let Some(ask) = ask {
             base.act(Action::AskHere(ask));
@@ -318,8 +392,9 @@ impl Members {
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.round_ends = now + base.resource.timeout.min(self.claim.terms().lease);
         }
+        let voters = self.configured();
         for member in &mut self.list {
-            member.beat(now, base, Some(ask.clone()));
+            member.beat(now, base, voters, Some(ask.clone()));
         }
         base.act(Action::AskHere(ask));
     }
@@ -327,13 +402,28 @@ impl Members {
     /// Gives back what it got, and comes again when there may be more.
     fn lose_round(&mut self, now: Instant, base: &mut Base, hope: Option<Duration>) {
         let steps = self.rank(base).saturating_add(self.dice() % RANDOM_STEPS);
-        let why: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
+        self.fence_holder(now, base);
         self.release(base, None);
         let pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.ask_at = now + pause;
         }
-        base.event(Event::VotesRefused { why: why.join("; "), again_in: pause });
+        let kinds = self.refusals.iter().map(|(node, (why, _))| (node.clone(), why.without_time())).collect();
+        if self.told_refusals.as_ref() != Some(&kinds) {
+            base.event(Event::VotesRefused { why: self.told_why(Some(now)).join("; "), again_in: pause });
+            self.told_refusals = Some(kinds);
+        }
+    }
+
+    /// Who refuses, and why. `now`: with the time that is left.
+    fn told_why(&self, now: Option<Instant>) -> Vec<String> {
+        let told = |why: &Refusal, heard: Instant| why.after(now.map_or(Duration::MAX, |now| now.since(heard)));
+        self.refusals.iter().map(|(node, (why, heard))| format!("{node}: {}", told(why, *heard))).collect()
+    }
+
+    fn forget_refusals(&mut self) {
+        self.refusals.clear();
+        self.told_refusals = None;
     }
 
     fn dice(&mut self) -> u32 {
@@ -352,10 +442,10 @@ impl Members {
         }
     }
 
-    /// At the end of a worker. A lease that was just won for this node's next worker stays.
-    pub(crate) fn release_at_end(&mut self, now: Instant, base: &mut Base, successor: Option<String>) {
+    /// At the end of a worker. A lease that was won for the next worker of this node stays.
+    pub(crate) fn release_at_end(&mut self, base: &mut Base, successor: Option<String>) {
         self.candidacy = None;
-        if self.role != Role::Secondary || !self.claim.holds(now) {
+        if successor.as_deref() != Some(self.claim.me()) {
             self.release(base, successor);
         }
     }
@@ -370,7 +460,7 @@ impl Members {
             in_reach: count(self.reachable()),
             votes: count(self.claim.votes(now)),
             voters: count(self.claim.voters().len()),
-            waits: self.wants_lease().then(|| self.why_no_lease()),
+            waits: self.wants_lease().then(|| self.why_no_lease(Some(now))),
         }
     }
 
@@ -416,7 +506,8 @@ impl Members {
         member.link = Link::Up { id: link, seq: 0, waits_since: None };
         base.event(Event::Connected { remote: member.name() });
         let ask = self.claim.renew(now);
-        member.beat(now, base, ask);
+        let voters = self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest();
+        member.beat(now, base, voters, ask);
     }
 
     /// A connection could not be made, or is gone.
@@ -456,6 +547,7 @@ impl Members {
         if let (Some(verdict), Some(node)) = (verdict, node) {
             self.on_verdict(now, base, &node, &verdict);
         }
+        self.adopt_voters();
         // Enough may be in reach now.
         if was_silent {
             self.seek_votes(now, base);
@@ -465,14 +557,19 @@ impl Members {
     /// The verdict of a voter: of another node, or of this one.
     pub(crate) fn on_verdict(&mut self, now: Instant, base: &mut Base, node: &str, verdict: &Verdict) {
         let epoch = self.claim.epoch();
+        match &verdict.refused {
+            Some(why) if self.candidacy.is_some() => _ = self.refusals.insert(node.to_string(), (why.clone(), now)),
+            _ => _ = self.refusals.remove(node),
+        }
         match self.claim.on_verdict(now, node, verdict) {
             Outcome::Open => {}
             Outcome::Won => {
                 self.candidacy = None;
+                self.forget_refusals();
                 if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
                     let (votes, of) = (self.claim.votes(now), self.claim.voters().len());
                     base.event(Event::LeaseWon { epoch, votes, of });
-                    self.news.push(News::Won(Grant { epoch, until }));
+                    self.news.push(News::Won(Grant { epoch, until, terms: self.claim.terms() }));
                 }
             }
             Outcome::Lost(hope) => self.lose_round(now, base, hope),
@@ -483,17 +580,19 @@ impl Members {
     }
 
     /// What keeps this node from the lease, in words.
-    pub(crate) fn why_no_lease(&self) -> String {
+    /// `now`: with the time that is left, which is not for those who tell it but once.
+    pub(crate) fn why_no_lease(&self, now: Option<Instant>) -> String {
         let (of, needed) = (self.claim.voters().len(), self.claim.voters().majority());
         let in_reach = self.reachable();
         if in_reach < needed {
             return format!("waiting for votes: {in_reach} of {of} nodes in reach, needs {needed}");
         }
-        let refusals: Vec<String> = self.claim.refusals().map(|(node, why)| format!("{node}: {why}")).collect();
+        let refusals = self.told_why(now);
         let bound = self.list.iter().find_map(|member| {
             let heard = member.heard.as_ref()?;
             let holder = heard.bound.as_ref().filter(|holder| *holder != self.claim.me())?;
-            Some(format!("{}: {}", member.name(), Refusal::Bound { holder: holder.clone(), left: heard.bound_for }))
+            let why = Refusal::Bound { holder: holder.clone(), left: now.map_or(Duration::ZERO, |_| heard.bound_for) };
+            Some(format!("{}: {why}", member.name()))
         });
         let why = if refusals.is_empty() { bound.into_iter().collect() } else { refusals };
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
@@ -547,11 +646,22 @@ impl Members {
     }
 
     /// New settings: connections to nodes that stay are kept.
-    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base) {
+    pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
+        if base.resource.priority != before.priority || base.resource.key != before.key {
+            // The others know this node by what it said when it connected.
+            for member in &mut self.list {
+                if let Link::Connecting(id) | Link::Up { id, .. } = member.link {
+                    base.act(Action::Disconnect(id));
+                    member.link = Link::Down;
+                }
+            }
+            self.next_beat = now;
+        }
         let mut old = core::mem::take(&mut self.list);
-        for address in base.resource.remotes.clone() {
-            let kept = old.iter().position(|member| member.address == address).map(|at| old.swap_remove(at));
-            self.list.push(kept.unwrap_or_else(|| Member::new(address)));
+        for new in Member::all(&base.resource) {
+            let kept = old.iter().position(|member| member.address == new.address).map(|at| old.swap_remove(at));
+            let kept = kept.map(|kept| Member { is_friend: new.is_friend, ..kept });
+            self.list.push(kept.unwrap_or(new));
         }
         for mut member in old {
             if let Link::Connecting(id) | Link::Up { id, .. } = member.link {
@@ -559,8 +669,69 @@ impl Members {
                 base.act(Action::Disconnect(id));
             }
         }
-        self.claim.reconfigure(Voters::new(base.resource.nodes.iter().cloned()), terms(&base.resource));
+        self.new_voters = Some(Voters::new(base.resource.nodes.iter().cloned()));
+        self.claim.reconfigure(self.claim.voters().clone(), terms(&base.resource));
+        self.adopt_voters();
         self.next_beat = self.next_beat.min(now + base.heartbeat());
+    }
+
+    /// A lease that is held counts the voters of before, until a majority of the new ones has them in its configuration: they would refuse.
+    fn adopt_voters(&mut self) {
+        let Some(new) = &self.new_voters else { return };
+        let is_ready = |member: &&Member| {
+            member.node.as_ref().is_some_and(|node| new.contains(node))
+                && member.heard.as_ref().is_some_and(|heard| heard.voters == new.digest())
+        };
+        let ready = self.list.iter().filter(is_ready).count() + usize::from(new.contains(self.claim.me()));
+        if self.claim.epoch().is_none() || ready >= new.majority() {
+            let new = new.clone();
+            self.claim.reconfigure(new, self.claim.wanted());
+            self.new_voters = None;
+        }
+    }
+
+    /// A holder that is dead, as far as anybody knows, need not be waited for when it is certainly off.
+    fn fence_holder(&mut self, now: Instant, base: &mut Base) {
+        if base.resource.fence.is_none() {
+            return;
+        }
+        let holder = self.claim.refusals().find_map(|(_, why)| match why {
+            Refusal::Bound { holder, .. } => Some(holder.clone()),
+            _ => None,
+        });
+        let Some(holder) = holder.filter(|holder| *holder != self.claim.me()) else { return };
+        let may = match &self.fencing {
+            Some((_, Fencing::UnderWay)) => false,
+            Some((_, Fencing::FailedAt(at))) => now.since(*at) >= base.heartbeat(),
+            None => true,
+        };
+        if may {
+            base.event(Event::Fencing { node: holder.clone() });
+            base.act(Action::Fence(holder.clone()));
+            self.fencing = Some((holder, Fencing::UnderWay));
+        }
+    }
+
+    /// The fence script has ended.
+    pub(crate) fn on_fenced(&mut self, now: Instant, base: &mut Base, node: &str, exit: &Exit) {
+        if !self.fencing.take_if(|(fenced, _)| fenced == node).is_some_and(|(_, how)| how == Fencing::UnderWay) {
+            return;
+        }
+        if *exit != Exit::Code(0) {
+            base.event(Event::FenceFailed { node: node.to_string(), exit: exit.clone() });
+            self.fencing = Some((node.to_string(), Fencing::FailedAt(now)));
+            return;
+        }
+        base.event(Event::Fenced { node: node.to_string() });
+        // Not the highest epoch heard of: the node may win that when it is back, and this may come late.
+        let votes = self.list.iter().filter_map(|member| member.heard.as_ref());
+        let voted = votes.filter(|heard| heard.bound.as_deref() == Some(node)).map(|heard| heard.epoch).max();
+        let epoch = voted.unwrap_or_else(|| self.claim.highest());
+        self.tell_all(base, &Said::Fenced { node: node.to_string(), epoch });
+        base.act(Action::FencedHere { node: node.to_string(), epoch });
+        if let Some(candidacy) = &mut self.candidacy {
+            candidacy.ask_at = now;
+        }
     }
 
     pub(crate) fn remotes(&self) -> Vec<RemoteReport> {
@@ -569,13 +740,7 @@ impl Members {
             (Role::Watchdog, None) => RemoteReport::Polled(None, State::Unknown),
             _ => RemoteReport::Connected(member.heard.is_some()),
         };
-        self.list.iter().map(report).collect()
-    }
-
-    /// A node is off for certain: voters need not wait for it.
-    pub(crate) fn tell_fenced(&self, base: &mut Base, node: &str) {
-        let said = Said::Fenced { node: node.to_string(), epoch: self.claim.highest() };
-        self.tell_all(base, &said);
+        self.list.iter().filter(|member| !member.is_friend).map(report).collect()
     }
 }
 
@@ -584,3 +749,6 @@ impl Member {
         self.heard.as_ref().map(|heard| heard.role)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,8 @@ struct Peer {
     /// It has said something since.
     is_proven: bool,
     state: State,
+    /// The digest of the voters in its configuration.
+    voters: u64,
     /// It has given the lease back since it was heard last: it is no primary any more.
     has_released: bool,
 }
@@ -80,6 +82,8 @@ pub(crate) struct Peers {
     voter: Option<Voter>,
     sessions: BTreeMap<ConnId, Peer>,
     owed: Vec<Owed>,
+    /// Records on their way to the disk, by their numbers.
+    writing: Vec<(u64, Record)>,
     /// A record could not be written, and that has been told.
     told_not_recorded: bool,
     told_voters: BTreeMap<String, Voters>,
@@ -92,6 +96,7 @@ impl Peers {
             voter: None,
             sessions: BTreeMap::new(),
             owed: Vec::new(),
+            writing: Vec::new(),
             told_not_recorded: false,
             told_voters: BTreeMap::new(),
         }
@@ -193,6 +198,7 @@ impl Peers {
             heard: cx.now,
             is_proven: false,
             state: State::Unknown,
+            voters: hello.voters.digest(),
             has_released: false,
         };
         self.sessions.insert(conn, peer);
@@ -233,8 +239,9 @@ impl Peers {
         }
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
-            Said::Beat { seq, state, ask } => {
+            Said::Beat { seq, state, voters, ask } => {
                 peer.state = state;
+                peer.voters = voters;
                 peer.has_released &= ask.is_none();
                 let (role, priority, released) = (peer.role, peer.priority, peer.has_released);
                 match ask {
@@ -254,8 +261,7 @@ impl Peers {
                 if release.was_held { News::Released { to_us } } else { News::Nothing }
             }
             Said::Fenced { node, epoch } => {
-                let record = self.voter.as_mut().and_then(|voter| voter.on_fenced(cx.now, &node, epoch));
-                self.record(cx, settings, record);
+                self.on_fenced(cx, settings, &node, epoch);
                 News::Nothing
             }
         }
@@ -295,22 +301,15 @@ impl Peers {
                 (Verdict { round: ask.round, highest: 0, refused }, None)
             }
         };
-        // What was promised under a record that is being written counts when that is written.
-        let is_owed = verdict.refused.is_none() && !self.owed.is_empty();
         match record {
-            None if is_owed => {
-                let id = self.owed.last().map_or(0, |owed| owed.id);
-                self.owe(id, to, verdict);
-            }
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
-                let id = cx.new_id();
+                let id = self.record(cx, settings, record);
                 if is_off(Rule::RecordFirst) {
                     self.give(cx, settings, to, verdict, here);
                 } else {
                     self.owe(id, to, verdict);
                 }
-                cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
             }
         }
     }
@@ -326,14 +325,53 @@ impl Peers {
     /// The vote of somebody comes back: of another node, or of a worker here.
     pub(crate) fn on_release(&mut self, cx: &mut Context<'_>, settings: &Resource, release: &Release) {
         let record = self.voter.as_mut().and_then(|voter| voter.on_release(cx.now, release));
-        self.record(cx, settings, record);
+        record.into_iter().for_each(|record| _ = self.record(cx, settings, record));
     }
 
-    fn record(&self, cx: &mut Context<'_>, settings: &Resource, record: Option<Record>) {
-        if let Some(record) = record {
-            let id = cx.new_id();
-            cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
+    /// A node is off for certain.
+    pub(crate) fn on_fenced(&mut self, cx: &mut Context<'_>, settings: &Resource, node: &str, epoch: u64) {
+        if node == self.me {
+            return;
         }
+        cx.event(settings, Event::Fenced { node: node.to_string() });
+        let record = self.voter.as_mut().and_then(|voter| voter.on_fenced(cx.now, node, epoch));
+        record.into_iter().for_each(|record| _ = self.record(cx, settings, record));
+    }
+
+    /// Why the nodes of the resource cannot change to `new` now; `None`: they can. Any majority of neighbouring sets has a node in common with any
+    /// majority of the other, but for sets two steps apart that is not so.
+    pub(crate) fn why_not_change(&self, new: &Voters) -> Option<String> {
+        let now = self.voter.as_ref()?.configured();
+        if now == new {
+            return None;
+        }
+        let difference = now.difference(new);
+        if difference.len() > 1 {
+            return Some(alloc::format!(
+                "its nodes are {now} and would be {new}: one reload may add or remove one node (here {} change); reload all nodes \
+                 after each step",
+                difference.join(", ")
+            ));
+        }
+        let agrees = |node: &&str| {
+            **node == self.me || self.sessions.values().any(|peer| peer.node == **node && peer.voters == now.digest())
+        };
+        let agree = now.iter().filter(agrees).count();
+        (agree < now.majority()).then(|| {
+            alloc::format!(
+                "its nodes are {now} and would be {new}, but only {agree} of {} have been seen with the present ones, and {} are \
+                 needed first: have all nodes reloaded their configuration?",
+                now.len(),
+                now.majority()
+            )
+        })
+    }
+
+    fn record(&mut self, cx: &mut Context<'_>, settings: &Resource, record: Record) -> u64 {
+        let id = cx.new_id();
+        self.writing.push((id, record.clone()));
+        cx.out.push(Action::Record { id, resource: settings.name.clone(), record });
+        id
     }
 
     /// A record is on disk, or cannot be written. Records are written in their order.
@@ -346,10 +384,11 @@ impl Peers {
         here: (Role, State),
     ) {
         let result = if is_off(Rule::NotRecorded) { Ok(()) } else { result };
-        if let (Err(_), Some(voter)) = (&result, &mut self.voter) {
-            voter.on_not_recorded();
+        let written = self.writing.extract_if(.., |(written, _)| *written <= id).filter(|(written, _)| *written == id);
+        if let (Some((_, record)), Some(voter), Ok(())) = (written.last(), &mut self.voter, &result) {
+            voter.recorded(&record);
         }
-        let due: Vec<Owed> = self.owed.extract_if(.., |owed| owed.id <= id).collect();
+        let due: Vec<Owed> = self.owed.extract_if(.., |owed| owed.id == id).collect();
         for owed in due {
             let refused = result.is_err().then_some(Refusal::NotRecorded).or(owed.verdict.refused);
             self.give(cx, settings, owed.to, Verdict { refused, ..owed.verdict }, here);
@@ -440,6 +479,14 @@ impl Peers {
         Some((peer.role, peer.state))
     }
 
+    /// A primary that runs the resource, as it said last.
+    pub(crate) fn runs_on(&self) -> Option<&str> {
+        let runs = |peer: &&Peer| {
+            peer.is_proven && !peer.has_released && (peer.role, peer.state) == (Role::Primary, State::Run)
+        };
+        self.sessions.values().find(runs).map(|peer| peer.node.as_str())
+    }
+
     pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {
         for (conn, _) in core::mem::take(&mut self.sessions) {
             cx.out.push(Action::Close(conn));
@@ -450,3 +497,6 @@ impl Peers {
 fn silence_limit(settings: &Resource) -> Duration {
     settings.timeout.max(settings.heartbeat_interval * SILENT_BEATS)
 }
+
+#[cfg(test)]
+mod tests;

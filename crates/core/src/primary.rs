@@ -215,6 +215,7 @@ impl Primary {
         }
         self.stopped_without = Some(now);
         self.wants_start = false;
+        base.event(Event::RunsWithoutLease);
         base.stop_now(now, "it runs without the lease");
     }
 
@@ -394,7 +395,9 @@ impl Primary {
         }
         let wait = match members {
             None => self.why_not_start(now, base),
-            Some(members) if !members.claim().holds(now) && !is_off(Rule::StartInside) => Some(members.why_no_lease()),
+            Some(members) if !members.claim().holds(now) && !is_off(Rule::StartInside) => {
+                Some(members.why_no_lease(None))
+            }
             Some(members) => members.that_runs().map(|(remote, state)| format!("{remote} reports {state}")),
         };
         if wait != self.told_wait {

@@ -87,7 +87,7 @@ pub struct Supervisor {
     leaving: bool,
     /// The script of the worker that was started last.
     exec: String,
-    /// That worker died, and what it had in hand may still run: the script that can stop it.
+    /// That worker died, or could not stop what it had in hand, and that may still run: the script that can stop it.
     left_running: Option<String>,
     /// Workers that were started for that since the resource is to leave.
     last_workers: u32,
@@ -97,6 +97,8 @@ pub struct Supervisor {
     /// of its lease.
     replace_at: Instant,
     told_stuck: bool,
+    /// Why no worker could be started, as told.
+    told_not_started: Option<String>,
     /// When the worker was told of a poll last.
     told_poll: Option<Instant>,
     /// When the worker was started.
@@ -175,7 +177,7 @@ impl Supervisor {
         Self {
             began: now,
             legacy,
-            peers: Peers::new(me),
+            peers: Peers::new(settings.own_name(me)),
             primary: None,
             grant: None,
             force: false,
@@ -200,6 +202,7 @@ impl Supervisor {
             heard: now,
             replace_at: now,
             told_stuck: false,
+            told_not_started: None,
             told_poll: None,
         }
     }
@@ -259,10 +262,12 @@ impl Supervisor {
         }
         let successor = match &reason {
             RoleReason::YieldsTo { node, .. } => Some(node.clone()),
+            // The lease that was won is for the next worker.
+            RoleReason::Takeover { .. } | RoleReason::LeaseReleased => Some(self.peers.me().to_string()),
             _ => None,
         };
         match reason {
-            RoleReason::Takeover { .. } => {}
+            RoleReason::Takeover { .. } | RoleReason::LeaseReleased => {}
             RoleReason::Operator(_) => (self.lost, self.hold_off_until) = (None, None),
             _ => self.lost = None,
         }
@@ -273,7 +278,7 @@ impl Supervisor {
                 self.end_last_worker(cx, id, &reason.to_string());
             }
             Process::Running(_) => {
-                let hurry = matches!(reason, RoleReason::Takeover { .. });
+                let hurry = matches!(reason, RoleReason::Takeover { .. } | RoleReason::LeaseReleased);
                 self.end_worker(cx, &reason.to_string(), hurry, successor);
             }
             Process::Ending { .. } => {}
@@ -370,8 +375,11 @@ impl Supervisor {
             return;
         }
         self.grant = Some(grant);
-        let complaints = self.complaints(cx.now);
-        self.set_role(cx, Role::Primary, RoleReason::Takeover { complaints });
+        let reason = match self.complaints(cx.now) {
+            complaints if complaints > self.settings.complaint_count => RoleReason::Takeover { complaints },
+            _ => RoleReason::LeaseReleased,
+        };
+        self.set_role(cx, Role::Primary, reason);
     }
 
     fn why_stay_secondary(&self, now: Instant) -> Option<StaysSecondary> {
@@ -488,6 +496,7 @@ impl Supervisor {
             }
             self.report = Some(report);
             self.note_alive(cx.now);
+            self.told_not_started = None;
             if core::mem::take(&mut self.told_stuck) {
                 self.event(cx, Event::WorkerBack);
             }
@@ -540,7 +549,12 @@ impl Supervisor {
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
         if ended_as_told && self.left_running.is_some() {
-            self.restart_worker(cx, "died before its resource was stopped".to_string());
+            if matches!(exit, WorkerExit::Farewell(_)) {
+                // It has said itself that the resource may still run.
+                self.worker = Process::Pausing(cx.now + self.settings.heartbeat_interval.max(RESTART_PAUSE));
+            } else {
+                self.restart_worker(cx, "died before its resource was stopped".to_string());
+            }
             return;
         }
         if self.leaving {
@@ -566,7 +580,11 @@ impl Supervisor {
                 self.set_role(cx, Role::Secondary, RoleReason::GaveUp(GiveUp::HandedOver { to }));
             }
             WorkerExit::NotStarted(why) => {
-                self.event(cx, Event::WorkerNotStarted { why });
+                // It is tried every second.
+                if self.told_not_started.as_ref() != Some(&why) {
+                    self.told_not_started = Some(why.clone());
+                    self.event(cx, Event::WorkerNotStarted { why });
+                }
                 self.worker = Process::Pausing(cx.now + RESTART_PAUSE);
             }
             WorkerExit::Signal(signal) => self.restart_worker(cx, alloc::format!("was killed by signal {signal}")),
@@ -635,6 +653,19 @@ impl Supervisor {
         (self.heard, self.replace_at) = (now, now + limit);
     }
 
+    fn replace_silent_worker(&mut self, cx: &mut Context<'_>) {
+        let Some(at) = self.replace_at().filter(|at| cx.now >= *at) else { return };
+        let Some(id) = self.worker() else { return };
+        let grace = (self.settings.heartbeat_interval / 2).max(MIN_REPLACE / 2);
+        if cx.now.since(at) > grace {
+            // The silence was this process's own: the worker, which woke with it, may be stopping what it must not run any more.
+            self.replace_at = cx.now + grace;
+            return;
+        }
+        self.note_alive(cx.now);
+        cx.out.push(Action::KillWorker(id));
+    }
+
     pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>) {
         match &mut self.worker {
             Process::Pausing(until) if cx.now >= *until => self.start_worker(cx),
@@ -651,12 +682,7 @@ impl Supervisor {
             self.told_stuck = true;
             self.event(cx, Event::WorkerStuck { silent_for });
         }
-        if self.replace_at().is_some_and(|at| cx.now >= at)
-            && let Some(id) = self.worker()
-        {
-            self.note_alive(cx.now);
-            cx.out.push(Action::KillWorker(id));
-        }
+        self.replace_silent_worker(cx);
         self.mind_peers(cx);
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
@@ -667,10 +693,12 @@ impl Supervisor {
         }
     }
 
-    /// A worker needs to know whether there are friends, not who they are: its assignment has to fit into one packet.
+    /// Among originals a worker needs to know whether there are friends, not who they are: its assignment has to fit into one packet.
     fn settings_for_worker(&self) -> Resource {
         let mut settings = self.settings.clone();
-        settings.friends.truncate(1);
+        if self.legacy {
+            settings.friends.truncate(1);
+        }
         settings
     }
 
@@ -679,16 +707,22 @@ impl Supervisor {
         !matches!(self.worker, Process::Ending { .. })
     }
 
-    /// A worker that says farewell has stopped what it had to; one that dies may have left it running.
+    /// A worker that dies may have left running what it had in hand. One that says farewell has stopped it, or says that it could not: in
+    /// a role in which no other worker would find that, it is tried again.
     fn note_what_is_left(&mut self, exit: &WorkerExit) {
-        let is_stopped = self.report.as_ref().is_some_and(|report| report.state == State::Stopped);
+        let reports = |state| self.report.as_ref().is_some_and(|report| report.state == state);
+        let (is_stopped, stop_failed) = (reports(State::Stopped), reports(State::Failed));
+        let nobody_follows = matches!(self.role, Role::Init | Role::Watchdog) && !self.leaving;
         let had_it_in_hand = match self.told {
             Role::Primary => true,
             Role::Secondary => !is_stopped,
             Role::Init | Role::Watchdog => false,
         };
         match exit {
-            WorkerExit::Farewell(_) => self.left_running = None,
+            WorkerExit::Farewell(_) => {
+                let is_left = had_it_in_hand && stop_failed && nobody_follows;
+                self.left_running = is_left.then(|| self.exec.clone());
+            }
             WorkerExit::NotStarted(_) => self.told = self.told_before,
             WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
                 self.left_running = Some(self.exec.clone())
@@ -736,8 +770,8 @@ impl Supervisor {
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 
-    /// What a killed worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to
-    /// leave stops it, and does nothing else.
+    /// What a worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to leave
+    /// stops it, and does nothing else.
     fn start_last_worker(&mut self, cx: &mut Context<'_>, exec: String) {
         if self.leaving && self.last_workers >= MAX_LAST_WORKERS {
             self.event(cx, Event::MayStillRun);
@@ -752,7 +786,7 @@ impl Supervisor {
         let assignment =
             Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
-        self.end_last_worker(cx, id, "the worker that had it in hand has died");
+        self.end_last_worker(cx, id, "an earlier worker has left it running");
     }
 
     fn restart_worker(&mut self, cx: &mut Context<'_>, how: String) {
@@ -895,7 +929,7 @@ impl Supervisor {
                     cx.out.push(Action::Order { id, order: Order::Released });
                 }
                 self.mind_primary(cx);
-                if to_us || self.switchover.is_some() {
+                if to_us || self.switchover.is_some() || self.role == Role::Primary {
                     self.on_released(cx);
                 }
             }
@@ -909,7 +943,8 @@ impl Supervisor {
 
     /// The lease was given back: whoever wants it need not wait for its end.
     fn on_released(&mut self, cx: &mut Context<'_>) {
-        if self.role == Role::Secondary && self.why_stay_secondary(cx.now).is_none() {
+        let waits = self.role == Role::Primary && !self.holds_lease(cx.now);
+        if waits || (self.role == Role::Secondary && self.why_stay_secondary(cx.now).is_none()) {
             self.take_over(cx);
         }
     }
@@ -945,6 +980,11 @@ impl Supervisor {
     pub(crate) fn on_asked(&mut self, cx: &mut Context<'_>, id: WorkerId, ask: &Ask) {
         let here = self.here();
         self.peers.on_ask(cx, &self.settings, Asker::Worker(id), ask, here);
+    }
+
+    /// The worker has had another node turned off.
+    pub(crate) fn on_fenced(&mut self, cx: &mut Context<'_>, node: &str, epoch: u64) {
+        self.peers.on_fenced(cx, &self.settings, node, epoch);
     }
 
     /// The worker gives the vote of this node back.
@@ -1034,7 +1074,8 @@ impl Supervisor {
         let Some(switchover) = &mut self.switchover else { return };
         let there = switchover.to().and_then(|to| self.peers.state_on(to));
         let here = self.report.as_ref().map(|report| report.state);
-        if let Some(reply) = switchover.look(cx.now, self.role, here, there) {
+        let elsewhere = self.peers.runs_on().filter(|node| switchover.to().is_some_and(|to| to != *node));
+        if let Some(reply) = switchover.look(cx.now, self.role, here, there, elsewhere) {
             cx.out.push(reply);
             self.switchover = None;
         }
@@ -1050,3 +1091,6 @@ fn end_budget(settings: &Resource) -> Duration {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod lease_tests;

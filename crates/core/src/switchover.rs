@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Switchover {
     conn: ConnId,
+    began: Instant,
     deadline: Instant,
     last: Instant,
     to: Option<String>,
@@ -30,6 +31,7 @@ impl Switchover {
         let scripts = settings.stop_timeout + settings.start_timeout + settings.status_timeout * 2;
         Self {
             conn,
+            began: now,
             deadline: now + scripts + PATIENCE,
             last: now,
             to: None,
@@ -71,13 +73,15 @@ impl Switchover {
         }
     }
 
-    /// Looks how far it is: `role` and `here` are those of this node, `there` those of the other one. The answer, when it is over.
+    /// Looks how far it is: `role` and `here` are those of this node, `there` those of the other one;
+    /// `elsewhere`: a third node runs it. The answer, when it is over.
     pub(crate) fn look(
         &mut self,
         now: Instant,
         role: Role,
         here: Option<State>,
         there: Option<(Role, State)>,
+        elsewhere: Option<&str>,
     ) -> Option<Action> {
         if !self.is_stopped && here == Some(State::Stopped) {
             self.is_stopped = true;
@@ -97,11 +101,15 @@ impl Switchover {
             self.step(now, "runs here again".to_string());
             return Some(self.answer(Err(format!("{to} could not start it"))));
         }
+        if let Some(elsewhere) = elsewhere {
+            self.step(now, format!("runs on {elsewhere}"));
+            return Some(self.answer(Err(format!("{to} has not taken it, {elsewhere} has"))));
+        }
         (now >= self.deadline).then(|| {
             let state = there.map_or("nothing is known of it there".to_string(), |(role, state)| {
                 format!("{to} is {role}, state {state}")
             });
-            self.answer(Err(format!("it does not run after {:.0?}: {state}", PATIENCE)))
+            self.answer(Err(format!("it does not run after {:.0?}: {state}", now.since(self.began))))
         })
     }
 
@@ -110,3 +118,6 @@ impl Switchover {
         Action::Reply { conn: self.conn, message: SwitchoverReply { outcome, steps }.encode(), keep: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,10 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Address, Resource};
+use crate::config::{Address, Resource, StopFailure};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
+use crate::lateness::Lateness;
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Release, Verdict};
 use crate::members::{self, Members};
@@ -92,7 +93,7 @@ pub enum Order {
     Reconfigure(Box<Resource>),
     /// The vote of this node.
     Verdict(Verdict),
-    /// Secondary: stand for the lease.
+    /// Secondary: stand for the lease. Primary that waits for it: ask again, votes have become free.
     Stand,
     /// Secondary: a primary has connected to this node; `None`: no longer.
     ServedBy(Option<String>),
@@ -120,6 +121,13 @@ pub enum Input {
         /// Which call.
         id: u64,
         /// How.
+        exit: Exit,
+    },
+    /// The fence script has ended.
+    FenceExited {
+        /// For which node it was called.
+        node: String,
+        /// How it ended; KILL when it took longer than it may.
         exit: Exit,
     },
     /// News from a connection that this worker makes.
@@ -200,6 +208,17 @@ pub enum Action {
     AskHere(Ask),
     /// Give the vote of this node back.
     ReleaseHere(Release),
+    /// Call the fence script for a node, within `fence_timeout`; tell of its end with [`Input::FenceExited`].
+    Fence(String),
+    /// Tell the voter of this node that another one is off for certain.
+    FencedHere {
+        /// Which.
+        node: String,
+        /// The highest epoch that it may have held.
+        epoch: u64,
+    },
+    /// Reboot this host, without waiting for anything.
+    Reboot,
     /// Secondary: the lease is won; the main daemon shall make this node primary.
     Won(Grant),
     /// Primary: why the resource is not handed over.
@@ -251,6 +270,8 @@ pub struct Report {
     pub complaints: u32,
     /// How it stands with the lease; `None` without one.
     pub lease: Option<LeaseReport>,
+    /// How late the worker woke up at worst in the last minute; `None` when that is not worth a word.
+    pub lateness: Option<Duration>,
 }
 
 /// How a worker stands with the lease.
@@ -324,10 +345,12 @@ impl Worker {
             last_status: None,
             ending: None,
             successor: None,
+            node: lease.as_ref().map(|part| part.node.clone()).unwrap_or_default(),
             next_link: 1,
             reported: None,
             report_due: now,
             floods: RateLimit::default(),
+            lateness: Lateness::default(),
             out: Vec::new(),
         };
         if let Some(old) = changed_from {
@@ -363,6 +386,7 @@ impl Worker {
 
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        self.note_lateness(now);
         self.look_at_the_clock(now);
         match input {
             Input::Timer => {}
@@ -374,6 +398,11 @@ impl Worker {
                 }
             }
             Input::HookExited { id, exit } => self.base.hook_exited(now, id, exit),
+            Input::FenceExited { node, exit } => {
+                if let Some(members) = &mut self.members {
+                    members.on_fenced(now, &mut self.base, &node, &exit);
+                }
+            }
             Input::Link(link, event) => match (&mut self.members, &mut self.duty) {
                 (Some(members), _) => members.on_link(now, &mut self.base, link, event),
                 (None, Duty::Primary(primary)) => primary.on_link(now, &mut self.base, link, event),
@@ -432,6 +461,11 @@ impl Worker {
         self.base.ending.as_ref().is_none_or(|ending| ending.stop.is_some())
     }
 
+    /// The epoch of the lease that is held, for the script.
+    pub fn epoch(&self) -> Option<u64> {
+        self.members.as_ref().and_then(|members| members.claim().epoch())
+    }
+
     /// The settings in force.
     pub const fn resource(&self) -> &Resource {
         &self.base.resource
@@ -455,7 +489,7 @@ impl Worker {
                 // By a shorter heartbeat it may be due already.
                 self.base.report_due = now;
                 if let Some(members) = &mut self.members {
-                    members.reconfigure(now, &mut self.base);
+                    members.reconfigure(now, &mut self.base, &old);
                 }
                 match duty {
                     Duty::Primary(primary) => primary.reconfigure(now, &mut self.base, &old),
@@ -475,6 +509,11 @@ impl Worker {
                     let heartbeats = self.base.heartbeat() * STAND_BEATS;
                     let until = now + members.claim().terms().hold().max(heartbeats);
                     members.stand(now, &self.base, until);
+                }
+            }
+            (Order::Stand, Duty::Primary(_)) => {
+                if let Some(members) = &mut self.members {
+                    members.ask_now(now);
                 }
             }
             (Order::ServedBy(primary), Duty::Secondary(_)) => self.served_by(now, primary),
@@ -592,6 +631,15 @@ impl Worker {
         }
     }
 
+    /// Whatever comes first after a deadline shows how late this process is, be it the timer or not.
+    fn note_lateness(&mut self, now: Instant) {
+        let late = self.base.lateness.note(now, self.next_deadline());
+        // A watchdog says so where it begins its count anew.
+        if late > self.base.heartbeat() / 2 && matches!(self.duty, Duty::Primary(_)) {
+            self.base.event(Event::WokeLate { by: late });
+        }
+    }
+
     /// News that have waited while this process was frozen must not hide how long that was.
     fn look_at_the_clock(&mut self, now: Instant) {
         let lease_ended = self.members.as_ref().and_then(Members::lease_ends).filter(|end| now >= *end);
@@ -655,7 +703,7 @@ impl Worker {
             if is_off(Rule::StopThenRelease)
                 && let Some(members) = &mut self.members
             {
-                members.release_at_end(now, &mut self.base, None);
+                members.release_at_end(&mut self.base, None);
             }
             self.base.stop_now(now, reason);
         }
@@ -687,7 +735,7 @@ impl Worker {
                 // What could not be stopped may still run: its votes bind until their time is over.
                 if self.base.state != State::Failed {
                     let successor = self.base.successor.take();
-                    members.release_at_end(now, &mut self.base, successor);
+                    members.release_at_end(&mut self.base, successor);
                 }
                 members.close_all(now, &mut self.base, tell_script);
             }
@@ -732,7 +780,8 @@ impl Worker {
         };
         let remotes = self.members.as_ref().map_or(remotes, Members::remotes);
         let lease = self.members.as_ref().map(|members| members.report(now));
-        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints, lease }
+        let lateness = self.base.lateness.worst(now, self.base.heartbeat());
+        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints, lease, lateness }
     }
 }
 
@@ -776,11 +825,14 @@ pub(crate) struct Base {
     ending: Option<Ending>,
     /// Who alone may have the lease after this worker's end.
     successor: Option<String>,
+    /// The name of this node, with the lease.
+    node: String,
     next_link: u64,
     reported: Option<Report>,
     /// The next report is due even if it says nothing new: it is the worker's sign of life.
     report_due: Instant,
     floods: RateLimit,
+    lateness: Lateness,
     out: Vec<Action>,
 }
 
@@ -930,6 +982,14 @@ impl Base {
         } else {
             self.set_state(State::Failed);
             self.event(Event::MayStillRun);
+            match self.resource.on_stop_failure {
+                StopFailure::Log => {}
+                StopFailure::Fence => self.act(Action::Fence(self.node.clone())),
+                StopFailure::Reboot => {
+                    self.event(Event::Rebooting);
+                    self.act(Action::Reboot);
+                }
+            }
         }
     }
 }

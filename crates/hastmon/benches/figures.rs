@@ -1,5 +1,5 @@
-//! The figures that say how fast and how cheap hastmon is, measured on three hosts (network namespaces) with
-//! heartbeat_interval 1, complaint_count 3, timeout 2, as a table.
+//! The figures that say how fast and how cheap hastmon is, measured on three hosts (network namespaces) with the lease,
+//! complaint_count 3, heartbeat_interval 1 where nothing else is said, as a table. HASTMON_TEST_STATE_IN=DIR chooses the disk for the votes.
 //!
 //! `cargo bench -p hastmon --bench figures -- [RUNS [WORD…]]`, as root. RUNS: how often each time is measured (5).
 //! WORDs choose figures by their names. The resource's log tells time to 10 ms.
@@ -46,9 +46,19 @@ mod figures {
         once: bool,
     }
 
-    const FIGURES: [Figure; 7] = [
-        Figure { name: "host dies: started on the other", unit: "s", goal: 6.0, measure: host_dies, once: false },
-        Figure { name: "daemon killed: stopped on that node", unit: "s", goal: 1.0, measure: daemon_dies, once: false },
+    const FIGURES: [Figure; 11] = [
+        Figure { name: "host dies, heartbeat 1 s: started", unit: "s", goal: 4.0, measure: host_dies_1s, once: false },
+        Figure { name: "host dies, 100 ms: started", unit: "s", goal: 0.4, measure: host_dies_100ms, once: false },
+        Figure { name: "host dies, 25 ms: started", unit: "s", goal: 0.12, measure: host_dies_25ms, once: false },
+        Figure { name: "daemon killed: stopped on that node", unit: "s", goal: 0.5, measure: daemon_dies, once: false },
+        Figure {
+            name: "daemon killed: started on the other",
+            unit: "s",
+            goal: 0.5,
+            measure: daemon_replaced,
+            once: false,
+        },
+        Figure { name: "switchover, beyond the scripts", unit: "s", goal: 0.1, measure: switchover, once: false },
         Figure { name: "resource dies: started again", unit: "s", goal: 1.1, measure: resource_dies, once: false },
         Figure { name: "idle node: processor", unit: "%", goal: 0.1, measure: idle_own, once: true },
         Figure { name: "idle node: with the hooks' shells", unit: "%", goal: 0.1, measure: idle_all, once: true },
@@ -56,19 +66,63 @@ mod figures {
         Figure { name: "400 resources: all run after", unit: "s", goal: 60.0, measure: many, once: true },
     ];
 
-    fn cluster() -> Lab {
-        let lab = Plan::new(&["a", "b", "w"]).hosts().expect("figures need hosts of their own");
+    fn plan() -> Plan {
+        Plan::new(&["a", "b", "w"]).lease()
+    }
+
+    fn cluster_of(plan: Plan) -> Lab {
+        let lab = plan.hosts().expect("figures need hosts of their own");
         lab.run_standard();
+        wait_for("all vote for it", || lab.res("a").says("lease").contains("3 of 3 votes"));
         // Faults do not wait for a heartbeat: any moment between two must be as likely as any other.
         pause(Duration::from_millis(RandomState::new().hash_one(now_ns()) % 1000));
         lab
     }
 
-    fn host_dies() -> f64 {
-        let lab = cluster();
+    fn cluster() -> Lab {
+        cluster_of(plan())
+    }
+
+    /// From the moment that nothing of the host is heard any more until the script starts the resource.
+    fn host_dies(plan: Plan) -> f64 {
+        let lab = cluster_of(plan);
+        lab.hosts().isolate("a");
         let start = now_ns();
         lab.power_off("a");
         seconds(lab.wait_after(start, "b", "up res").saturating_sub(start))
+    }
+
+    fn host_dies_1s() -> f64 {
+        host_dies(plan())
+    }
+
+    fn host_dies_100ms() -> f64 {
+        host_dies(plan().set("heartbeat_interval", "100ms").set("timeout", "300ms"))
+    }
+
+    fn host_dies_25ms() -> f64 {
+        host_dies(plan().set("heartbeat_interval", "25ms").set("timeout", "75ms"))
+    }
+
+    fn daemon_replaced() -> f64 {
+        let lab = cluster();
+        let start = now_ns();
+        lab.kill("a");
+        let down = lab.wait_after(start, "a", "down res");
+        let up = lab.wait_after(start, "b", "up res");
+        assert!(down <= up);
+        seconds(up.saturating_sub(start))
+    }
+
+    /// Without the time that `stop` takes; `start` has begun when it says so.
+    fn switchover() -> f64 {
+        let lab = cluster();
+        let start = now_ns();
+        let output = lab.ctl("a", &["switchover", "res", "b"]);
+        assert_eq!(output.code, 0, "{output:?}");
+        let [stop, down] = ["stop res", "down res"].map(|call| lab.wait_after(start, "a", call));
+        let up = lab.wait_after(start, "b", "up res");
+        seconds(up.saturating_sub(start).saturating_sub(down - stop))
     }
 
     fn daemon_dies() -> f64 {
@@ -129,7 +183,7 @@ mod figures {
     }
 
     fn crowd(count: usize) -> Lab {
-        let plan = Plan::new(&["a", "b", "w"]).resources((0..count).map(|number| format!("r{number}")));
+        let plan = plan().resources((0..count).map(|number| format!("r{number}")));
         let lab = plan.files().hosts().expect("figures need hosts of their own");
         lab.start_all();
         lab.role("b", "secondary");

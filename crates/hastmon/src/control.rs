@@ -310,7 +310,8 @@ mod tests {
 
     #[test]
     fn a_fraction_of_a_second_is_shown_only_where_there_is_one() {
-        for (ms, text) in [(1000, "1"), (60_000, "60"), (500, "0.5"), (1250, "1.25"), (10_010, "10.01")] {
+        for (ms, text) in [(1000, "1"), (60_000, "60"), (500, "0.5"), (1250, "1.25"), (10_010, "10.01"), (25, "0.025")]
+        {
             assert_eq!(seconds(Duration::from_millis(ms)), text);
         }
     }

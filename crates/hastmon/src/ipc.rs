@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use hastmon_core::lease::{Ask, Grant, Release};
 use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
@@ -58,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) verbosity: u8,
     /// Locked by the worker while it lives, so that no two workers of a resource act on this node, even of different daemons.
     pub(crate) lock: std::path::PathBuf,
+    /// Run before everything that is not realtime, and never swapped out; the scripts are not.
+    pub(crate) realtime: bool,
     /// The soft limit on descriptors that hooks shall have.
     pub(crate) descriptor_limit: Option<u64>,
 }
@@ -69,6 +72,16 @@ pub(crate) enum FromWorker {
     Report(Report),
     /// The connection from the primary is gone.
     PrimaryGone(LinkId),
+    /// The vote of this node is wanted.
+    Ask(Ask),
+    /// The vote of this node comes back.
+    Release(Release),
+    /// The lease is won.
+    Won(Grant),
+    /// Another node is off for certain; the epoch that it may have held at most.
+    Fenced(String, u64),
+    /// Why the resource is not handed over.
+    HandOverRefused(String),
     /// The worker ends now.
     Farewell(Farewell),
 }

@@ -12,9 +12,7 @@ mod ipc;
 mod net;
 pub mod os;
 mod resolver;
-#[cfg_attr(not(test), expect(dead_code, reason = "the links of protocol 1 will use it"))]
 mod session;
-#[cfg_attr(not(test), expect(dead_code, reason = "the voter of the main daemon will use it"))]
 mod store;
 pub mod worker;
 

@@ -3,14 +3,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::time::Instant;
 use tokio::sync::{Semaphore, watch};
 
-use crate::os::clock;
+use crate::os::{clock, thread};
 
 /// What was found is looked up again after this time: an administrator who moves a name does not want to wait.
 const FRESH_FOR: Duration = Duration::from_secs(15);
@@ -18,8 +18,6 @@ const FRESH_FOR: Duration = Duration::from_secs(15);
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Look-ups at once, each in a thread of its own that may hang. Names of different zones hang independently of each other.
 const MAX_AT_ONCE: usize = 4;
-/// Threads that a runtime needs for that; the one besides is for files of the configuration, which shall not wait for a name service.
-pub(crate) const MAX_BLOCKING: usize = MAX_AT_ONCE + 1;
 
 /// The addresses of a name, or why there are none; in words, with the name.
 pub(crate) type Answer = Result<Vec<IpAddr>, String>;
@@ -130,7 +128,9 @@ impl Resolver {
 }
 
 async fn look_up(name: &str) -> Answer {
-    match tokio::net::lookup_host((name, 0)).await {
+    let wanted = name.to_string();
+    // Once for the thread, once for the look-up.
+    match thread::run("look-up", move || (wanted.as_str(), 0).to_socket_addrs()).await.and_then(|found| found) {
         Err(error) => Err(format!("cannot find the address of {name}: {error}")),
         Ok(found) => {
             let addresses: Vec<IpAddr> = found.map(|address| address.ip().to_canonical()).collect();

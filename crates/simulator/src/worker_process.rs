@@ -403,6 +403,9 @@ impl WorkerProcess {
                     self.tell_daemon(kernel, FromWorker::Released(release));
                 }
                 Action::Won(grant) => self.tell_daemon(kernel, FromWorker::Won(grant)),
+                Action::Fence(_) | Action::FencedHere { .. } | Action::Reboot => {
+                    unreachable!("no host of the simulator has a fence script")
+                }
                 Action::HandOverRefused(why) => self.tell_daemon(kernel, FromWorker::HandOverRefused(why)),
                 Action::Report(report) => {
                     self.lease = report.lease.as_ref().map(|lease| (lease.epoch, lease.until, lease.is_forced));

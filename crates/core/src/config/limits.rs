@@ -51,8 +51,6 @@ pub const MIN_DURATION: Duration = Duration::from_millis(1);
 pub const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(5);
 /// The shortest lease, in heartbeats: it is renewed at each of them, and one that is late must not end it.
 pub const MIN_LEASE_HEARTBEATS: u32 = 2;
-/// By how much two clocks may differ in speed, in per cent: votes for a dead primary are held for so much longer.
-pub(super) const DRIFT_PER_CENT: u32 = 1;
 /// The longest length of time, 30 days: a longer one is a slip of the unit. In seconds it fits the int32 of protocol 0.
 pub const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Enough to mean "for ever"; it fits the int32 of protocol 0.

@@ -175,6 +175,13 @@ impl NodeName {
 }
 
 /// The part of a host name before the first dot.
+impl Resource {
+    /// What the resource calls this node, among its `nodes`: by its full name or else by its short one.
+    pub fn own_name<'a>(&self, node: &'a str) -> &'a str {
+        if self.nodes.iter().any(|name| name == node) { node } else { short_name(node) }
+    }
+}
+
 fn short_name(name: &str) -> &str {
     name.split('.').next().unwrap_or_default()
 }

@@ -12,11 +12,10 @@ use super::address::AddressError;
 use super::diagnostic::Severity;
 use super::key::Algorithm;
 use super::lexer::Fault;
-use super::limits::{
-    DRIFT_PER_CENT, MAX_DURATION, MAX_FILE_LEN, MAX_NAME_LEN, MAX_NODES, MAX_RESOURCES, MIN_LEASE_HEARTBEATS,
-};
+use super::limits::{MAX_DURATION, MAX_FILE_LEN, MAX_NAME_LEN, MAX_NODES, MAX_RESOURCES, MIN_LEASE_HEARTBEATS};
 use super::params::{Kind, Name, PARAMETERS, Parameter, Place};
 use super::value::show_duration;
+use crate::lease::DRIFT_PER_CENT;
 use crate::time::Duration;
 use crate::types::Role;
 

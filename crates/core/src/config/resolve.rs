@@ -14,6 +14,7 @@ use super::problem::{Hold, Problem};
 use super::syntax::{Section, Setting};
 use super::value::{Value, show_duration};
 use super::{Address, Config, NodeName, Resource, StopFailure, short_name};
+use crate::lease::DRIFT_PER_CENT;
 use crate::time::Duration;
 
 /// The configuration of one node. It is complete only if no error has been reported.

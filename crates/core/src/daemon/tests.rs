@@ -115,7 +115,10 @@ mod status {
         let id = bench.worker();
         bench.give(Input::WorkerStarted(id, 4711));
         let remotes = vec![RemoteReport::Connected(true), RemoteReport::Connected(false)];
-        report(&mut bench, Report { state: State::Run, attempts: 2, remotes, complaints: 0, lease: None });
+        report(
+            &mut bench,
+            Report { state: State::Run, attempts: 2, remotes, complaints: 0, lease: None, lateness: None },
+        );
         let conn = bench.control(&Request::Status { resources: names(&["all"]) });
         let Reply::Entries(entries) = status_of(&bench, conn) else { panic!() };
         let status = entries[0].outcome.clone().unwrap();
@@ -136,7 +139,10 @@ mod status {
         let mut bench = DaemonBench::new("role_on_start watchdog");
         let remotes =
             vec![RemoteReport::Polled(Some(Role::Primary), State::Run), RemoteReport::Polled(None, State::Unknown)];
-        report(&mut bench, Report { state: State::Run, attempts: 0, remotes, complaints: 7, lease: None });
+        report(
+            &mut bench,
+            Report { state: State::Run, attempts: 0, remotes, complaints: 7, lease: None, lateness: None },
+        );
         let conn = bench.control(&Request::Status { resources: names(&[RESOURCE]) });
         let Reply::Entries(entries) = status_of(&bench, conn) else { panic!() };
         let status = entries[0].outcome.clone().unwrap();
@@ -440,6 +446,17 @@ mod reload {
     }
 
     #[test]
+    fn neither_it_nor_a_switchover_is_to_be_had_over_the_network() {
+        for request in [Request::Reload, Request::Switchover { resource: RESOURCE.to_string(), to: None }] {
+            let mut bench = DaemonBench::new(KEYED);
+            let conn = bench.network(WATCHDOG, &request);
+            assert_eq!(status_of(&bench, conn), StatusReply::Failed(ErrorCode::NotImplemented.to_wire()));
+            assert!(is_refused(&bench));
+            assert_eq!(loads(&bench), 0);
+        }
+    }
+
+    #[test]
     fn there_is_one_at_a_time_and_who_asks_meanwhile_gets_the_next() {
         let mut bench = DaemonBench::new("");
         let first = asks_for_reload(&mut bench);
@@ -532,7 +549,14 @@ mod stop {
     #[test]
     fn a_secondary_that_waits_to_be_started_again_is_not_started_any_more() {
         let mut bench = DaemonBench::new("role_on_start secondary");
-        let report = Report { state: State::Stopped, attempts: 0, remotes: Vec::new(), complaints: 0, lease: None };
+        let report = Report {
+            state: State::Stopped,
+            attempts: 0,
+            remotes: Vec::new(),
+            complaints: 0,
+            lease: None,
+            lateness: None,
+        };
         bench.give(Input::Report(bench.worker(), report));
         bench.worker_exits(WorkerExit::Signal(9));
         bench.take();

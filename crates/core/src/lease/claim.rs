@@ -26,7 +26,7 @@ pub struct Claim {
     phase: Phase,
     /// The highest epoch heard of.
     highest: u64,
-    /// The highest epoch asked for, or taken over.
+    /// The highest epoch that this claim has asked for: it gives back no other.
     asked: u64,
     last_round: u64,
     rounds: VecDeque<Round>,
@@ -46,7 +46,8 @@ enum Phase {
     Holding {
         epoch: u64,
         until: Instant,
-        /// A higher epoch that is being asked for.
+        /// A higher epoch that is being asked for. Its votes count for it alone until a majority has given them: they may be promised for
+        /// other terms than those in force.
         raise: Option<u64>,
     },
 }
@@ -58,6 +59,7 @@ struct Round {
     began: Instant,
     epoch: u64,
     terms: Terms,
+    granted: BTreeSet<String>,
 }
 
 /// What a verdict comes to.
@@ -102,6 +104,11 @@ impl Claim {
     /// The terms in force: how long the lease lasts, and how long `stop` may take after it.
     pub const fn terms(&self) -> Terms {
         self.terms
+    }
+
+    /// The terms of the configuration.
+    pub const fn wanted(&self) -> Terms {
+        self.wanted
     }
 
     /// The epoch that is held.
@@ -167,8 +174,9 @@ impl Claim {
         self.refusals.retain(|node, _| voters.contains(node));
         match &mut self.phase {
             Phase::Holding { raise, .. } if terms != self.terms => *raise = Some(self.highest.saturating_add(1)),
-            Phase::Holding { .. } => {}
-            Phase::Idle | Phase::Standing { .. } => self.terms = terms,
+            // A candidate has asked for as much as it knew of.
+            Phase::Holding { .. } | Phase::Standing { .. } => {}
+            Phase::Idle => self.terms = terms,
         }
     }
 
@@ -187,17 +195,18 @@ impl Claim {
         self.forget();
         self.note_epoch(grant.epoch);
         self.asked = grant.epoch;
-        self.terms = self.wanted;
-        self.phase = Phase::Holding { epoch: grant.epoch, until: grant.until, raise: None };
+        self.terms = grant.terms;
+        self.phase = Phase::Holding { epoch: grant.epoch, until: grant.until, raise: self.raise_for_terms() };
     }
 
-    /// Holds without votes, because an operator answers for it. The lease ends when it has been won and lost again.
+    /// Holds without votes, because an operator answers for it. Nobody has agreed to its epoch, so another one is asked for from here on;
+    /// the lease ends when that has been won and lost again.
     pub fn force(&mut self) {
         self.forget();
         self.terms = self.wanted;
         self.highest = self.highest.saturating_add(1);
-        self.asked = self.highest;
-        self.phase = Phase::Holding { epoch: self.highest, until: FOR_EVER, raise: None };
+        let raise = Some(self.highest.saturating_add(1));
+        self.phase = Phase::Holding { epoch: self.highest, until: FOR_EVER, raise };
     }
 
     /// What the holder asks at a heartbeat; nobody else asks for anything.
@@ -223,7 +232,8 @@ impl Claim {
         if self.rounds.len() == MAX_ROUNDS {
             self.rounds.pop_front();
         }
-        self.rounds.push_back(Round { number: round, began: now, epoch, terms });
+        self.rounds.push_back(Round { number: round, began: now, epoch, terms, granted: BTreeSet::new() });
+        self.asked = self.asked.max(epoch);
         Ask { node: self.me.clone(), kind, epoch, hold: terms.hold(), round, voters: self.voters.digest() }
     }
 
@@ -232,59 +242,78 @@ impl Claim {
         if !self.voters.contains(from) {
             return Outcome::Open;
         }
-        let round = self.rounds.iter().find(|round| round.number == verdict.round).cloned();
-        let Some(round) = round else { return Outcome::Open };
-        self.note_epoch(verdict.highest);
+        let Some(round) = self.rounds.iter_mut().find(|round| round.number == verdict.round) else {
+            return Outcome::Open;
+        };
         match &verdict.refused {
             None => {
+                round.granted.insert(from.into());
                 self.refusals.remove(from);
-                // An answer that overtook a later one takes nothing away.
-                let began = if is_off(Rule::CountFromAsking) { now } else { round.began };
-                let until = began + round.terms.lease;
-                let known = self.votes.entry(from.into()).or_insert(until);
-                *known = until.max(*known);
+                if is_off(Rule::CountFromAsking) {
+                    round.began = now;
+                }
             }
             Some(refusal) => {
                 self.refusals.insert(from.into(), (refusal.clone(), now));
             }
         }
-        if let Phase::Standing { open, .. } = &mut self.phase {
-            open.remove(from);
-        }
-        self.count(now, &round, verdict)
-    }
-
-    fn count(&mut self, now: Instant, round: &Round, verdict: &Verdict) -> Outcome {
-        let carried = self.carried_until();
-        let is_majority = self.is_majority_of(round);
+        let round = round.clone();
+        self.note_epoch(verdict.highest);
         match &mut self.phase {
             Phase::Idle => Outcome::Open,
-            Phase::Standing { epoch, .. } => {
+            Phase::Standing { epoch, open } => {
                 let epoch = *epoch;
-                match carried.filter(|until| now < *until) {
+                open.remove(from);
+                self.count(&round);
+                match self.carried_until().filter(|until| now < *until) {
                     Some(until) => {
-                        self.phase = Phase::Holding { epoch, until, raise: None };
+                        self.phase = Phase::Holding { epoch, until, raise: self.raise_for_terms() };
                         Outcome::Won
                     }
                     None => self.lost(now),
                 }
             }
-            Phase::Holding { epoch, until, raise } => {
-                if verdict.refused == Some(Refusal::Stale) && raise.is_none() {
-                    *raise = Some(self.highest.saturating_add(1));
-                }
-                let is_won = *raise == Some(round.epoch) && verdict.refused.is_none();
-                let Some(carried) = carried else { return Outcome::Open };
-                *until = if *until == FOR_EVER { carried } else { carried.max(*until) };
-                // All that counts from here on was promised under the new epoch.
-                if is_won && is_majority {
-                    *epoch = round.epoch;
-                    *raise = None;
-                    self.terms = round.terms;
-                }
+            Phase::Holding { .. } => {
+                self.prolong(now, &round, verdict);
                 Outcome::Open
             }
         }
+    }
+
+    /// Those who have given their votes in this round carry the lease until its end.
+    fn count(&mut self, round: &Round) {
+        let until = round.began + round.terms.lease;
+        for node in round.granted.iter().filter(|node| self.voters.contains(node)) {
+            // An answer that overtook a later one takes nothing away.
+            let known = self.votes.entry(node.clone()).or_insert(until);
+            *known = until.max(*known);
+        }
+    }
+
+    fn prolong(&mut self, now: Instant, round: &Round, verdict: &Verdict) {
+        let Phase::Holding { epoch, until, raise } = self.phase else { return };
+        if round.epoch == epoch {
+            self.count(round);
+            let is_stale = verdict.refused == Some(Refusal::Stale);
+            let raise = raise.or_else(|| is_stale.then(|| self.highest.saturating_add(1)));
+            let until = self.carried_until().map_or(until, |carried| carried.max(until));
+            self.phase = Phase::Holding { epoch, until, raise };
+        } else if raise == Some(round.epoch) && now < round.began + round.terms.lease {
+            let granted = round.granted.iter().filter(|node| self.voters.contains(node)).count();
+            if granted >= self.voters.majority() {
+                // All that counts from here on was promised under the new epoch and its terms.
+                self.votes.clear();
+                self.count(round);
+                self.terms = round.terms;
+                let until = round.began + round.terms.lease;
+                self.phase = Phase::Holding { epoch: round.epoch, until, raise: self.raise_for_terms() };
+            }
+        }
+    }
+
+    /// A higher epoch is needed when the terms were changed while the one that is won was asked for.
+    fn raise_for_terms(&self) -> Option<u64> {
+        (self.terms != self.wanted).then(|| self.highest.saturating_add(1))
     }
 
     /// Nobody is left who could give the vote that is missing.
@@ -312,19 +341,13 @@ impl Claim {
         untils.get(self.voters.majority() - 1).copied()
     }
 
-    /// Whether a majority has voted in the round or after it.
-    fn is_majority_of(&self, round: &Round) -> bool {
-        let until = round.began + round.terms.lease;
-        self.votes.values().filter(|vote| **vote >= until).count() >= self.voters.majority()
-    }
-
     /// Gives back what there is, at the end of a lease or of a candidacy. Only who has stopped the resource may call this.
     pub fn release(&mut self, successor: Option<String>, reserve: Duration) -> Option<Release> {
+        // Not the highest epoch heard of: this node may win that later, and a release that comes late would end it.
         let (epoch, was_held) = match &self.phase {
             Phase::Idle => return None,
             Phase::Standing { epoch, .. } => (*epoch, false),
-            // Not the highest heard of: the next worker of this node may ask for one below that.
-            Phase::Holding { .. } => (self.asked, true),
+            Phase::Holding { epoch, .. } => (self.asked.max(*epoch), true),
         };
         self.phase = Phase::Idle;
         self.forget();
@@ -337,3 +360,6 @@ impl Claim {
         self.refusals.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use self::rules::{Rule, is_off};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// How much two clocks may differ in speed, in per cent. Quartz is a thousand times better; a guest whose clock is dragged along is not.
 pub const DRIFT_PER_CENT: u32 = 1;
@@ -188,6 +188,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The same when some time has passed.
+    #[must_use]
+    pub fn after(&self, passed: Duration) -> Self {
+        let mut later = self.clone();
+        if let Self::Bound { left, .. } | Self::Reserved { left, .. } | Self::Waits { left } = &mut later {
+            *left = left.saturating_sub(passed);
+        }
+        later
+    }
+
+    /// The same, whatever the time that is left: what is said once and not at every round.
+    #[must_use]
+    pub fn without_time(&self) -> Self {
+        self.after(Duration::MAX)
+    }
+
     /// How long it will last, when that is known.
     pub const fn left(&self) -> Option<Duration> {
         match self {
@@ -201,14 +217,16 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bound { holder, left } => write!(f, "its vote is bound to {holder} for another {left:.1?}"),
-            Self::Reserved { successor, left } => write!(f, "its vote is kept for {successor} for another {left:.1?}"),
-            Self::Waits { left } => {
-                write!(f, "it has lost its record of votes and gives none for another {left:.1?}")
-            }
+            Self::Bound { holder, .. } => write!(f, "its vote is bound to {holder}"),
+            Self::Reserved { successor, .. } => write!(f, "its vote is kept for {successor}"),
+            Self::Waits { .. } => f.write_str("it has lost its record of votes and gives none"),
             Self::Stale => f.write_str("it has seen a higher epoch"),
             Self::Voters { ours } => write!(f, "its configuration has other nodes for the resource: {ours}"),
             Self::NotRecorded => f.write_str("it cannot write its vote to disk"),
+        }?;
+        match self.left() {
+            Some(left) if !left.is_zero() => write!(f, " for another {left:.1?}"),
+            _ => Ok(()),
         }
     }
 }
@@ -234,5 +252,7 @@ pub struct Grant {
     /// Its epoch.
     pub epoch: u64,
     /// It runs until then.
-    pub until: crate::time::Instant,
+    pub until: Instant,
+    /// What the voters have promised.
+    pub terms: Terms,
 }

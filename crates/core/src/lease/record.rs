@@ -27,7 +27,7 @@ pub struct Record {
     pub holder: String,
     /// The epoch for which it has it.
     pub epoch: u64,
-    /// How long it binds, from the start of the daemon that finds it.
+    /// How long it binds, from the start of the daemon that finds it; zero when it was released.
     pub hold: Duration,
 }
 

@@ -20,8 +20,6 @@ pub struct Voter {
     reserved: Option<Reserved>,
     /// The last lease that was given back: a renewal of it comes late.
     released: Option<(String, u64)>,
-    /// The vote could not be written: it is not given until it is.
-    unrecorded: bool,
     /// Nothing is known of what was promised before.
     waits_until: Option<Instant>,
 }
@@ -32,12 +30,24 @@ struct Vote {
     epoch: u64,
     hold: Duration,
     until: Instant,
+    /// It is on disk. A renewal of one that is not would leave the node without a trace.
+    is_recorded: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Reserved {
     successor: String,
     until: Instant,
+}
+
+impl Vote {
+    /// After a restart it must bind at least as long as it does now: for longer than its hold, when an earlier promise to the same node was
+    /// a longer one.
+    fn record(&self, now: Instant) -> Record {
+        let left = self.until.since(now);
+        let hold = if left > with_drift(self.hold) { left } else { self.hold };
+        Record { holder: self.holder.clone(), epoch: self.epoch, hold }
+    }
 }
 
 /// Who has the vote now.
@@ -56,26 +66,20 @@ pub struct Bound<'a> {
 pub struct Step {
     /// The answer.
     pub verdict: Verdict,
-    /// To be written first. When that fails, the answer is [`Refusal::NotRecorded`].
+    /// To be written first. When that is done, [`Voter::recorded`] must know: until then each renewal asks for it again. When it fails, the
+    /// answer is [`Refusal::NotRecorded`].
     pub record: Option<Record>,
 }
 
 impl Voter {
     /// A voter that has just started, with what it finds on disk.
     pub fn new(now: Instant, voters: Voters, found: Option<Record>) -> Self {
-        let mut voter = Self {
-            voters,
-            pending: None,
-            highest: 0,
-            vote: None,
-            reserved: None,
-            released: None,
-            unrecorded: false,
-            waits_until: None,
-        };
+        let mut voter =
+            Self { voters, pending: None, highest: 0, vote: None, reserved: None, released: None, waits_until: None };
         if let Some(Record { holder, epoch, hold }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
             voter.highest = epoch;
-            voter.vote = (!hold.is_zero()).then(|| Vote { holder, epoch, hold, until: now + with_drift(hold) });
+            let until = now + with_drift(hold);
+            voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
         }
         voter
     }
@@ -111,6 +115,16 @@ impl Voter {
     pub fn reconfigure(&mut self, now: Instant, voters: Voters) {
         self.pending = (voters != self.voters).then_some(voters);
         self.forget(now);
+    }
+
+    /// What came with a verdict or a release is on disk.
+    pub fn recorded(&mut self, record: &Record) {
+        if let Some(vote) = &mut self.vote
+            && vote.holder == record.holder
+            && vote.epoch == record.epoch
+        {
+            vote.is_recorded = true;
+        }
     }
 
     /// What time has ended.
@@ -156,27 +170,21 @@ impl Voter {
             if !is_off(Rule::Renewal) {
                 vote.until = vote.until.max(now + with_drift(vote.hold));
             }
-            let record = Record { holder: vote.holder.clone(), epoch: vote.epoch, hold: vote.hold };
-            return Ok(core::mem::take(&mut self.unrecorded).then_some(record));
+            return Ok((!vote.is_recorded).then(|| vote.record(now)));
         }
         let is_stale = match ask.kind {
             Kind::Vote => ask.epoch <= self.highest,
             // Who renews has won this epoch, and nobody else has: this vote was not among those that it got.
-            Kind::Renew => {
-                ask.epoch < self.highest
-                    || self.released.as_ref().is_some_and(|(node, epoch)| {
-                        *node == ask.node && ask.epoch <= *epoch && !is_off(Rule::Released)
-                    })
-            }
+            Kind::Renew => ask.epoch < self.highest,
         };
-        if is_stale && !is_off(Rule::Epochs) {
+        let is_released = self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch);
+        if (is_stale && !is_off(Rule::Epochs)) || (is_released && !is_off(Rule::Released)) {
             return Err(Refusal::Stale);
         }
         if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
             return Err(Refusal::Reserved { successor: reserved.successor.clone(), left: reserved.until.since(now) });
         }
-        self.bind(now, ask);
-        Ok(Some(self.record(&ask.node, ask.hold)))
+        Ok(Some(self.bind(now, ask)))
     }
 
     /// The voters in force are the holder's while the vote is bound.
@@ -193,18 +201,16 @@ impl Voter {
         }
     }
 
-    fn bind(&mut self, now: Instant, ask: &Ask) {
+    fn bind(&mut self, now: Instant, ask: &Ask) -> Record {
         // What was promised to the same node before is still true.
         let before = self.vote.as_ref().map_or(now, |vote| vote.until);
         let until = before.max(now + with_drift(ask.hold));
+        let vote = Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until, is_recorded: false };
+        let record = vote.record(now);
         self.highest = ask.epoch;
         self.reserved = None;
-        self.unrecorded = false;
-        self.vote = Some(Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until });
-    }
-
-    fn record(&self, holder: &str, hold: Duration) -> Record {
-        Record { holder: holder.into(), epoch: self.highest, hold }
+        self.vote = Some(vote);
+        record
     }
 
     /// Somebody gives its vote back. What comes back is to be written; nobody waits for that.
@@ -221,12 +227,7 @@ impl Voter {
         let successor = release.successor.clone().filter(|node| self.voters.contains(node));
         self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
         self.forget(now);
-        Some(self.record(&release.node, Duration::ZERO))
-    }
-
-    /// A record could not be written. The vote stays bound, but whoever asks for it again gets it only when it is on disk.
-    pub const fn on_not_recorded(&mut self) {
-        self.unrecorded = self.vote.is_some();
+        Some(Record { holder: release.node.clone(), epoch: self.highest, hold: Duration::ZERO })
     }
 
     /// A node is off for certain: it runs nothing, whatever it was promised.
@@ -235,3 +236,6 @@ impl Voter {
         self.on_release(now, &release)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,8 @@ pub enum Said {
         seq: u64,
         /// What is known of the resource at the worker.
         state: State,
+        /// The digest of the voters in the configuration there.
+        voters: u64,
         /// A vote is asked for.
         ask: Option<Ask>,
     },
@@ -185,8 +187,12 @@ impl Said {
     /// The message.
     pub fn encode(&self) -> List {
         match self {
-            Self::Beat { seq, state, ask } => {
-                let list = List::new().with_u8("cmd", CMD_BEAT).with_u64("seq", *seq).with_u8("state", state.to_wire());
+            Self::Beat { seq, state, voters, ask } => {
+                let list = List::new()
+                    .with_u8("cmd", CMD_BEAT)
+                    .with_u64("seq", *seq)
+                    .with_u8("state", state.to_wire())
+                    .with_u64("configured", *voters);
                 ask.iter().fold(list, |list, ask| {
                     let kind = match ask.kind {
                         Kind::Vote => ASK_VOTE,
@@ -225,6 +231,7 @@ impl Said {
             CMD_BEAT => Ok(Self::Beat {
                 seq: u64_of(list, "seq")?,
                 state: state(list)?,
+                voters: u64_of(list, "configured")?,
                 ask: list.u8("ask").map(|kind| ask(list, kind, node)).transpose()?,
             }),
             CMD_COMPLAINT => {
@@ -339,8 +346,9 @@ fn voters(list: &List) -> Voters {
     Voters::new(nodes)
 }
 
+/// Rounded up: a vote that binds for less than was asked would be a danger.
 fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(span.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 fn text(list: &List, name: &str) -> Result<String, Lacks> {
@@ -361,4 +369,243 @@ fn role(list: &List) -> Result<Role, Lacks> {
 
 fn state(list: &List) -> Result<State, Lacks> {
     list.u8("state").map(State::from_wire).ok_or_else(|| Lacks::field("state"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    fn name() -> impl Strategy<Value = String> {
+        "[a-z0-9.-]{1,20}"
+    }
+
+    fn nodes() -> impl Strategy<Value = Voters> {
+        vec(name(), 0..MAX_VOTERS).prop_map(Voters::new)
+    }
+
+    /// The wire has microseconds.
+    fn span() -> impl Strategy<Value = Duration> {
+        any::<u64>().prop_map(Duration::from_micros)
+    }
+
+    fn any_role() -> impl Strategy<Value = Role> {
+        select(&Role::ALL[..])
+    }
+
+    fn any_state() -> impl Strategy<Value = State> {
+        any::<u8>().prop_map(State::from_wire)
+    }
+
+    fn any_ask() -> impl Strategy<Value = Ask> {
+        let kind = prop_oneof![Just(Kind::Vote), Just(Kind::Renew)];
+        (kind, any::<u64>(), span(), any::<u64>(), any::<u64>()).prop_map(|(kind, epoch, hold, round, voters)| Ask {
+            node: "a".to_owned(),
+            kind,
+            epoch,
+            hold,
+            round,
+            voters,
+        })
+    }
+
+    fn any_refusal() -> impl Strategy<Value = Refusal> {
+        prop_oneof![
+            (name(), span()).prop_map(|(holder, left)| Refusal::Bound { holder, left }),
+            (name(), span()).prop_map(|(successor, left)| Refusal::Reserved { successor, left }),
+            span().prop_map(|left| Refusal::Waits { left }),
+            Just(Refusal::Stale),
+            nodes().prop_map(|ours| Refusal::Voters { ours }),
+            Just(Refusal::NotRecorded),
+        ]
+    }
+
+    fn any_release() -> impl Strategy<Value = Release> {
+        (any::<u64>(), option::of(name()), span(), any::<bool>()).prop_map(|(epoch, successor, reserve, was_held)| {
+            Release { node: "a".to_owned(), epoch, successor, reserve, was_held }
+        })
+    }
+
+    fn any_said() -> impl Strategy<Value = Said> {
+        prop_oneof![
+            (any::<u64>(), any_state(), any::<u64>(), option::of(any_ask()))
+                .prop_map(|(seq, state, voters, ask)| Said::Beat { seq, state, voters, ask }),
+            any::<bool>().prop_map(|released| Said::Complaint { released }),
+            any_release().prop_map(Said::Release),
+            (name(), any::<u64>()).prop_map(|(node, epoch)| Said::Fenced { node, epoch }),
+        ]
+    }
+
+    fn any_heard() -> impl Strategy<Value = Heard> {
+        let verdict = (any::<u64>(), any::<u64>(), option::of(any_refusal()));
+        let verdict = verdict.prop_map(|(round, highest, refused)| Verdict { round, highest, refused });
+        let bound = option::of((name(), span()));
+        let who = (any::<u64>(), any_role(), any::<i32>(), any_state());
+        (who, option::of(verdict), bound, any::<u64>(), any::<u64>()).prop_map(
+            |((seq, role, priority, state), verdict, bound, epoch, voters)| {
+                let (bound, bound_for) = bound.unzip();
+                let bound_for = bound_for.unwrap_or_default();
+                Heard { seq, role, priority, state, verdict, bound, bound_for, epoch, voters }
+            },
+        )
+    }
+
+    fn any_hello() -> impl Strategy<Value = Hello> {
+        let who = (name(), name(), name(), any_role());
+        (any::<(u8, u8)>(), who, any::<i32>(), nodes()).prop_map(
+            |(protocols, (version, node, resource, role), priority, voters)| Hello {
+                protocols,
+                version,
+                node,
+                resource,
+                role,
+                priority,
+                voters,
+            },
+        )
+    }
+
+    /// Names that mean something here, values that need not.
+    fn any_list() -> impl Strategy<Value = List> {
+        const NAMES: [&str; 27] = [
+            "cmd",
+            "seq",
+            "state",
+            "ask",
+            "epoch",
+            "hold_us",
+            "round",
+            "released",
+            "reserve_us",
+            "was_held",
+            "successor",
+            "holder",
+            "role",
+            "priority",
+            "verdict",
+            "bound",
+            "bound_us",
+            "highest",
+            "left_us",
+            "voter0",
+            "voter1",
+            "protocol",
+            "protocol_least",
+            "protocol_most",
+            "version",
+            "node",
+            "resource",
+        ];
+        #[derive(Clone, Debug)]
+        enum Of {
+            U8(u8),
+            I32(i32),
+            U64(u64),
+            Str(String),
+        }
+        let value = prop_oneof![
+            (0..9_u8).prop_map(Of::U8),
+            any::<u8>().prop_map(Of::U8),
+            any::<i32>().prop_map(Of::I32),
+            any::<u64>().prop_map(Of::U64),
+            ".{0,20}".prop_map(Of::Str),
+        ];
+        vec((select(&NAMES[..]), value), 0..40).prop_map(|pairs| {
+            pairs.into_iter().fold(List::new(), |list, (name, value)| match value {
+                Of::U8(value) => list.with_u8(name, value),
+                Of::I32(value) => list.with_i32(name, value),
+                Of::U64(value) => list.with_u64(name, value),
+                Of::Str(value) => list.with_str(name, &value),
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_worker_says_is_read_as_it_was_said(said in any_said()) {
+            prop_assert_eq!(Said::decode(&said.encode(), "a"), Ok(said));
+        }
+
+        #[test]
+        fn what_a_daemon_answers_is_read_as_it_was_said(heard in any_heard()) {
+            prop_assert_eq!(Heard::decode(&heard.encode()), Ok(heard));
+        }
+
+        #[test]
+        fn the_first_messages_are_read_as_they_were_said(hello in any_hello()) {
+            prop_assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        }
+
+        #[test]
+        fn any_list_is_a_message_or_an_error(list in any_list()) {
+            let _ = Hello::decode(&list);
+            let _ = Welcome::decode(&list);
+            // What is read is said again in the same way: nothing is half read.
+            if let Ok(said) = Said::decode(&list, "a") {
+                prop_assert_eq!(Said::decode(&said.encode(), "a"), Ok(said));
+            }
+            if let Ok(heard) = Heard::decode(&list) {
+                prop_assert_eq!(Heard::decode(&heard.encode()).map(|again| again.verdict), Ok(heard.verdict));
+            }
+        }
+
+        #[test]
+        fn a_hold_is_never_shorter_on_the_wire(ns in any::<u64>()) {
+            let hold = Duration::from_nanos(ns);
+            prop_assert!(Duration::from_micros(micros(hold)) >= hold);
+        }
+    }
+
+    #[test]
+    fn a_welcome_is_read_as_it_was_said() {
+        let welcome = Welcome {
+            protocol: 1,
+            version: "1.0.0".to_owned(),
+            node: "b".to_owned(),
+            voters: Voters::new(["a".to_owned()]),
+        };
+        assert_eq!(Welcome::decode(&welcome.encode()), Ok(welcome));
+    }
+
+    #[test]
+    fn who_speaks_for_another_is_not_believed() {
+        let said = Said::decode(&any_release_of("a").encode(), "b").unwrap();
+        assert!(matches!(said, Said::Release(release) if release.node == "b"));
+    }
+
+    fn any_release_of(node: &str) -> Said {
+        Said::Release(Release {
+            node: node.to_owned(),
+            epoch: 1,
+            successor: None,
+            reserve: Duration::ZERO,
+            was_held: true,
+        })
+    }
+
+    #[test]
+    fn unknown_names_are_ignored() {
+        let said = Said::Complaint { released: true };
+        assert_eq!(Said::decode(&said.encode().with_str("colour", "green"), "a"), Ok(said));
+    }
+
+    #[test]
+    fn the_common_protocol_is_the_newest_that_both_speak() {
+        let hello = |least, most| Hello {
+            protocols: (least, most),
+            version: String::new(),
+            node: String::new(),
+            resource: String::new(),
+            role: Role::Init,
+            priority: 0,
+            voters: Voters::default(),
+        };
+        assert_eq!(hello(1, 9).common_protocol(), Some(1));
+        assert_eq!(hello(0, 1).common_protocol(), Some(1));
+        assert_eq!(hello(2, 9).common_protocol(), None);
+        assert_eq!(hello(0, 0).common_protocol(), None);
+    }
 }

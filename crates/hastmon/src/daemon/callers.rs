@@ -9,17 +9,21 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hastmon_core::config::Key;
 use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
+use hastmon_core::time::Instant;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::News;
 use super::control_socket::ControlSocket;
 use super::sockets::{BACKLOG, Sockets};
 use crate::net::{MessageReader, NetError, send};
 use crate::os::clock;
+use crate::session::{Session, SessionError, refuse};
 
 /// A caller that has not said what it wants after this time is sent away, and one that does not take its answer, too.
 const TALK_TIME: Duration = Duration::from_secs(5);
@@ -38,6 +42,11 @@ const KEPT_PART: u64 = 2;
 const MAX_CONTROL: usize = 64;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// As long as it fails, that is said so often.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// Answers that may wait for a node to read them: it asks once in a heartbeat, and one that is so far behind is lost anyway.
+const MAX_UNSENT: usize = 16;
 
 /// Somebody who has just connected.
 #[derive(Debug)]
@@ -52,7 +61,29 @@ pub(super) struct Heard {
     conn: ConnId,
     caller: Caller,
     /// `Err(None)`: it has closed the connection without a word, which harms nobody.
-    message: Result<List, Option<String>>,
+    message: Result<(Version, List), Option<String>>,
+}
+
+/// A connection whose request is with the core.
+#[derive(Debug)]
+struct Open {
+    stream: Stream,
+    slot: Slot,
+    /// Of protocol 1: what it has said first.
+    hello: Option<List>,
+}
+
+/// A connection of protocol 1 that is kept.
+#[derive(Debug)]
+struct Kept {
+    task: AbortHandle,
+    outbox: mpsc::Sender<List>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 #[derive(Debug)]
@@ -86,7 +117,9 @@ pub(super) struct Callers {
     news: mpsc::Sender<News>,
     next: u64,
     /// Those whose request is with the core.
-    open: HashMap<ConnId, (Stream, Slot)>,
+    open: HashMap<ConnId, Open>,
+    /// Nodes that speak protocol 1.
+    kept: HashMap<ConnId, Kept>,
     /// Those who have been heard, on their way to `open`.
     heard: Rc<RefCell<HashMap<ConnId, (Stream, Slot)>>>,
     /// By address; `None` is the control socket.
@@ -112,10 +145,11 @@ impl Callers {
             most,
             next: 0,
             open: HashMap::new(),
+            kept: HashMap::new(),
             heard: Rc::default(),
             counts: Rc::default(),
-            network: open_door(sockets.network, news.clone(), accept_network),
-            control: open_door(sockets.control, news.clone(), accept_control),
+            network: open_door(sockets.network, "the network", news.clone(), accept_network),
+            control: open_door(sockets.control, "the control socket", news.clone(), accept_control),
             news,
         }
     }
@@ -130,12 +164,12 @@ impl Callers {
         if !Rc::ptr_eq(&sockets.network, &self.network.socket) {
             let address = sockets.network.local_addr().map_or_else(|_| "?".to_string(), |address| address.to_string());
             log::info!("listening on {address} from now on");
-            self.network = open_door(sockets.network, self.news.clone(), accept_network);
+            self.network = open_door(sockets.network, "the network", self.news.clone(), accept_network);
         }
         if !Rc::ptr_eq(&sockets.control, &self.control.socket) {
             log::info!("the control socket is {} from now on", sockets.control.path.display());
             self.control.socket.hide();
-            self.control = open_door(sockets.control, self.news.clone(), accept_control);
+            self.control = open_door(sockets.control, "the control socket", self.news.clone(), accept_control);
         }
     }
 
@@ -186,8 +220,15 @@ impl Callers {
     pub(super) fn understand(&mut self, heard: Heard) -> Option<Input> {
         let Heard { conn, caller, message } = heard;
         match (message, caller) {
-            (Ok(message), _) => {
-                self.open.extend(self.heard.borrow_mut().remove(&conn).map(|stream| (conn, stream)));
+            (Ok((Version::V1, message)), caller) => {
+                let heard = self.heard.borrow_mut().remove(&conn);
+                let hello = Some(message.clone());
+                self.open.extend(heard.map(|(stream, slot)| (conn, Open { stream, slot, hello })));
+                Some(Input::Hello { conn, caller, message })
+            }
+            (Ok((Version::V0, message)), _) => {
+                let heard = self.heard.borrow_mut().remove(&conn);
+                self.open.extend(heard.map(|(stream, slot)| (conn, Open { stream, slot, hello: None })));
                 let mut random = [0; 16];
                 // Without randomness no token is safe: the caller has to come again.
                 if getrandom::fill(&mut random).is_err() {
@@ -202,16 +243,20 @@ impl Callers {
     }
 
     pub(super) fn reply(&mut self, conn: ConnId, message: List, keep: bool) {
-        let Some((mut stream, slot)) = self.open.remove(&conn) else { return };
+        let Some(Open { mut stream, slot, hello }) = self.open.remove(&conn) else { return };
         if keep {
             // What is kept is a few bytes on a fresh connection: they fit, or the peer is up to no good.
             if stream.try_send(&message) {
-                self.open.insert(conn, (stream, slot));
+                self.open.insert(conn, Open { stream, slot, hello });
             }
             return;
         }
         let news = self.news.clone();
         tokio::task::spawn_local(async move {
+            if let (Stream::Network(stream), true) = (&mut stream, hello.is_some()) {
+                let _ = tokio::time::timeout(TALK_TIME, refuse(stream, message)).await;
+                return;
+            }
             // A caller that does not take its answer has itself to blame.
             let sent = tokio::time::timeout(TALK_TIME, stream.send(&message)).await;
             if let (Ok(Err(NetError::TooLarge(error))), Some(address)) = (sent, slot.key) {
@@ -224,12 +269,51 @@ impl Callers {
 
     pub(super) fn close(&mut self, conn: ConnId) {
         self.open.remove(&conn);
+        self.kept.remove(&conn);
+    }
+
+    /// Goes on with protocol 1 on this connection, if the other side proves to have the key.
+    pub(super) fn welcome(&mut self, conn: ConnId, answer: List, key: Option<Key>) {
+        let Some(Open { stream: Stream::Network(stream), slot, hello: Some(hello) }) = self.open.remove(&conn) else {
+            return;
+        };
+        let (outbox, unsent) = mpsc::channel(MAX_UNSENT);
+        let news = self.news.clone();
+        let task = tokio::task::spawn_local(async move {
+            let _slot = slot;
+            let opened = Session::answer(stream, &hello, answer, key.as_ref());
+            let why = match tokio::time::timeout(TALK_TIME, opened).await {
+                Ok(Ok(session)) => {
+                    drop(key);
+                    converse(conn, session, unsent, &news).await
+                }
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("its handshake is not over after {TALK_TIME:?}")),
+            };
+            let _ = news.send(News::Input(Input::Gone { conn, why })).await;
+        });
+        self.kept.insert(conn, Kept { task: task.abort_handle(), outbox });
+    }
+
+    /// Says something over a connection of protocol 1; says whether that is lost, because the node does not read what it is told.
+    pub(super) fn tell(&mut self, conn: ConnId, message: List) -> bool {
+        let Some(kept) = self.kept.get(&conn) else { return false };
+        let is_lost = matches!(kept.outbox.try_send(message), Err(mpsc::error::TrySendError::Full(_)));
+        if is_lost {
+            self.kept.remove(&conn);
+        }
+        is_lost
+    }
+
+    /// A connection of protocol 1 has ended.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        self.kept.remove(&conn);
     }
 
     /// The two connections of a primary, as descriptors; `None` when one is gone.
     pub(super) fn hand_over(&mut self, asks: ConnId, answers: ConnId) -> Option<[OwnedFd; 2]> {
         let (asks, answers) = (self.open.remove(&asks), self.open.remove(&answers));
-        Some([asks?.0.into_descriptor()?, answers?.0.into_descriptor()?])
+        Some([asks?.stream.into_descriptor()?, answers?.stream.into_descriptor()?])
     }
 }
 
@@ -262,12 +346,13 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     let (caller, message) = match &mut stream {
         Stream::Control(stream) => {
             let mut reader = MessageReader::new(CONTROL_LIMIT);
-            (Caller::ControlSocket, tokio::time::timeout(TALK_TIME, reader.next(stream)).await)
+            (Caller::ControlSocket, tokio::time::timeout(TALK_TIME, reader.next_with_version(stream)).await)
         }
         Stream::Network(stream) => match (stream.peer_addr(), stream.local_addr(), stream.set_nodelay(true)) {
             (Ok(peer), Ok(local), Ok(())) => {
-                let mut reader = MessageReader::new(NETWORK_LIMIT);
-                (Caller::Network { peer, local }, tokio::time::timeout(TALK_TIME, reader.next(stream)).await)
+                let mut reader = MessageReader::taking(&[Version::V0, Version::V1], NETWORK_LIMIT);
+                let said = tokio::time::timeout(TALK_TIME, reader.next_with_version(stream)).await;
+                (Caller::Network { peer, local }, said)
             }
             // Gone before it was heard.
             _ => (Caller::ControlSocket, Ok(Err(NetError::Closed))),
@@ -282,7 +367,34 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     (message.is_ok().then_some(stream), Heard { conn, caller, message })
 }
 
-fn open_door<T, F>(socket: Rc<T>, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
+/// Hears and tells a node over a session, until it ends; says why, when there is something to say.
+async fn converse(
+    conn: ConnId,
+    mut session: Session,
+    mut unsent: mpsc::Receiver<List>,
+    news: &mpsc::Sender<News>,
+) -> Option<String> {
+    loop {
+        let step = tokio::select! {
+            Some(message) = unsent.recv() => session.send(&message).await,
+            heard = session.recv() => match heard {
+                Ok(message) => {
+                    let _ = news.send(News::Input(Input::Said(conn, message))).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match step {
+            Ok(()) => {}
+            // The other side has ended, which is not worth a line of its own.
+            Err(SessionError::Net(NetError::Closed | NetError::Io(_))) => return None,
+            Err(error) => return Some(error.to_string()),
+        }
+    }
+}
+
+fn open_door<T, F>(socket: Rc<T>, place: &'static str, news: mpsc::Sender<News>, accept: fn(Rc<T>) -> F) -> Door<T>
 where
     T: 'static,
     F: Future<Output = io::Result<Accepted>> + 'static,
@@ -290,6 +402,7 @@ where
     let (open, mut closed) = oneshot::channel();
     let inside = Rc::clone(&socket);
     tokio::task::spawn_local(async move {
+        let mut told = None;
         loop {
             let accepted = tokio::select! {
                 accepted = accept(Rc::clone(&inside)) => accepted,
@@ -297,7 +410,7 @@ where
             };
             match accepted {
                 Ok(accepted) => drop(news.send(News::Accepted(accepted)).await),
-                Err(error) => pause_accepting(&error).await,
+                Err(error) => pause_accepting(&error, place, &mut told).await,
             }
         }
         // Those who are through the kernel's door already would be sent away by closing it.
@@ -320,7 +433,11 @@ async fn accept_control(control: Rc<ControlSocket>) -> io::Result<Accepted> {
     control.listener.accept().await.map(|(stream, _)| Accepted::Control(stream))
 }
 
-async fn pause_accepting(error: &io::Error) {
-    log::warn!("cannot accept a connection: {error}");
+async fn pause_accepting(error: &io::Error, place: &str, told: &mut Option<Instant>) {
+    let now = clock::now();
+    if told.is_none_or(|at| now.since(at) >= TELL_AGAIN) {
+        *told = Some(now);
+        log::warn!("cannot accept connections on {place}: {error}; those who come have to wait");
+    }
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }

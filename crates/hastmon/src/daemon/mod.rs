@@ -4,6 +4,7 @@
 mod callers;
 mod control_socket;
 mod sockets;
+mod votes;
 mod workers;
 
 use std::io;
@@ -11,22 +12,25 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use hastmon_core::config::Config;
-use hastmon_core::daemon::{Action, Daemon, Input};
+use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
 use self::sockets::{SocketError, Sockets, listen_addresses};
+use self::votes::Votes;
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
 use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
-use crate::os::{clock, log, process, sysexits, title};
-use crate::resolver::{LOOK_EVERY, MAX_BLOCKING, Resolver};
+use crate::os::realtime::Starter;
+use crate::os::{clock, log, process, realtime, sysexits, thread, title};
+use crate::resolver::{LOOK_EVERY, Resolver};
+use crate::store::{Store, StoreError};
 use crate::worker::sleep_until;
 
 /// News from the tasks of this process that wait in line; a task that finds the line full waits, and its peer with it.
@@ -54,6 +58,8 @@ enum StartError {
     Pidfile(#[from] PidfileError),
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("Cannot go to the background: {0}")]
     Background(io::Error),
     #[error("Cannot begin: {0}")]
@@ -66,6 +72,7 @@ impl StartError {
             Self::Load(error) => error.exit_code(),
             Self::Pidfile(error) => error.exit_code(),
             Self::Socket(error) => error.exit_code(),
+            Self::Store(error) => error.exit_code(),
             Self::Background(_) | Self::System(_) => sysexits::OSERR,
         }
     }
@@ -116,8 +123,10 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     // Before the directory changes.
     let pidfile_path = std::path::absolute(&args.pidfile)?;
     let pidfile = Pidfile::acquire(&args.pidfile)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING).build()?;
+    let statedir = args.statedir.clone().unwrap_or_else(|| config.statedir.clone().into());
+    let store = Store::open(&statedir)?;
+    let peers = if args.legacy_peers { PeerProtocol::Legacy } else { PeerProtocol::Lease };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = async {
         // First: a signal to read the configuration again must not end what has just begun.
         let signals = Signals::new()?;
@@ -128,20 +137,38 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
-        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited);
+        // After the threads that need not be in time, before the one that writes the votes.
+        let starter = if config.realtime { Some(begin_realtime()?) } else { None };
+        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited, starter);
         let callers = Callers::new(news.clone(), sockets, limit.now);
-        let shell =
-            Shell { source, callers, workers, resolver: Resolver::new(), news, opened: None, names_due: clock::now() };
-        shell.run(config, signals, inbox).await;
+        let votes = Votes::new(news.clone(), store)?;
+        let shell = Shell {
+            source,
+            callers,
+            workers,
+            votes,
+            resolver: Resolver::new(),
+            news,
+            opened: None,
+            names_due: clock::now(),
+        };
+        shell.run(config, peers, signals, inbox).await;
         Ok(())
     };
     let end = LocalSet::new().block_on(&runtime, Box::pin(run));
-    // A look-up that hangs must not hold up the end.
-    runtime.shutdown_background();
     if let Err(error) = pidfile.remove() {
         ::log::warn!("{error}");
     }
     end
+}
+
+/// From here on this process is realtime, as far as that is permitted; what it starts is not.
+fn begin_realtime() -> io::Result<Starter> {
+    let starter = Starter::new()?;
+    if let Err(why) = realtime::begin() {
+        ::log::warn!("realtime on: {why}; without it a busy machine may look like a dead one to the others");
+    }
+    Ok(starter)
 }
 
 struct Signals {
@@ -165,6 +192,7 @@ struct Shell {
     source: Source,
     callers: Callers,
     workers: Workers,
+    votes: Votes,
     resolver: Resolver,
     news: mpsc::Sender<News>,
     /// The sockets of the configuration that was read, while it is decided whether it comes into force.
@@ -174,12 +202,12 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(mut self, config: Config, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
+    async fn run(mut self, config: Config, peers: PeerProtocol, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
         ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
         self.source.warn_of_weak_secrets(&config);
         self.workers.set_node(&config.node, self.callers.sockets().source());
         self.workers.tell_of_left_over(&config);
-        let (mut daemon, actions) = Daemon::new(clock::now(), config);
+        let (mut daemon, actions) = Daemon::new(clock::now(), config, peers, seed());
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
         while !ended {
@@ -228,12 +256,22 @@ impl Shell {
             self.workers.set_node(&daemon.config().node, sockets.source());
             self.callers.adopt(sockets);
         }
+        let wanted = daemon.config().realtime;
+        if wanted != self.workers.is_realtime() {
+            let wanted = if wanted { "on" } else { "off" };
+            ::log::warn!("realtime {wanted} takes effect at the next start of hastmon");
+        }
         self.names_due = clock::now();
     }
 
     fn understand(&mut self, daemon: &Daemon, news: News) -> Option<Input> {
         match news {
-            News::Input(input) => Some(input),
+            News::Input(input) => {
+                if let Input::Gone { conn, .. } = &input {
+                    self.callers.forget(*conn);
+                }
+                Some(input)
+            }
             News::Accepted(accepted) => self.callers.take_in(daemon, accepted),
             News::Heard(heard) => self.callers.understand(heard),
             News::Loaded(Ok((config, sockets))) => {
@@ -290,6 +328,15 @@ impl Shell {
                 }
                 Action::LoadConfig => self.reload(),
                 Action::Adopt => self.adopt(daemon),
+                Action::Welcome { conn, answer, key } => self.callers.welcome(conn, answer, key),
+                Action::Tell { conn, message } => {
+                    if self.callers.tell(conn, message) {
+                        let why = Some("it does not read what it is told".to_string());
+                        self.tell_self(Input::Gone { conn, why });
+                    }
+                }
+                Action::FindRecord(resource) => self.votes.find(resource),
+                Action::Record { id, resource, record } => self.votes.write(id, resource, record),
                 Action::Event(resource, event) => log_event(resource.as_deref(), &event),
                 Action::Exit => return true,
             }
@@ -301,15 +348,17 @@ impl Shell {
 
 /// Reads the configuration, and looks up where it says to listen, in a thread of its own: names that hang do not hold it up.
 async fn load(source: Source) -> Result<(Config, Vec<SocketAddr>), ReloadError> {
-    let (sender, loaded) = oneshot::channel();
     let read = move || -> Result<_, ReloadError> {
         let config = source.load()?;
         let listen = listen_addresses(&config.listen)?;
         Ok((config, listen))
     };
-    // Nobody waits for it any more at the end of the daemon.
-    std::thread::Builder::new().name("configuration".to_string()).spawn(move || drop(sender.send(read())))?;
-    loaded.await.map_err(io::Error::other)?
+    thread::run("configuration", read).await?
+}
+
+/// A number that no other start of a daemon has. It need not be secret, so the clock will do where there is no chance.
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| clock::now().as_nanos())
 }
 
 /// The first signal stops the daemon in order, the second one at once.

@@ -26,6 +26,7 @@ use crate::file_name::file_name;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
 use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
+use crate::os::realtime::Starter;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
 const MAX_ORDERS: usize = 64;
@@ -50,11 +51,13 @@ pub(super) struct Workers {
     verbosity: u8,
     pidfile: PathBuf,
     descriptor_limit: Option<u64>,
+    /// Starts workers when this process is realtime: each of them begins with that itself.
+    starter: Option<Rc<Starter>>,
 }
 
 #[derive(Debug)]
 struct Handle {
-    title: String,
+    resource: String,
     orders: mpsc::Sender<(ToWorker, Vec<OwnedFd>)>,
     kill: Rc<Notify>,
 }
@@ -65,6 +68,7 @@ impl Workers {
         args: &DaemonArgs,
         pidfile: PathBuf,
         descriptor_limit: Option<u64>,
+        starter: Option<Starter>,
     ) -> Self {
         Self {
             news,
@@ -76,7 +80,13 @@ impl Workers {
             verbosity: args.common.debug,
             pidfile,
             descriptor_limit,
+            starter: starter.map(Rc::new),
         }
+    }
+
+    /// Whether this process was started with `realtime on`.
+    pub(super) const fn is_realtime(&self) -> bool {
+        self.starter.is_some()
     }
 
     /// What workers know of this node: its name, and where their connections leave from.
@@ -114,16 +124,18 @@ impl Workers {
             foreground: self.foreground,
             verbosity: self.verbosity,
             lock: lock.clone(),
+            realtime: self.is_realtime(),
             descriptor_limit: self.descriptor_limit,
         };
         let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
         // The first into an empty line: there is room.
         let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
         let kill = Rc::new(Notify::new());
-        self.running.insert(id, Handle { title: title.clone(), orders, kill: Rc::clone(&kill) });
+        self.running.insert(id, Handle { resource: name, orders, kill: Rc::clone(&kill) });
         let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
+        let starter = self.starter.clone();
         tokio::task::spawn_local(async move {
-            let exit = match life(id, &title, unsent, &kill, &news, starts).await {
+            let exit = match life(id, &title, unsent, &kill, &news, starts, starter).await {
                 Ok(exit) => exit,
                 Err(error) => WorkerExit::NotStarted(error.to_string()),
             };
@@ -152,7 +164,7 @@ impl Workers {
 
     pub(super) fn kill(&self, id: WorkerId) {
         if let Some(handle) = self.running.get(&id) {
-            log::error!("worker \"{}\" does not end within its time: killing it", handle.title);
+            log::error!(target: &handle.resource, "the worker does not end within its time: killing it");
             handle.kill.notify_one();
         }
     }
@@ -175,8 +187,8 @@ impl Workers {
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 log::error!(
-                    "worker \"{}\" is stuck and would miss what it must know: killing it; another one takes its place",
-                    handle.title
+                    target: &handle.resource,
+                    "the worker is stuck and would miss what it must know: killing it; another one takes its place"
                 );
                 handle.kill.notify_one();
                 false
@@ -210,12 +222,16 @@ fn remove_left_behind(lock: &Path) {
     }
 }
 
-fn spawn(title: &str) -> io::Result<(Child, Channel)> {
+async fn spawn(title: &str, starter: Option<&Starter>) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = pair()?;
     let mut command = Command::new(process::self_program()?);
     // A group of its own: ^C on the terminal is for the main daemon, which stops the resources in order.
     command.arg0(OsString::from(title)).stdin(Stdio::from(theirs)).process_group(0);
-    Ok((command.spawn()?, ours))
+    let child = match starter {
+        Some(starter) => starter.start(command).await?,
+        None => command.spawn()?,
+    };
+    Ok((child, ours))
 }
 
 /// The loop that hears the news ends only with the process.
@@ -231,9 +247,10 @@ async fn life(
     kill: &Notify,
     news: &mpsc::Sender<News>,
     starts: Arc<Semaphore>,
+    starter: Option<Rc<Starter>>,
 ) -> io::Result<WorkerExit> {
     let turn = starts.acquire_owned().await.map_err(io::Error::other)?;
-    let (mut child, channel) = spawn(title)?;
+    let (mut child, channel) = spawn(title, starter.as_deref()).await?;
     let channel = Rc::new(channel);
     tell(news, Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
     let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));
@@ -249,6 +266,11 @@ async fn life(
         match message {
             FromWorker::Report(report) => tell(news, Input::Report(id, report)).await,
             FromWorker::PrimaryGone(link) => tell(news, Input::PrimaryGone(id, link)).await,
+            FromWorker::Ask(ask) => tell(news, Input::Asked(id, ask)).await,
+            FromWorker::Release(release) => tell(news, Input::Released(id, release)).await,
+            FromWorker::Won(grant) => tell(news, Input::Won(id, grant)).await,
+            FromWorker::Fenced(node, epoch) => tell(news, Input::Fenced(id, node, epoch)).await,
+            FromWorker::HandOverRefused(why) => tell(news, Input::HandOverRefused(id, why)).await,
             FromWorker::Farewell(last) => farewell = Some(last),
         }
         heard = hear(title, &mut child, &channel, kill).await;

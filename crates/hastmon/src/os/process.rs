@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::process::{Pid, Resource, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, getrlimit, setrlimit, test_kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The program that this process runs, to be started again as daemon in the background or as worker.
@@ -102,7 +102,18 @@ fn ignored_signals() -> impl Iterator<Item = i32> {
 /// `/proc` cannot be read.
 #[cfg(target_os = "linux")]
 pub fn session() -> io::Result<i32> {
-    group_and_session("self").map(|(_, session)| session).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    stat("self").map(|stat| stat.session).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// Whether a process group has a member that can still do something. Those that have ended count until their parent has taken note; when
+/// that parent has ended, too, it is the first process of the system that has to, and not every one hurries.
+#[cfg(target_os = "linux")]
+pub fn group_lives(group: Pid) -> bool {
+    let is_alive = |pid: &str| stat(pid).is_some_and(|stat| stat.group == group.as_raw_pid() && !stat.has_ended);
+    test_kill_process_group(group).is_ok()
+        && std::fs::read_dir("/proc").is_ok_and(|mut all| {
+            all.any(|process| process.is_ok_and(|process| process.file_name().to_str().is_some_and(is_alive)))
+        })
 }
 
 /// The process groups, in one session, of living processes whose environment has this entry (`NAME=value`).
@@ -117,18 +128,34 @@ pub fn marked_groups(entry: &str, session: i32) -> io::Result<HashSet<Pid>> {
             .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes()))
     };
     let group = |pid: &str| {
-        let (group, of_session) = group_and_session(pid)?;
-        if of_session == session && is_marked(pid) { Pid::from_raw(group) } else { None }
+        let stat = stat(pid)?;
+        if stat.session == session && is_marked(pid) { Pid::from_raw(stat.group) } else { None }
     };
     Ok(std::fs::read_dir("/proc")?.filter_map(|process| group(process.ok()?.file_name().to_str()?)).collect())
 }
 
+/// What the kernel says of a process.
+#[cfg(target_os = "linux")]
+struct Stat {
+    has_ended: bool,
+    group: i32,
+    session: i32,
+}
+
 /// From `/proc/PID/stat`: `PID (NAME) STATE PARENT GROUP SESSION...`, where the name may hold anything.
 #[cfg(target_os = "linux")]
-fn group_and_session(pid: &str) -> Option<(i32, i32)> {
+fn stat(pid: &str) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    let mut numbers = fields.skip(1).map_while(|field| field.parse().ok());
+    Some(Stat { has_ended, group: numbers.next()?, session: numbers.next()? })
+}
+
+/// Whether a process group has a member left.
+#[cfg(not(target_os = "linux"))]
+pub fn group_lives(group: Pid) -> bool {
+    test_kill_process_group(group).is_ok()
 }
 
 /// The session of this process.
@@ -164,16 +191,31 @@ mod tests {
     fn process_groups_are_found_by_a_mark_in_an_environment() {
         use std::os::unix::process::CommandExt;
         let session = session().unwrap();
+        // Not that of a run of this test that has failed.
+        let ours = std::process::id();
+        let mark = format!("A_MARK_OF_OURS=1-{ours}");
         let mut command = std::process::Command::new("sleep");
-        let mut child = command.arg("1000").env("A_MARK_OF_OURS", "1-2").process_group(0).spawn().unwrap();
+        let mut child =
+            command.arg("1000").env("A_MARK_OF_OURS", format!("1-{ours}")).process_group(0).spawn().unwrap();
         let found = |entry: &str, session: i32| marked_groups(entry, session).unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
-        assert_eq!(found("A_MARK_OF_OURS=1-2", session), HashSet::from([pid]));
+        // The kernel lets us go on a moment before it shows the environment of what was started.
+        while found(&mark, session).is_empty() {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        }
+        assert_eq!(found(&mark, session), HashSet::from([pid]));
         assert!(found("A_MARK_OF_OURS=1-", session).is_empty());
-        assert!(found("A_MARK_OF_OURS=1-2", session + 1).is_empty());
+        assert!(found(&mark, session + 1).is_empty());
+        assert!(group_lives(pid));
         child.kill().unwrap();
+        while stat(&pid.to_string()).is_some_and(|stat| !stat.has_ended) {
+            std::thread::yield_now();
+        }
+        assert!(!group_lives(pid), "what has ended does nothing more, though nobody has taken note");
         child.wait().unwrap();
-        assert!(found("A_MARK_OF_OURS=1-2", session).is_empty(), "what has ended does not count");
+        assert!(!group_lives(pid));
+        assert!(found(&mark, session).is_empty(), "what has ended does not count");
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct Job {
 pub(crate) struct Written {
     /// The number that it was given.
     pub(crate) id: u64,
+    /// What it was about.
+    pub(crate) resource: String,
     /// As of [`Store::write`].
     pub(crate) result: Result<(), StoreError>,
 }
@@ -76,7 +78,7 @@ fn work(store: &Store, waiting: &Receiver<Job>, news: &mpsc::Sender<Written>) {
     for Job { id, resource, record } in waiting {
         let result = store.write(&resource, record.as_ref());
         // Nobody listens when the daemon ends; what waits is written all the same.
-        let _ = news.blocking_send(Written { id, result });
+        let _ = news.blocking_send(Written { id, resource, result });
     }
 }
 
@@ -98,13 +100,13 @@ mod tests {
             let record = (id % 3 != 0).then(|| record(id));
             last.insert(resource.clone(), record.clone());
             writer.write(id, resource, record).unwrap();
-            while let Ok(Written { id, result }) = written.try_recv() {
+            while let Ok(Written { id, result, .. }) = written.try_recv() {
                 result.unwrap();
                 heard.push(id);
             }
         }
         drop(writer);
-        while let Some(Written { id, result }) = written.blocking_recv() {
+        while let Some(Written { id, result, .. }) = written.blocking_recv() {
             result.unwrap();
             heard.push(id);
         }

@@ -10,23 +10,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hastmon_core::config::{Address, Key, Resource};
+use hastmon_core::lease::Voters;
 use hastmon_core::types::{Role, State};
 use hastmon_core::wire::frame::NETWORK_LIMIT;
 use hastmon_core::wire::nv::List;
+use hastmon_core::wire::peer::{Heard, Hello, PROTOCOLS, Said, Welcome};
 use hastmon_core::wire::reply::StatusReply;
 use hastmon_core::wire::request::Request;
 use hastmon_core::wire::session::{Answer, Heartbeat};
 use hastmon_core::worker::{Input, LinkEvent, LinkId};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::News;
 use crate::net::{Dialer, MessageReader, NetError, ask, send};
 use crate::resolver::Resolver;
+use crate::session::{Session, SessionError};
 
 /// Messages that may wait for a peer to read them: one for each heartbeat, and a peer that is so far behind is lost anyway.
 const MAX_UNSENT: usize = 4;
+/// The same for protocol 1, where questions for votes and releases come beside the heartbeats.
+const MAX_UNSENT_SAID: usize = 16;
+/// Connections that may be on their way out: one to each node, and some that were replaced.
+const MAX_CLOSING: usize = 256;
+/// How long what was said last may take to leave.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Complaints on their way at once: one for each remote, and a slow remote must not pile them up.
 const MAX_COMPLAINTS: usize = 64;
 
@@ -37,24 +46,41 @@ pub(super) struct Links {
     dialer: Dialer,
     open: HashMap<LinkId, Open>,
     complaints: Arc<Semaphore>,
+    /// How this worker introduces itself by protocol 1; `None`: it speaks protocol 0.
+    introduction: Option<Introduction>,
+    /// Connections that are closed as soon as what was said over them has left.
+    closing: Vec<JoinHandle<()>>,
+}
+
+/// What this worker says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Introduction {
+    pub(super) node: String,
+    pub(super) role: Role,
 }
 
 #[derive(Debug)]
 struct Open {
-    task: AbortHandle,
+    /// To be ended with this.
+    task: Option<AbortHandle>,
     outbox: Option<mpsc::Sender<List>>,
+    /// What it is when it has something to say before it ends.
+    last_words: Option<JoinHandle<()>>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
 impl Links {
-    pub(super) fn new(news: News, source: Option<IpAddr>) -> Self {
+    pub(super) fn new(news: News, source: Option<IpAddr>, introduction: Option<Introduction>) -> Self {
         let dialer = Dialer { source, resolver: Resolver::new() };
-        Self { news, dialer, open: HashMap::new(), complaints: Arc::new(Semaphore::new(MAX_COMPLAINTS)) }
+        let complaints = Arc::new(Semaphore::new(MAX_COMPLAINTS));
+        Self { news, dialer, open: HashMap::new(), complaints, introduction, closing: Vec::new() }
     }
 
     /// Connections that are made from now on leave from this address.
@@ -62,8 +88,71 @@ impl Links {
         self.dialer.source = source;
     }
 
-    /// Makes a connection to a secondary and keeps it.
+    /// Makes a connection to another node and keeps it.
     pub(super) fn connect(&mut self, link: LinkId, address: Address, resource: &Resource) {
+        match self.introduction.clone() {
+            Some(introduction) => self.join(link, address, resource, introduction),
+            None => self.connect_to_secondary(link, address, resource),
+        }
+    }
+
+    /// By protocol 1.
+    fn join(&mut self, link: LinkId, address: Address, resource: &Resource, introduction: Introduction) {
+        let (outbox, mut unsent) = mpsc::channel(MAX_UNSENT_SAID);
+        let hello = Hello {
+            protocols: PROTOCOLS,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            node: introduction.node,
+            resource: resource.name.clone(),
+            role: introduction.role,
+            priority: resource.priority,
+            voters: Voters::new(resource.nodes.iter().cloned()),
+        };
+        let caller = Caller::new(&self.dialer, address, resource);
+        let news = self.news.clone();
+        let task = tokio::task::spawn_local(async move {
+            let event = match caller.join(hello).await {
+                Ok((session, node)) => {
+                    let _ = news.send(Input::Link(link, LinkEvent::Welcome(node))).await;
+                    match converse(link, session, &mut unsent, &news).await {
+                        Some(error) => LinkEvent::Failed(error.to_string()),
+                        // It was closed here.
+                        None => return,
+                    }
+                }
+                Err(JoinError::Session(SessionError::Refused(list))) => {
+                    let message = list.str("errmsg").unwrap_or("without a reason").to_string();
+                    LinkEvent::Refused { message, priority: None }
+                }
+                Err(error) => LinkEvent::Failed(error.to_string()),
+            };
+            let _ = news.send(Input::Link(link, event)).await;
+        });
+        let open = Open { task: Some(task.abort_handle()), outbox: Some(outbox), last_words: Some(task) };
+        self.open.insert(link, open);
+        self.forget_ended();
+    }
+
+    /// Says something over a connection of protocol 1.
+    pub(super) fn say(&mut self, link: LinkId, said: &Said) {
+        if !self.push(link, said.encode()) && self.open.remove(&link).is_some() {
+            let news = self.news.clone();
+            tokio::task::spawn_local(async move {
+                let why = "it does not read what is sent to it".to_string();
+                let _ = news.send(Input::Link(link, LinkEvent::Failed(why))).await;
+            });
+        }
+    }
+
+    /// Waits until everything has left that was said over connections which are closed.
+    pub(super) async fn say_all(&mut self) {
+        for task in std::mem::take(&mut self.closing) {
+            let _ = task.await;
+        }
+    }
+
+    /// By protocol 0.
+    fn connect_to_secondary(&mut self, link: LinkId, address: Address, resource: &Resource) {
         let (outbox, unsent) = mpsc::channel(MAX_UNSENT);
         let caller = Caller::new(&self.dialer, address, resource);
         let priority = resource.priority;
@@ -81,7 +170,7 @@ impl Links {
             };
             let _ = news.send(Input::Link(link, event)).await;
         });
-        self.open.insert(link, Open { task: task.abort_handle(), outbox: Some(outbox) });
+        self.open.insert(link, Open { task: Some(task.abort_handle()), outbox: Some(outbox), last_words: None });
         self.forget_ended();
     }
 
@@ -96,7 +185,7 @@ impl Links {
             };
             let _ = news.send(Input::PrimaryLost { link, why }).await;
         });
-        self.open.insert(link, Open { task: task.abort_handle(), outbox: Some(outbox) });
+        self.open.insert(link, Open { task: Some(task.abort_handle()), outbox: Some(outbox), last_words: None });
         self.forget_ended();
     }
 
@@ -124,8 +213,22 @@ impl Links {
         }
     }
 
+    /// Closes a connection. What was said over one of protocol 1 leaves first.
     pub(super) fn disconnect(&mut self, link: LinkId) {
-        self.open.remove(&link);
+        let Some(mut open) = self.open.remove(&link) else { return };
+        self.closing.retain(|task| !task.is_finished());
+        if let (Some(task), true) = (open.last_words.take(), self.closing.len() < MAX_CLOSING) {
+            open.outbox = None;
+            let patience = tokio::task::spawn_local(async move {
+                let abort = task.abort_handle();
+                if tokio::time::timeout(CLOSE_TIME, task).await.is_err() {
+                    abort.abort();
+                }
+            });
+            self.closing.push(patience);
+            // It ends by itself.
+            open.task = None;
+        }
     }
 
     /// Asks a remote for its role and state.
@@ -136,7 +239,7 @@ impl Links {
             let answer = caller.poll().await.map_err(|error| error.to_string());
             let _ = news.send(Input::Polled { link, answer }).await;
         });
-        self.open.insert(link, Open { task: task.abort_handle(), outbox: None });
+        self.open.insert(link, Open { task: Some(task.abort_handle()), outbox: None, last_words: None });
         self.forget_ended();
     }
 
@@ -158,8 +261,17 @@ impl Links {
     }
 
     fn forget_ended(&mut self) {
-        self.open.retain(|_, open| !open.task.is_finished());
+        self.open.retain(|_, open| open.task.as_ref().is_some_and(|task| !task.is_finished()));
     }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+enum JoinError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Net(#[from] NetError),
 }
 
 /// What one task needs to talk to a remote.
@@ -234,6 +346,18 @@ impl Caller {
         }
     }
 
+    /// Opens a session of protocol 1; says who is at its other end. The key that this has is not needed after that, and wiped.
+    async fn join(self, hello: Hello) -> Result<(Session, String), JoinError> {
+        let timeout = self.timeout;
+        let open = async {
+            let stream = self.dialer.connect(&self.address).await?;
+            let (session, answer) = Session::open(stream, hello.encode(), self.key.as_ref()).await?;
+            let welcome = Welcome::decode(&answer).map_err(NetError::from)?;
+            Ok((session, welcome.node))
+        };
+        tokio::time::timeout(timeout, open).await.unwrap_or(Err(NetError::Timeout(timeout).into()))
+    }
+
     async fn poll(&self) -> Result<(Role, State), NetError> {
         self.in_time(async {
             let mut stream = self.ask(Request::Status { resources: vec![self.resource.clone()] }).await?;
@@ -274,6 +398,33 @@ fn unexpected(answer: &Answer) -> NetError {
         Answer::Heartbeat { .. } => "the answer to a heartbeat",
         Answer::Refused { .. } => "a refusal",
     })
+}
+
+/// A worker's side of a session, until it breaks; `None`: it was closed here, and everything has left that was said.
+async fn converse(
+    link: LinkId,
+    mut session: Session,
+    unsent: &mut mpsc::Receiver<List>,
+    news: &News,
+) -> Option<SessionError> {
+    loop {
+        let step = tokio::select! {
+            message = unsent.recv() => match message {
+                Some(message) => session.send(&message).await,
+                None => return None,
+            },
+            heard = session.recv() => match heard.and_then(|list| Ok(Heard::decode(&list).map_err(NetError::from)?)) {
+                Ok(heard) => {
+                    let _ = news.send(Input::Link(link, LinkEvent::Heard(heard))).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = step {
+            return Some(error);
+        }
+    }
 }
 
 /// A primary's side of a connection that is up, until it breaks.

@@ -20,14 +20,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use self::links::Links;
+use self::links::{Introduction, Links};
 use self::orphan::Notebook;
 use self::script::Scripts;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
 use crate::os::pidfile::{Pidfile, PidfileError};
-use crate::os::{clock, log, process, sysexits, title};
-use crate::resolver::MAX_BLOCKING;
+use crate::os::realtime::Starter;
+use crate::os::{clock, log, process, realtime, sysexits, title};
 
 /// News from the tasks of this process that wait in line. They come in ones and twos at every heartbeat; a task that finds the line full
 /// waits.
@@ -54,18 +54,14 @@ pub fn is_worker() -> bool {
 /// Runs this process as a worker, to its end. The main daemon is at the other end of standard input.
 pub fn main() -> ExitCode {
     title::set_short_name();
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = match builder.enable_all().max_blocking_threads(MAX_BLOCKING).build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("hastmon: a worker cannot begin: {error}");
             return ExitCode::from(sysexits::TEMPFAIL);
         }
     };
-    let end = LocalSet::new().block_on(&runtime, Box::pin(run()));
-    // A look-up that hangs must not hold up the end.
-    runtime.shutdown_background();
-    match end {
+    match LocalSet::new().block_on(&runtime, Box::pin(run())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ::log::error!("a worker cannot go on: {error}");
@@ -88,6 +84,7 @@ async fn run() -> io::Result<()> {
         log::to_syslog()
     }
     process::set_descriptor_limit(setup.descriptor_limit)?;
+    let starter = if setup.realtime { Some(begin_realtime()?) } else { None };
     let Some(held) = wait_for_predecessor(&channel, &mut setup).await else {
         let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
         log::flush();
@@ -101,10 +98,11 @@ async fn run() -> io::Result<()> {
     let Setup { assignment, node, source, .. } = setup;
     let (news, mut inbox) = mpsc::channel(MAX_NEWS);
     let role = assignment.role;
+    let introduction = assignment.lease.as_ref().map(|part| Introduction { node: part.node.clone(), role });
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
     let mut hands = Hands {
-        links: Links::new(news.clone(), source),
-        scripts: Scripts::new(news, node, role, notebook.clone()),
+        links: Links::new(news.clone(), source, introduction),
+        scripts: Scripts::new(news, node, role, notebook.clone(), starter),
         daemon: Daemon { channel: Some(channel), unsent: VecDeque::new() },
     };
     let mut ended = hands.carry_out(&worker, actions);
@@ -121,8 +119,11 @@ async fn run() -> io::Result<()> {
         ended = hands.carry_out(&worker, actions);
         log::retry();
     }
-    // The last words shall be heard, but a daemon that is stuck cannot hold up the end.
-    let _ = tokio::time::timeout(FAREWELL_TIME, hands.daemon.say_all()).await;
+    // The last words shall be heard, but nobody who is stuck can hold up the end.
+    let last_words = async {
+        tokio::join!(hands.daemon.say_all(), hands.links.say_all(), hands.scripts.all_started());
+    };
+    let _ = tokio::time::timeout(FAREWELL_TIME, last_words).await;
     notebook.inspect(|notebook| notebook.remove());
     if let Lock::Held(lock) = held
         && let Err(error) = lock.remove()
@@ -131,6 +132,15 @@ async fn run() -> io::Result<()> {
     }
     log::flush();
     Ok(())
+}
+
+/// From here on this process is realtime, and the scripts that it starts are not. What is not permitted the main daemon has told.
+fn begin_realtime() -> io::Result<Starter> {
+    let starter = Starter::new()?;
+    if let Err(why) = realtime::begin() {
+        ::log::debug!("{why}");
+    }
+    Ok(starter)
 }
 
 /// What keeps other workers of the resource from acting on this node.
@@ -171,6 +181,19 @@ async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lo
                 let _ = channel.try_send(&FromWorker::PrimaryGone(link));
             }
             Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
+            // News of a role that this worker does not play yet; what matters comes again.
+            Ok(Ok(Some((
+                ToWorker::Order(
+                    Order::Verdict(_)
+                    | Order::Stand
+                    | Order::ServedBy(_)
+                    | Order::PrimaryRuns
+                    | Order::Released
+                    | Order::HandOver(_)
+                    | Order::Force,
+                ),
+                _,
+            )))) => {}
             Ok(
                 Ok(None | Some((ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Setup(_), _)))
                 | Err(_),
@@ -219,8 +242,11 @@ struct Daemon {
 
 impl Daemon {
     fn tell(&mut self, message: FromWorker) {
-        if matches!(message, FromWorker::Report(_)) {
-            self.unsent.retain(|old| !matches!(old, FromWorker::Report(_)));
+        // Of these only the newest is worth anything.
+        match message {
+            FromWorker::Report(_) => self.unsent.retain(|old| !matches!(old, FromWorker::Report(_))),
+            FromWorker::Ask(_) => self.unsent.retain(|old| !matches!(old, FromWorker::Ask(_))),
+            _ => {}
         }
         self.unsent.push_back(message);
         while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
@@ -294,7 +320,7 @@ impl Hands {
         let resource = worker.resource();
         for action in actions {
             match action {
-                Action::RunHook(call) => self.scripts.run(resource, &call),
+                Action::RunHook(call) => self.scripts.run(resource, &call, worker.epoch()),
                 Action::TerminateHook(id) => self.scripts.signal(id, Signal::TERM),
                 Action::KillHook(id) => self.scripts.signal(id, Signal::KILL),
                 Action::Connect(link, address) => self.links.connect(link, address, resource),
@@ -304,6 +330,14 @@ impl Hands {
                 Action::Poll(link, address) => self.links.poll(link, address, resource),
                 Action::Complain(address) => self.links.complain(address, resource),
                 Action::PrimaryGone(link) => self.daemon.tell(FromWorker::PrimaryGone(link)),
+                Action::Say(link, said) => self.links.say(link, &said),
+                Action::AskHere(ask) => self.daemon.tell(FromWorker::Ask(ask)),
+                Action::ReleaseHere(release) => self.daemon.tell(FromWorker::Release(release)),
+                Action::Fence(node) => self.scripts.fence(resource, node),
+                Action::FencedHere { node, epoch } => self.daemon.tell(FromWorker::Fenced(node, epoch)),
+                Action::Reboot => script::reboot(&resource.name),
+                Action::Won(grant) => self.daemon.tell(FromWorker::Won(grant)),
+                Action::HandOverRefused(why) => self.daemon.tell(FromWorker::HandOverRefused(why)),
                 Action::Report(report) => self.daemon.tell(FromWorker::Report(report)),
                 Action::Event(event) => log_event(Some(&resource.name), &event),
                 Action::Exit(farewell) => {

@@ -18,7 +18,7 @@ const NODES: [&str; 3] = ["a", "b", "w"];
 
 const SCRIPT: &str = include_str!("res.sh");
 
-/// Complaints count for so long: short, because some faults wait for them to be forgotten, and long enough for a takeover.
+/// Complaints count for so long: long enough for a takeover.
 const COMPLAINT_INTERVAL_S: u32 = 8;
 
 pub(crate) struct Cluster {
@@ -36,6 +36,7 @@ impl Cluster {
     pub(crate) fn start(mut random: Random) -> Self {
         let role = |role: &str| format!("\trole_on_start {role}");
         let lab = Plan::new(&NODES)
+            .lease()
             .set("complaint_count", "4")
             .set("complaint_interval", &COMPLAINT_INTERVAL_S.to_string())
             .set("attempts", "3")
@@ -184,11 +185,6 @@ impl Cluster {
         }
     }
 
-    /// Nobody remembers a complaint.
-    pub(crate) fn calm_down(&self) {
-        wait_for("complaints are forgotten", || ["a", "b"].iter().all(|node| self.lab.res(node).complaints == 0));
-    }
-
     fn check_never_two(&self) {
         let found: Vec<String> = overlaps(&self.lab.events()).iter().map(ToString::to_string).collect();
         assert!(found.is_empty(), "two at once: {}", found.join("; "));
@@ -205,7 +201,6 @@ impl Cluster {
         }
         self.lab.role("a", "primary");
         wait_for("a runs the resource, seen by all", || self.is_at_rest() && self.primary() == "a");
-        self.calm_down();
     }
 
     /// When no hook runs and no caller is connected.

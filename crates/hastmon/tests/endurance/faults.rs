@@ -39,7 +39,6 @@ fn kill_daemon(cluster: &mut Cluster) {
 }
 
 fn kill_worker(cluster: &mut Cluster) {
-    cluster.calm_down();
     let node = cluster.any_node();
     let worker = cluster.worker(node);
     cluster.say(&format!("kill -9 of the worker of {node}"));
@@ -98,7 +97,6 @@ fn freeze_daemon(cluster: &mut Cluster) {
 }
 
 fn freeze_worker(cluster: &mut Cluster) {
-    cluster.calm_down();
     let node = cluster.any_node();
     let span = cluster.random.ms(500, 8000);
     cluster.say(&format!("the worker of {node} frozen for {span:?}"));
@@ -179,7 +177,6 @@ fn hurry_daemon(cluster: &mut Cluster) {
 }
 
 fn reloads(cluster: &mut Cluster) {
-    cluster.calm_down();
     for _ in 0..1 + cluster.random.below(4) {
         let node = cluster.any_node();
         let good = cluster.lab().standard_config();

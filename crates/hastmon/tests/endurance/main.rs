@@ -9,17 +9,16 @@
 //!
 //! # What is left out, and why
 //!
-//! Without a lease (protocol 0) the nodes cannot know when one of them is cut off or frozen, so these faults may rightly lead to two at
-//! once and would say nothing:
+//! The daemons go by the lease (protocol 1): whatever is here must never lead to two at once. What the lease cannot prevent without fencing
+//! would say nothing:
 //!
-//! - the daemon **and** the worker of the primary frozen together, or killed together without the resource: nobody can tell from a dead
-//!   host, and the resource runs on. Each alone is here, both together with the resource (power loss) is here, and both together on the
-//!   secondary and on the watchdog;
-//! - cut links, which need hosts of their own: `system/hosts.rs` has them;
+//! - the daemon **and** the worker of the primary killed together without the resource: nobody is left who could stop it. Each alone is here,
+//!   both together with the resource (power loss) is here, and both together on the secondary and on the watchdog;
+//! - a whole host frozen for longer than its lease: when it wakes, the resource runs on for as long as `stop` takes. `system/lease/faults.rs`
+//!   has it;
+//! - cut links, which need hosts of their own: `system/lease/cuts.rs` has them;
 //! - a `stop` that fails as often as it is tried: the resource may still run then, which is said and not prevented. One that hangs or fails
 //!   once is here;
-//! - a break of the connection between primary and secondary while complaints from shortly before still count, though the primary is well:
-//!   the next complaint makes the secondary primary, as the original's rule says. Such faults wait until the complaints are forgotten;
 //! - two faults on the way of one another (a frozen daemon whose peer is killed meanwhile): a fault is over before the next one begins;
 //! - a worker killed while its `start` hangs: the `start` lives on and may come to its end after the resource was started elsewhere. Killed
 //!   `start` hooks, and workers killed at any other moment, are here.

@@ -9,7 +9,7 @@ use super::time::seconds;
 ///
 /// `what` is the event that the script was called with, or one of
 /// `up` (the resource is about to run), `down` (it has certainly ended), `died` (somebody ended it, or the whole node when
-/// no resource is named), `frozen` (all of the node's processes are stopped).
+/// no resource is named), `frozen` (all of the node's processes are stopped), `thawed` (they go on, and so does what ran there).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     /// To 10 ms, which is what a shell can read of the clock without starting a process.
@@ -70,6 +70,7 @@ impl std::fmt::Display for Overlap {
 /// All spans in which a resource ran on two nodes or more.
 pub(crate) fn overlaps(events: &[Event]) -> Vec<Overlap> {
     let mut running: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut frozen: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut open: BTreeMap<&str, Overlap> = BTreeMap::new();
     let mut found = Vec::new();
     for event in events {
@@ -81,8 +82,23 @@ pub(crate) fn overlaps(events: &[Event]) -> Vec<Overlap> {
             ("down" | "died", Some(resource)) => {
                 running.entry(resource).or_default().remove(event.node.as_str());
             }
-            ("died" | "frozen", None) => {
+            ("died", None) => {
                 running.values_mut().for_each(|nodes| _ = nodes.remove(event.node.as_str()));
+                frozen.retain(|(_, node)| *node != event.node);
+            }
+            ("frozen", None) => {
+                for (resource, nodes) in &mut running {
+                    if nodes.remove(event.node.as_str()) {
+                        frozen.insert((*resource, &event.node));
+                    }
+                }
+            }
+            ("thawed", None) => {
+                for (resource, nodes) in &mut running {
+                    if frozen.remove(&(*resource, event.node.as_str())) {
+                        nodes.insert(&event.node);
+                    }
+                }
             }
             _ => continue,
         }

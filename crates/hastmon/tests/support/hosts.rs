@@ -1,6 +1,7 @@
 //! Hosts of their own: network namespaces joined by a bridge in a namespace of its own, so that nothing of this
 //! machine's network changes. Their links can be cut, one way or both. Needs root, `ip` and `iptables`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -111,12 +112,27 @@ impl Hosts {
         self.cut_one_way(other, one);
     }
 
+    /// What the first of each pair sends to the second is lost from now on.
+    pub(crate) fn cut_all<'a>(&self, links: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let mut rules: BTreeMap<&str, String> = BTreeMap::new();
+        for (from, to) in links {
+            let rule = format!("-I INPUT -s {} -j DROP\n", self.address(from));
+            rules.entry(to).or_default().push_str(&rule);
+        }
+        for (node, rules) in rules {
+            self.restore(node, &rules);
+        }
+    }
+
+    fn restore(&self, node: &str, rules: &str) {
+        let script = "printf '%s' \"$0\" | iptables-restore -w -n";
+        let output = run(self.command(node, "sh").args(["-c", script, &format!("*filter\n{rules}COMMIT\n")]));
+        assert_eq!(output.code, 0, "iptables-restore on {node}: {}", output.stderr);
+    }
+
     /// A host hears nothing and is not heard. It keeps its link: others notice by time alone, which takes longest.
     pub(crate) fn isolate(&self, node: &str) {
-        let rules = "*filter\n-I INPUT ! -i lo -j DROP\n-I OUTPUT ! -o lo -j DROP\nCOMMIT\n";
-        let script = "printf '%s' \"$0\" | iptables-restore -w -n";
-        let output = run(self.command(node, "sh").args(["-c", script, rules]));
-        assert_eq!(output.code, 0, "iptables-restore on {node}: {}", output.stderr);
+        self.restore(node, "-I INPUT ! -i lo -j DROP\n-I OUTPUT ! -o lo -j DROP\n");
     }
 
     /// All links work again.

@@ -2,7 +2,7 @@
 //! At its end it ends every process that it has started, and proves that the resource never ran twice at once.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write as _};
@@ -24,6 +24,9 @@ use super::time::{PATIENCE, now_ns, wait_for, wait_some};
 
 /// A directory whose programs are tested instead of those just built: a package, or another implementation.
 const INSTEAD: &str = "HASTMON_TEST_PROGRAMS";
+
+/// A directory on the disk that the daemons shall keep their votes on, instead of the laboratory's.
+const STATE_IN: &str = "HASTMON_TEST_STATE_IN";
 
 const SCRIPT: &str = include_str!("res.sh");
 
@@ -68,6 +71,7 @@ pub(crate) struct Plan {
     resources: Vec<String>,
     files: bool,
     own_names: bool,
+    lease: bool,
 }
 
 impl Plan {
@@ -84,7 +88,14 @@ impl Plan {
             resources: vec!["res".to_owned()],
             files: false,
             own_names: false,
+            lease: false,
         }
+    }
+
+    /// The daemons speak protocol 1, and a primary needs a majority. Otherwise they speak protocol 0, as beside originals.
+    pub(crate) fn lease(mut self) -> Plan {
+        self.lease = true;
+        self
     }
 
     /// Sets a parameter of the whole file.
@@ -144,6 +155,15 @@ impl Plan {
         let hosts = Hosts::new(addresses.collect())?;
         Some(Lab::new(self, Place::Hosts(hosts), net))
     }
+}
+
+/// A command as the arguments of another one, with its environment.
+fn under(wrapper: &[&str], command: Command) -> Command {
+    let Some((first, rest)) = wrapper.split_first() else { return command };
+    let mut whole = Command::new(first);
+    whole.args(rest).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    whole
 }
 
 /// Finds 127.x.y.0/24 that no other laboratory has: it has the one whose last address it listens on.
@@ -221,9 +241,16 @@ pub(crate) struct Block {
     pub(crate) complaints: u32,
     /// Address and what stands in parentheses.
     pub(crate) remotes: Vec<(String, Option<String>)>,
+    /// What it says of the lease: `epoch`, `lease`, `protection`, `standby`, `waits`.
+    pub(crate) lease: BTreeMap<String, String>,
 }
 
 impl Block {
+    /// What it says under a name of the lease; nothing when there is no such line.
+    pub(crate) fn says(&self, name: &str) -> &str {
+        self.lease.get(name).map_or("", String::as_str)
+    }
+
     /// The blocks of the output of `status`.
     fn parse(text: &str) -> Vec<Block> {
         let mut blocks: Vec<Block> = Vec::new();
@@ -252,6 +279,9 @@ impl Block {
             "state" => self.state = Some(value.to_owned()),
             "attempts" => self.attempts = first_number,
             "complaints" => self.complaints = first_number.unwrap_or(0),
+            "epoch" | "lease" | "protection" | "standby" | "waits" => {
+                self.lease.insert(key.to_owned(), value.to_owned());
+            }
             _ => {}
         }
     }
@@ -264,6 +294,8 @@ pub(crate) struct Lab {
     place: Place,
     net: [u8; 3],
     daemons: RefCell<BTreeMap<String, Child>>,
+    /// The nodes whose daemons are started with the lease.
+    with_lease: RefCell<BTreeSet<String>>,
     may_overlap: Cell<bool>,
 }
 
@@ -271,7 +303,9 @@ impl Lab {
     fn new(plan: Plan, place: Place, net: [u8; 3]) -> Lab {
         // Short, because the path of a socket is; in /tmp and not where TMPDIR says, for the same reason.
         let dir = tempfile::Builder::new().prefix("hm").tempdir_in("/tmp").unwrap();
-        let lab = Lab { dir, plan, place, net, daemons: RefCell::default(), may_overlap: Cell::new(false) };
+        let with_lease = if plan.lease { plan.nodes.iter().cloned().collect() } else { BTreeSet::new() };
+        let with_lease = RefCell::new(with_lease);
+        let lab = Lab { dir, plan, place, net, daemons: RefCell::default(), with_lease, may_overlap: Cell::new(false) };
         fs::write(lab.dir().join("events"), "").unwrap();
         for node in &lab.plan.nodes {
             let dir = lab.node_dir(node);
@@ -281,6 +315,7 @@ impl Lab {
                 .replace("@LAB@", &lab.dir().display().to_string())
                 .replace("@NODE@", node)
                 .replace("@KIND@", if lab.plan.files { "file" } else { "process" });
+            fs::create_dir_all(lab.state_dir(node).parent().unwrap()).unwrap();
             fs::write(lab.script(node), script).unwrap();
             fs::set_permissions(lab.script(node), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -313,6 +348,15 @@ impl Lab {
 
     pub(crate) fn pidfile(&self, node: &str) -> PathBuf {
         self.node_dir(node).join("pid")
+    }
+
+    /// Where a node's daemon keeps its votes.
+    pub(crate) fn state_dir(&self, node: &str) -> PathBuf {
+        let name = format!("state-{node}");
+        match (std::env::var_os(STATE_IN), self.dir().file_name()) {
+            (Some(dir), Some(lab)) => Path::new(&dir).join(lab).join(name),
+            _ => self.dir().join(name),
+        }
     }
 
     /// The nodes, in the order of the plan.
@@ -393,7 +437,7 @@ impl Lab {
 
     // Processes
 
-    /// The command line of a node's daemon; the arguments follow `-c`, `-P` and the node's name.
+    /// The command line of a node's daemon; the arguments follow `-c`, `-P`, `-s` and the node's name.
     pub(crate) fn daemon_command(&self, node: &str, arguments: &[&str]) -> Command {
         let mut command = match &self.place {
             Place::Loopback(_) if self.plan.own_names => {
@@ -416,20 +460,22 @@ impl Lab {
                 command
             }
         };
-        command.arg("-c").arg(self.config()).arg("-P").arg(self.pidfile(node)).args(arguments);
+        command.arg("-c").arg(self.config()).arg("-P").arg(self.pidfile(node)).arg("-s").arg(self.state_dir(node));
+        command.args((!self.with_lease.borrow().contains(node)).then_some("--legacy-peers")).args(arguments);
         command.env(process::MARK, self.node_dir(node)).stdin(Stdio::null());
         command
     }
 
-    /// Starts a node's daemon in the foreground, its output in the node's log, and returns at once.
-    pub(crate) fn spawn(&self, node: &str) {
-        self.spawn_with(node, &[]);
+    /// Starts a node's daemon in the foreground with more arguments, its output in the node's log, and returns at once.
+    pub(crate) fn spawn_with(&self, node: &str, more: &[&str]) {
+        self.spawn_under(node, &[], more);
     }
 
-    /// As `spawn`, with more arguments.
-    pub(crate) fn spawn_with(&self, node: &str, more: &[&str]) {
+    /// As `spawn_with`, through a command, if any, that prepares the ground and then becomes the daemon (`env`, `setpriv`,
+    /// `sh -c '...; exec "$@"' sh`).
+    pub(crate) fn spawn_under(&self, node: &str, wrapper: &[&str], more: &[&str]) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path(node)).unwrap();
-        let mut command = self.daemon_command(node, &[&["-F"], more].concat());
+        let mut command = under(wrapper, self.daemon_command(node, &[&["-F"], more].concat()));
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let old = self.daemons.borrow_mut().insert(node.to_owned(), child);
@@ -440,11 +486,22 @@ impl Lab {
 
     /// Starts a node's daemon and waits until it answers.
     pub(crate) fn start(&self, node: &str) {
-        self.spawn(node);
+        self.start_under(node, &[]);
+    }
+
+    /// As `start`, through a command as for `spawn_under`.
+    pub(crate) fn start_under(&self, node: &str, wrapper: &[&str]) {
+        self.spawn_under(node, wrapper, &[]);
         wait_for(&format!("the daemon of {node} answers"), || {
             assert!(self.is_up(node), "the daemon of {node} has ended at once");
             self.ctl(node, &["status"]).code != UNREACHABLE
         });
+    }
+
+    /// From its next start on, a node's daemon goes by the lease, or (`false`) speaks protocol 0.
+    pub(crate) fn set_lease(&self, node: &str, lease: bool) {
+        let mut with_lease = self.with_lease.borrow_mut();
+        _ = if lease { with_lease.insert(node.to_owned()) } else { with_lease.remove(node) };
     }
 
     /// Starts all daemons.
@@ -705,13 +762,19 @@ impl Lab {
         }
     }
 
-    /// Stops (SIGSTOP) everything on a node, the resource too. There is no way back: what ran would run on for a moment.
+    /// Stops (SIGSTOP) everything on a node, the resource too.
     pub(crate) fn freeze(&self, node: &str) {
         // Twice: a process may have been born between the list and the signal.
         for _ in 0..2 {
             self.everything(node).into_iter().for_each(|pid| process::signal(pid, Signal::STOP));
         }
         self.log(&format!("{node} frozen"));
+    }
+
+    /// Lets everything on a node go on (SIGCONT). What ran runs on.
+    pub(crate) fn thaw(&self, node: &str) {
+        self.log(&format!("{node} thawed"));
+        self.everything(node).into_iter().for_each(|pid| process::signal(pid, Signal::CONT));
     }
 
     /// This test brings about two at once by itself; do not complain of it.
@@ -745,15 +808,19 @@ impl Drop for Lab {
     fn drop(&mut self) {
         // Before anything is ended: of what runs while nodes go, one after the other, the record says nothing.
         let found = self.two_at_once();
-        if std::thread::panicking() {
+        if std::thread::panicking() || !(found.is_empty() || self.may_overlap.get()) {
             self.report();
         }
-        for node in &self.plan.nodes {
+        // Backwards: those who would take over end before the one that they would take it from.
+        for node in self.plan.nodes.iter().rev() {
             process::kill_all(|| self.everything(node));
         }
         for child in self.daemons.borrow_mut().values_mut() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(parent) = self.state_dir("a").parent().filter(|parent| *parent != self.dir()) {
+            let _ = fs::remove_dir_all(parent);
         }
         if !std::thread::panicking() && !self.may_overlap.get() {
             assert!(found.is_empty(), "two at once: {found}");

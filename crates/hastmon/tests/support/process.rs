@@ -138,6 +138,12 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
     }
 }
 
+/// Stops a process, and waits until it stands still: the signal alone takes a moment to have an effect.
+pub(crate) fn freeze(pid: i32) {
+    signal(pid, Signal::STOP);
+    super::time::wait_for("the process stands still", || stat(pid).is_none_or(|stat| stat.state == 'T'));
+}
+
 /// kill -9 for all that `list` finds, until it finds none: what forks meanwhile is found the next time.
 pub(crate) fn kill_all(mut list: impl FnMut() -> Vec<i32>) {
     for _ in 0..200 {

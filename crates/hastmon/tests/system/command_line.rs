@@ -200,6 +200,20 @@ fn errors_at_the_start_reach_the_terminal_from_the_background_too() {
 }
 
 #[test]
+fn without_a_terminal_a_primary_is_forced_only_with_a_word_given_beforehand() {
+    let lab = Plan::new(&["a", "b"]).loopback();
+    lab.start("a");
+    let output = lab.ctl("a", &["role", "--force", "primary", "res"]);
+    assert_eq!(output.code, USAGE, "{output:?}");
+    for part in ["only when the other nodes are certainly off", "Nothing was done", "--yes"] {
+        assert!(output.stderr.contains(part), "{part} is missing: {}", output.stderr);
+    }
+    assert_eq!(lab.res("a").role, "init");
+    assert_eq!(lab.ctl("a", &["role", "--force", "--yes", "primary", "res"]).code, 0);
+    lab.wait_status("a", "primary", "run");
+}
+
+#[test]
 fn the_control_tool_says_where_it_looked_for_a_daemon() {
     let lab = Plan::new(&["a"]).loopback();
     for arguments in [["status"].as_slice(), &["role", "primary", "all"]] {

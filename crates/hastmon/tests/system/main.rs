@@ -20,11 +20,21 @@ mod hosts;
 #[cfg(test)]
 mod known_faults;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
 mod originals;
+#[cfg(test)]
+mod processes;
+#[cfg(test)]
+mod realtime;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod scripts;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

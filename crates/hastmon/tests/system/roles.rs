@@ -19,7 +19,10 @@ fn wait_prints(lab: &Lab, node: &str, arguments: &[&str], expected: &str) {
     }
 }
 
-/// What an original printed, with this laboratory's addresses, paths and process ids, and with no complaints.
+/// The line that an original does not have.
+const UNPROTECTED: &str = "  protection: none: legacy peers are allowed (--legacy-peers), two primaries are possible\n";
+
+/// What an original printed, and that nothing protects the resource, with this laboratory's addresses, paths and process ids, and with no complaints.
 fn as_recorded(lab: &Lab, node: &str, command: &str, worker: &str) -> String {
     let recording = recorded::load("nokey.json");
     let mut text = recorded::printed(&recording, node, command);
@@ -32,7 +35,8 @@ fn as_recorded(lab: &Lab, node: &str, command: &str, worker: &str) -> String {
         Some((indent, _)) => format!("{indent}workerpid: {}", lab.worker(node, worker).expect("a worker")),
         None => line.to_owned(),
     };
-    text.lines().map(|text| line(text) + "\n").collect()
+    let more = |text: &str| if text.starts_with("  heartbeat: ") { UNPROTECTED } else { "" };
+    text.lines().map(|text| line(text) + "\n" + more(text)).collect()
 }
 
 /// The recorded cluster: a primary, b secondary, w watching, threshold 1.
@@ -86,7 +90,7 @@ fn a_resource_in_init_has_no_worker_and_no_state() {
     let lab = Plan::new(&["a", "b", "w"]).loopback();
     lab.start("a");
     let expected = format!(
-        "res:\n  role: init\n  exec: {}\n  remote:\n    {}\n  complaints: 0 for last 60 sec (threshold 3)\n  heartbeat: 1 sec\n\n",
+        "res:\n  role: init\n  exec: {}\n  remote:\n    {}\n  complaints: 0 for last 60 sec (threshold 3)\n  heartbeat: 1 sec\n{UNPROTECTED}\n",
         lab.script("a").display(),
         lab.address("b")
     );

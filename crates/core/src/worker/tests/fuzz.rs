@@ -229,7 +229,10 @@ impl Fuzz {
                 | Action::AskHere(_)
                 | Action::ReleaseHere(_)
                 | Action::Won(_)
-                | Action::HandOverRefused(_) => panic!("{action:?} among originals"),
+                | Action::HandOverRefused(_)
+                | Action::Fence(_)
+                | Action::FencedHere { .. }
+                | Action::Reboot => panic!("{action:?} among originals"),
             }
         }
         if !self.ended {

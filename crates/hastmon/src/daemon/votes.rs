@@ -1,0 +1,61 @@
+//! The votes of this node on disk: found at the start of a resource, written before they leave the node. Off the loop; decides nothing.
+
+use std::io;
+use std::sync::Arc;
+
+use hastmon_core::daemon::Input;
+use hastmon_core::lease::record::Record;
+use tokio::sync::mpsc;
+
+use super::News;
+use crate::os::thread;
+use crate::store::Store;
+use crate::store::writer::{Writer, Written};
+
+/// The store, and the way to its threads.
+#[derive(Debug)]
+pub(super) struct Votes {
+    news: mpsc::Sender<News>,
+    store: Arc<Store>,
+    writer: Writer,
+}
+
+impl Votes {
+    pub(super) fn new(news: mpsc::Sender<News>, store: Store) -> io::Result<Self> {
+        let store = Arc::new(store);
+        let (writer, written) = Writer::start(&store)?;
+        tokio::task::spawn_local(tell(written, news.clone()));
+        Ok(Self { news, store, writer })
+    }
+
+    /// Looks for the record of a resource.
+    pub(super) fn find(&self, resource: String) {
+        let (store, news) = (Arc::clone(&self.store), self.news.clone());
+        tokio::task::spawn_local(async move {
+            let name = resource.clone();
+            let found = match thread::run("votes", move || store.read(&name)).await {
+                Ok(found) => found.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            let _ = news.send(News::Input(Input::RecordFound { resource, found })).await;
+        });
+    }
+
+    /// Writes the record of a resource.
+    pub(super) fn write(&self, id: u64, resource: String, record: Record) {
+        if let Err(error) = self.writer.write(id, resource.clone(), Some(record)) {
+            let (news, result) = (self.news.clone(), Err(error.to_string()));
+            tokio::task::spawn_local(async move {
+                let _ = news.send(News::Input(Input::Recorded { resource, id, result })).await;
+            });
+        }
+    }
+}
+
+/// Tells the loop of what has been written.
+async fn tell(mut written: mpsc::Receiver<Written>, news: mpsc::Sender<News>) {
+    while let Some(Written { id, resource, result }) = written.recv().await {
+        let result = result.map_err(|error| error.to_string());
+        let _ = news.send(News::Input(Input::Recorded { resource, id, result })).await;
+    }
+}
