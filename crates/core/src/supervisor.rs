@@ -46,6 +46,8 @@ pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
 const YIELD_BEATS: u32 = 8;
 /// At the end of the daemon, workers that are started to stop what a killed worker has left: after so many, somebody must look.
 pub const MAX_LAST_WORKERS: u32 = 3;
+/// The report that a worker stops at the end of its lease may take this part of a heartbeat to be heard.
+const END_GRACE_PARTS: u32 = 16;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -642,7 +644,11 @@ impl Supervisor {
                 }
                 Process::None | Process::Pausing(_) => false,
             };
-        holds.then_some(self.replace_at)
+        // At the end of its lease a worker that is alive says at once that it stops: one that was alone with the lease nearly over, and stands
+        // still since, does not.
+        let grace = self.settings.heartbeat_interval / END_GRACE_PARTS;
+        let end = self.lease_until.filter(|until| self.heard < *until).map(|until| until + grace);
+        holds.then(|| end.map_or(self.replace_at, |end| end.min(self.replace_at)))
     }
 
     fn note_alive(&mut self, now: Instant) {
@@ -659,10 +665,12 @@ impl Supervisor {
         let grace = (self.settings.heartbeat_interval / 2).max(MIN_REPLACE / 2);
         if cx.now.since(at) > grace {
             // The silence was this process's own: the worker, which woke with it, may be stopping what it must not run any more.
+            self.note_alive(cx.now);
             self.replace_at = cx.now + grace;
             return;
         }
         self.note_alive(cx.now);
+        self.heard = self.heard.max(self.lease_until.unwrap_or(self.heard));
         cx.out.push(Action::KillWorker(id));
     }
 

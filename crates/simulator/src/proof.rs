@@ -112,7 +112,7 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let ready = |node: &Node| if node.role == Role::Watchdog { Role::Watchdog } else { Role::Secondary };
     let off: Vec<HostId> =
         (0..storm.cluster.nodes.len()).map(HostId).filter(|host| !storm.voters.contains(host)).collect();
-    world.recover(&storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &off);
+    world.recover(&storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &off, beat);
     let since = world.now();
     let steady = beat * STEADY;
     let lives = world.until_or(beat * LIVE_WITHIN + LIVE_MORE + steady, |world| world.has_run_for(steady)).is_some();

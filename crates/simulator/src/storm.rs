@@ -106,6 +106,8 @@ impl Storm {
             7 => vec![(now, Fault::KillDaemon(any)), (self.beats((1, 500)), Fault::StartDaemon(any))],
             8 => vec![(now, Fault::KillWorker(any))],
             9 => vec![(now, Fault::StopDaemon(any)), (lasts, Fault::StartDaemon(any))],
+            // To replace a worker takes a little of the budget.
+            10 if self.is_tight() => vec![(now, Fault::Freeze(any, Whom::Daemon)), (lasts, Fault::Thaw(any))],
             10 => {
                 let whom = self.rng.pick(&[Whom::Daemon, Whom::Workers]);
                 vec![(now, Fault::Freeze(any, whom)), (lasts, Fault::Thaw(any))]
@@ -183,10 +185,14 @@ impl Storm {
         }
     }
 
+    /// Where nothing else is late, `stop` takes all the time that there is.
+    const fn is_tight(&self) -> bool {
+        self.slack.late.is_zero() && self.slack.still.is_zero()
+    }
+
     /// The script when nothing is wrong with it.
     pub(crate) fn usual(&self) -> Mood {
-        // Where nothing else is late, `stop` takes all the time that there is.
-        let is_tight = self.slack.late.is_zero() && self.slack.still.is_zero();
+        let is_tight = self.is_tight();
         let least = if is_tight { self.slack.stop } else { Duration::from_millis(5) };
         Mood { stop_takes: (least, self.slack.stop), stops_last: is_tight, ..Mood::good() }
     }
