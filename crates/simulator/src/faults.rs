@@ -85,7 +85,12 @@ impl Fault {
             Self::Voters(..) => Some("changes of voters"),
             Self::Retime(_) => Some("changes of times"),
             Self::Reload(_) => Some("reloads"),
-            Self::Boot(_) | Self::StartDaemon(_) | Self::Thaw(_) | Self::Resume(_) | Self::Heal(..) | Self::Hangup(_) => None,
+            Self::Boot(_)
+            | Self::StartDaemon(_)
+            | Self::Thaw(_)
+            | Self::Resume(_)
+            | Self::Heal(..)
+            | Self::Hangup(_) => None,
         }
     }
 }

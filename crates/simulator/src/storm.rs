@@ -388,13 +388,15 @@ impl Storm {
         }
         self.edition += 1;
         let in_it = self.voters.clone();
-        for host in before.into_iter().chain(in_it.clone()) {
-            if in_it.contains(&host) {
-                let config = self.cluster.config_with(host.0, |at| in_it.contains(&HostId(at)));
-                // Some administrators forget a node.
-                let after = if self.rng.percent(20) { self.beats((1, 60_000)) } else { self.beats((1, 6_000)) };
-                changes.push((after, Fault::Voters(host, self.edition, Box::new(config))));
-            }
+        for host in &in_it {
+            let config = self.cluster.config_with(host.0, |at| in_it.contains(&HostId(at)));
+            // Some administrators forget a node.
+            let after = match before.contains(host) {
+                false => Duration::ZERO,
+                true if self.rng.percent(20) => self.beats((1, 60_000)),
+                true => self.beats((1, 6_000)),
+            };
+            changes.push((after, Fault::Voters(*host, self.edition, Box::new(config))));
         }
         changes
     }
