@@ -353,8 +353,10 @@ impl Peers {
                 difference.join(", ")
             ));
         }
+        // Who has the new ones already has seen a majority with the present ones, or has none older: whoever comes late follows.
         let agrees = |node: &&str| {
-            **node == self.me || self.sessions.values().any(|peer| peer.node == **node && peer.voters == now.digest())
+            let has_either = |voters| voters == now.digest() || voters == new.digest();
+            **node == self.me || self.sessions.values().any(|peer| peer.node == **node && has_either(peer.voters))
         };
         let agree = now.iter().filter(agrees).count();
         (agree < now.majority()).then(|| {

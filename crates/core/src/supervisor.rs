@@ -46,6 +46,8 @@ pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
 const YIELD_BEATS: u32 = 8;
 /// At the end of the daemon, workers that are started to stop what a killed worker has left: after so many, somebody must look.
 pub const MAX_LAST_WORKERS: u32 = 3;
+/// The report that a worker stops at the end of its lease may take this part of a heartbeat to be heard.
+const END_GRACE_PARTS: u32 = 16;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -93,6 +95,9 @@ pub struct Supervisor {
     last_workers: u32,
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
+    /// When a primary's worker is replaced unless it reports before, by the settings that were in force when it reported last: those are the ones
+    /// of its lease.
+    replace_at: Instant,
     told_stuck: bool,
     /// Why no worker could be started, as told.
     told_not_started: Option<String>,
@@ -197,6 +202,7 @@ impl Supervisor {
             left_running: None,
             last_workers: 0,
             heard: now,
+            replace_at: now,
             told_stuck: false,
             told_not_started: None,
             told_poll: None,
@@ -491,7 +497,7 @@ impl Supervisor {
                 self.lease_until = lease.until.or(self.lease_until);
             }
             self.report = Some(report);
-            self.heard = cx.now;
+            self.note_alive(cx.now);
             self.told_not_started = None;
             if core::mem::take(&mut self.told_stuck) {
                 self.event(cx, Event::WorkerBack);
@@ -638,9 +644,19 @@ impl Supervisor {
                 }
                 Process::None | Process::Pausing(_) => false,
             };
+        // At the end of its lease a worker that is alive says at once that it stops: one that was alone with the lease nearly over, and stands
+        // still since, does not.
+        let grace = self.settings.heartbeat_interval / END_GRACE_PARTS;
+        let end = self.lease_until.filter(|until| self.heard < *until).map(|until| until + grace);
+        holds.then(|| end.map_or(self.replace_at, |end| end.min(self.replace_at)))
+    }
+
+    fn note_alive(&mut self, now: Instant) {
         let lease = self.settings.lease;
         let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
-        holds.then(|| self.heard + limit)
+        // One that has not said anything yet may be ending what its predecessor has left: the next one would have to do the same.
+        let limit = if self.report.is_none() { limit.max(TERM_GRACE + KILL_GRACE + MIN_REPLACE) } else { limit };
+        (self.heard, self.replace_at) = (now, now + limit);
     }
 
     fn replace_silent_worker(&mut self, cx: &mut Context<'_>) {
@@ -649,10 +665,12 @@ impl Supervisor {
         let grace = (self.settings.heartbeat_interval / 2).max(MIN_REPLACE / 2);
         if cx.now.since(at) > grace {
             // The silence was this process's own: the worker, which woke with it, may be stopping what it must not run any more.
-            self.heard = self.heard + cx.now.since(at) + grace;
+            self.note_alive(cx.now);
+            self.replace_at = cx.now + grace;
             return;
         }
-        self.heard = cx.now;
+        self.note_alive(cx.now);
+        self.heard = self.heard.max(self.lease_until.unwrap_or(self.heard));
         cx.out.push(Action::KillWorker(id));
     }
 
@@ -744,7 +762,7 @@ impl Supervisor {
     fn run_worker(&mut self, cx: &mut Context<'_>, role: Role, changed_from: Option<Role>, replaces: Option<Address>) {
         let id = WorkerId(cx.new_id());
         self.worker = Process::Running(id);
-        self.heard = cx.now;
+        self.note_alive(cx.now);
         self.told_stuck = false;
         self.told_poll = None;
         self.exec.clone_from(&self.settings.exec);

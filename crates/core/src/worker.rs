@@ -761,8 +761,9 @@ impl Worker {
         let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
-            // Less than a heartbeat, so that the turn of the next one finds it due.
-            self.base.report_due = now + self.base.heartbeat() * 3 / 4;
+            // At each heartbeat, unless something was told shortly before it: the daemon replaces a primary's worker that is silent for one and a
+            // half of them, at the shortest lease.
+            self.base.report_due = now + self.base.heartbeat() / 4;
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
             actions.insert(0, Action::Report(report));
