@@ -217,11 +217,11 @@ fn a_silent_node_is_dropped_after_the_timeout() {
 }
 
 #[test]
-fn a_friend_that_is_no_node_is_called_rarely_and_silently() {
+fn a_friend_that_is_no_node_is_called_only_while_a_node_is_missing_and_silently() {
     let mut cluster = Cluster::new(Role::Secondary, &["b", "c"], "friends 10.0.0.9", "");
     cluster.wait(ms(16_500));
     let called = |action: &Action| matches!(action, Action::Connect(_, address) if address.text.contains("10.0.0.9"));
-    assert_eq!(cluster.count(called), 2);
+    assert!((1..=2).contains(&cluster.count(called)), "{}", cluster.count(called));
     assert!(!cluster.told().iter().any(|event| matches!(event, Event::Unreachable { .. })), "{:?}", cluster.told());
     assert_eq!(cluster.bench.report.as_ref().unwrap().remotes.len(), 2);
 }
