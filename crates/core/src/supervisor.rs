@@ -961,7 +961,8 @@ impl Supervisor {
     fn on_primary(&mut self, cx: &mut Context<'_>, conn: ConnId, node: &str, priority: i32, state: State) {
         let Process::Running(id) = self.worker else { return };
         match self.role {
-            Role::Secondary if self.primary != Some(conn) => {
+            // One that waits for votes, in vain perhaps, must not keep this node from asking for them.
+            Role::Secondary if self.primary != Some(conn) && self.peers.has_heard(cx.now, &self.settings, conn) => {
                 self.primary = Some(conn);
                 self.complaints.clear();
                 let from = self.peers.address(conn).map_or_else(|| node.to_string(), ToString::to_string);
