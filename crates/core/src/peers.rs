@@ -411,6 +411,8 @@ impl Peers {
 
     fn give(&self, cx: &mut Context<'_>, settings: &Resource, to: Asker, verdict: Verdict, here: (Role, State)) {
         match to {
+            // It may have gone while the record was written.
+            Asker::Peer { conn, .. } if !self.sessions.contains_key(&conn) => {}
             Asker::Peer { conn, seq } => self.answer(cx, conn, settings, seq, Some(verdict), here),
             Asker::Worker(id) => cx.out.push(Action::Order { id, order: Order::Verdict(verdict) }),
         }

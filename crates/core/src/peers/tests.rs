@@ -88,14 +88,22 @@ fn a_hello_of_a_node_that_is_unknown_or_has_this_name_says_which_nodes_there_are
 #[test]
 fn one_node_has_few_connections_and_a_lost_one_makes_room() {
     let mut bench = bench();
-    // None of them has beaten yet: one that has takes the place of those before it.
-    let hello = || DaemonBench::hello_of("b", Role::Secondary, 1);
-    let all: Vec<ConnId> = (0..MAX_SESSIONS_PER_NODE).map(|_| bench.hello("b", hello())).collect();
-    let more = bench.hello("b", DaemonBench::hello_of("b", Role::Secondary, 1));
+    let hello = |bench: &mut DaemonBench| bench.hello("b", DaemonBench::hello_of("b", Role::Secondary, 1));
+    let all: Vec<ConnId> = (0..MAX_SESSIONS_PER_NODE).map(|_| hello(&mut bench)).collect();
+    let more = hello(&mut bench);
     assert!(refusal(&bench, more).contains("4 connections already"));
     bench.peer("c", Role::Secondary, 1, State::Stopped);
     bench.give(Input::Gone { conn: all[0], why: None });
-    bench.peer("b", Role::Secondary, 1, State::Stopped);
+    let next = hello(&mut bench);
+    assert!(bench.is_welcome(next));
+}
+
+#[test]
+fn a_connection_that_speaks_takes_the_place_of_those_before_it() {
+    let mut bench = bench();
+    let old = bench.peer("b", Role::Secondary, 1, State::Stopped);
+    let new = bench.peer("b", Role::Secondary, 1, State::Stopped);
+    assert!(bench.is_closed(old) && !bench.is_closed(new));
 }
 
 #[test]

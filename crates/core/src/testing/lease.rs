@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::lease::record::Record;
-use crate::lease::{Ask, Kind, Refusal, Verdict, Voters};
+use crate::lease::{Ask, Grant, Kind, Refusal, Terms, Verdict, Voters};
 use crate::wire::peer::{Heard, Hello, PROTOCOLS, Said};
 use crate::worker::LeasePart;
 
@@ -64,6 +64,17 @@ impl Cluster {
     }
 
     pub(crate) fn of(role: Role, resource: Resource, up: &[&str]) -> Self {
+        Self::with_grant(role, resource, up, None)
+    }
+
+    /// A primary for which epoch 5 was won, for this long.
+    pub(crate) fn granted(left: Duration, up: &[&str]) -> Self {
+        let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
+        let grant = Grant { epoch: 5, until: START + left, terms: Terms { lease: s(3), stop: s(1) } };
+        Self::with_grant(Role::Primary, resource, up, Some(grant))
+    }
+
+    fn with_grant(role: Role, resource: Resource, up: &[&str], grant: Option<Grant>) -> Self {
         let voters = Voters::new(resource.nodes.iter().cloned()).digest();
         let peer = |node: &str| Peer {
             node: node.to_string(),
@@ -79,7 +90,7 @@ impl Cluster {
             voters,
         };
         let peers = ["b", "c", "d"].map(peer).into();
-        let lease = LeasePart { node: "a".to_string(), grant: None, force: false, keep_until: None, seed: 7 };
+        let lease = LeasePart { node: "a".to_string(), grant, force: false, keep_until: None, seed: 7 };
         let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
         let mut cluster =
             Self { bench: Bench::of(assignment, Some(Script::GOOD)), peers, refuses: None, log: Vec::new() };
