@@ -467,7 +467,11 @@ impl Peers {
     pub(crate) fn has_heard(&self, now: Instant, settings: &Resource, conn: ConnId) -> bool {
         let limit = settings.heartbeat_interval * PRIMARY_SILENT_BEATS;
         self.sessions.get(&conn).is_some_and(|peer| {
-            peer.is_proven && peer.role == Role::Primary && peer.is_holder && !peer.has_released && now.since(peer.heard) < limit
+            peer.is_proven
+                && peer.role == Role::Primary
+                && peer.is_holder
+                && !peer.has_released
+                && now.since(peer.heard) < limit
         })
     }
 
