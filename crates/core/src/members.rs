@@ -83,6 +83,8 @@ struct Candidacy {
     ask_at: Instant,
     /// When a round that is open is given up.
     round_ends: Instant,
+    /// Votes have become free since that round began.
+    hears_of_free_votes: bool,
 }
 
 #[derive(Debug)]
@@ -274,16 +276,17 @@ impl Members {
             return;
         }
         let ask_at = now + base.heartbeat() / STEP_PARTS * self.rank(base);
-        let candidacy = self.candidacy.get_or_insert(Candidacy { until, ask_at, round_ends: now });
+        let candidacy =
+            self.candidacy.get_or_insert(Candidacy { until, ask_at, round_ends: now, hears_of_free_votes: false });
         candidacy.until = candidacy.until.max(until);
     }
 
     /// A candidate need not wait any longer for votes that were bound.
     pub(crate) fn ask_now(&mut self, now: Instant) {
-        let is_standing = self.claim.is_standing();
-        if let Some(candidacy) = self.candidacy.as_mut().filter(|_| !is_standing) {
-            candidacy.ask_at = candidacy.ask_at.min(now);
-        }
+        let Some(candidacy) = &mut self.candidacy else { return };
+        candidacy.ask_at = candidacy.ask_at.min(now);
+        // The refusals of a round that is open may be older than the news.
+        candidacy.hears_of_free_votes = self.claim.is_standing();
     }
 
     /// Stops standing; what it got is given back.
@@ -404,7 +407,10 @@ impl Members {
         let steps = self.rank(base).saturating_add(self.dice() % RANDOM_STEPS);
         self.fence_holder(now, base);
         self.release(base, None);
-        let pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
+        let mut pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
+        if self.candidacy.as_mut().is_some_and(|candidacy| core::mem::take(&mut candidacy.hears_of_free_votes)) {
+            pause = base.heartbeat() / STEP_PARTS;
+        }
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.ask_at = now + pause;
         }
@@ -470,7 +476,13 @@ impl Members {
 
     /// Complains to the secondaries.
     pub(crate) fn complain(&self, base: &mut Base, released: bool) {
-        for member in self.list.iter().filter(|member| member.role() == Some(Role::Secondary)) {
+        // A primary that waits for votes may not have heard of it: the one that has given them back is not connected to it yet.
+        let hears = |member: &&Member| match member.role() {
+            Some(Role::Secondary) => true,
+            Some(Role::Primary) => released,
+            _ => false,
+        };
+        for member in self.list.iter().filter(hears) {
             member.say(base, Said::Complaint { released });
         }
     }

@@ -328,8 +328,13 @@ impl Claim {
     /// When as many voters as are missing may be free.
     pub fn hope(&self, now: Instant) -> Option<Duration> {
         let missing = self.voters.majority().saturating_sub(self.votes.len());
-        let mut waits: alloc::vec::Vec<Duration> =
-            self.refusals.values().filter_map(|(refusal, heard)| Some((*heard + refusal.left()?).since(now))).collect();
+        let open = match &self.phase {
+            Phase::Standing { open, .. } => open.len(),
+            Phase::Idle | Phase::Holding { .. } => 0,
+        };
+        let refused = self.refusals.values().filter_map(|(refusal, heard)| Some((*heard + refusal.left()?).since(now)));
+        // Who has not answered may be free now, for all that is known.
+        let mut waits: alloc::vec::Vec<Duration> = refused.chain(core::iter::repeat_n(Duration::ZERO, open)).collect();
         waits.sort_unstable();
         waits.get(missing.saturating_sub(1)).copied()
     }
