@@ -560,9 +560,31 @@ impl Members {
             self.on_verdict(now, base, &node, &verdict);
         }
         self.adopt_voters();
+        self.mind_free_votes(now);
         // Enough may be in reach now.
         if was_silent {
             self.seek_votes(now, base);
+        }
+    }
+
+    /// A candidate that waits until votes are free by themselves learns from every answer whether they are already: a release may have been
+    /// said while nobody was connected to this node.
+    fn mind_free_votes(&mut self, now: Instant) {
+        if self.candidacy.is_none() || self.claim.is_standing() {
+            return;
+        }
+        let me = self.claim.me();
+        let is_bound = |member: &Member| {
+            let bound = member.heard.as_ref().and_then(|heard| heard.bound.as_deref());
+            bound.is_some_and(|holder| holder != me)
+        };
+        let in_reach = self.list.iter().filter(|member| member.heard.is_some());
+        let free: Vec<String> =
+            in_reach.filter(|member| !is_bound(member)).filter_map(|member| member.node.clone()).collect();
+        let before = self.refusals.len();
+        self.refusals.retain(|node, (why, _)| !matches!(why, Refusal::Bound { .. }) || !free.contains(node));
+        if self.refusals.len() < before && free.len() + 1 >= self.claim.voters().majority() {
+            self.ask_now(now);
         }
     }
 
