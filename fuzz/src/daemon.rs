@@ -52,8 +52,11 @@ const MAX_RELOAD_CALLERS: usize = 16;
 /// The daemon as a text for debugging: more is a leak.
 const MAX_DEBUG_BYTES: usize = 256 << 10;
 
-/// The first byte says whether there is a key; the others are steps.
+/// The first byte says whether there is a key, or that there is a lease; the others are steps.
 pub fn daemon(data: &[u8]) {
+    if let Some((&super::lease::MARK, data)) = data.split_first() {
+        return super::lease::daemon(data);
+    }
     let mut input = Input::new(data);
     let mut world = World::new(input.flag());
     for _ in 0..MAX_STEPS {
@@ -359,8 +362,14 @@ impl World {
         };
         let state = input.one_of(&State::ALL).unwrap_or_default();
         let remotes = vec![remote; input.below(3)];
-        let report =
-            Report { state, attempts: input.byte().into(), remotes, complaints: input.byte().into(), lease: None };
+        let report = Report {
+            state,
+            attempts: input.byte().into(),
+            remotes,
+            complaints: input.byte().into(),
+            lease: None,
+            lateness: None,
+        };
         self.tell(DaemonInput::Report(id, report));
     }
 

@@ -35,6 +35,36 @@ const WORDS: [&str; 30] = [
     "changes",
     "stuck_ms",
 ];
+/// Those of protocol 1, in lists of their own: the numbers in the corpus choose among the others.
+const PEER_WORDS: [&str; 27] = [
+    "protocol_least",
+    "protocol_most",
+    "protocol",
+    "version",
+    "node",
+    "voter",
+    "configured",
+    "ask",
+    "epoch",
+    "hold_us",
+    "round",
+    "voters",
+    "successor",
+    "reserve_us",
+    "was_held",
+    "holder",
+    "released",
+    "bound",
+    "bound_us",
+    "verdict",
+    "highest",
+    "left_us",
+    "cmd",
+    "seq",
+    "role",
+    "state",
+    "priority",
+];
 /// What such a name may end with.
 const NUMBERS: [&str; 8] = ["", "0", "1", "2", "10", "0.0", "0.1", "1.0"];
 /// Pairs in a list that is made of words.
@@ -105,6 +135,18 @@ impl<'a> Input<'a> {
         for _ in 0..self.byte() % MAX_PAIRS {
             let word = self.one_of(&WORDS).unwrap_or_default();
             let number = self.one_of(&NUMBERS).unwrap_or_default();
+            let value = self.value();
+            list = list.with(&format!("{word}{number}"), value);
+        }
+        list
+    }
+
+    /// The same with the words of protocol 1.
+    pub(super) fn peer_list(&mut self) -> List {
+        let mut list = List::new();
+        for _ in 0..self.byte() % MAX_PAIRS {
+            let word = self.one_of(&PEER_WORDS).unwrap_or_default();
+            let number = if word == "voter" { self.one_of(&NUMBERS).unwrap_or_default() } else { "" };
             let value = self.value();
             list = list.with(&format!("{word}{number}"), value);
         }

@@ -7,25 +7,27 @@
 mod config;
 mod daemon;
 mod input;
+mod lease;
 mod wire;
 mod worker;
 
 pub use config::config;
 pub use daemon::daemon;
-pub use wire::{frame, nv, reply, request, session};
+pub use wire::{frame, nv, peer, reply, request, session};
 pub use worker::worker;
 
 /// Does with the bytes of a fuzzer what it is named after.
 pub type Target = fn(&[u8]);
 
 /// All targets, with their names, which are those of their directories in `corpus`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("config", config),
     ("nv", nv),
     ("frame", frame),
     ("request", request),
     ("session", session),
     ("reply", reply),
+    ("peer", peer),
     ("daemon", daemon),
     ("worker", worker),
 ];

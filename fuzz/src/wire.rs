@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 use std::net::SocketAddr;
 
+use hastmon_core::lease::record::Record;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header, HeaderError, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::{DecodeError, List};
+use hastmon_core::wire::peer::{Heard, Hello, Said, Welcome};
 use hastmon_core::wire::reply::{PerResource, ReloadReply, Reply, RoleReply, StatusReply};
 use hastmon_core::wire::request::{Request, Via};
 use hastmon_core::wire::session::{Answer, Heartbeat};
@@ -154,6 +156,27 @@ pub fn reply(data: &[u8]) {
         check_reply::<hastmon_core::types::Role>(list);
         check_reply::<hastmon_core::wire::reply::ResourceStatus>(list);
     });
+}
+
+/// What nodes say to each other by protocol 1, and what a vote looks like on disk.
+pub fn peer(data: &[u8]) {
+    let check = |list: &List| {
+        survives(list, Hello::decode, Hello::encode);
+        survives(list, Welcome::decode, Welcome::encode);
+        survives(list, |list| Said::decode(list, "b"), Said::encode);
+        survives(list, Heard::decode, Heard::encode);
+        if let Ok(hello) = Hello::decode(list) {
+            assert!(hello.common_protocol().is_none_or(|protocol| protocol == 1));
+        }
+    };
+    if let Ok(list) = List::decode(data) {
+        check(&list);
+    }
+    check(&Input::new(data).peer_list());
+    match Record::from_text(&String::from_utf8_lossy(data)) {
+        Ok(record) => assert_eq!(Record::from_text(&record.to_text()), Ok(record)),
+        Err(error) => assert!(!error.to_string().contains(char::is_control)),
+    }
 }
 
 /// A reply has no more entries than its message has room for.

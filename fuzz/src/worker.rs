@@ -37,8 +37,11 @@ const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
 /// Steps that the way to the end may take: as many as hooks may wait, and some.
 const MAX_LAST_STEPS: usize = 300;
 
-/// The first bytes say what the worker shall do; the others are steps.
+/// The first bytes say what the worker shall do; the others are steps. One byte means that it takes part in the lease.
 pub fn worker(data: &[u8]) {
+    if let Some((&super::lease::MARK, data)) = data.split_first() {
+        return super::lease::worker(data);
+    }
     let mut input = Input::new(data);
     let mut world = World::new(&mut input);
     for _ in 0..MAX_STEPS {

@@ -15,7 +15,7 @@ use crate::lease::record::Record;
 use crate::lease::{Ask, Grant, Release, Voters};
 use crate::rate_limit::RateLimit;
 use crate::supervisor::{Context, Supervisor, WorkerExit};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
 use crate::wire::peer::{Hello, Said};
@@ -310,6 +310,7 @@ impl Daemon {
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
         let mut out = Vec::new();
+        self.note_lateness(now, &mut out);
         let mut turn = Turn { now, out: &mut out };
         match input {
             Input::Timer => {}
@@ -408,6 +409,15 @@ impl Daemon {
             out.push(Action::Exit);
         }
         self.hold_back_floods(now, out)
+    }
+
+    /// A vote that comes late is as bad as none: half of the shortest heartbeat is worth a word.
+    fn note_lateness(&self, now: Instant, out: &mut Vec<Action>) {
+        let late = self.next_deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
+        let shortest = self.resources.iter().map(|supervisor| supervisor.settings().heartbeat_interval).min();
+        if shortest.is_some_and(|heartbeat| late > heartbeat / 2) {
+            out.push(Action::Event(None, Event::WokeLate { by: late }));
+        }
     }
 
     /// A resource that has left the configuration votes until nothing of it runs here.

@@ -266,6 +266,8 @@ pub enum Flood {
     Connections,
     /// Calls of the script for such events that find no room.
     Hooks,
+    /// A machine that is late again and again.
+    Lateness,
 }
 
 /// What follows the unexpected end of a worker.
@@ -363,6 +365,7 @@ impl Event {
             Self::ComplaintHeard { .. } => Some(Flood::Complaints),
             Self::Connected { .. } | Self::Disconnected { .. } => Some(Flood::Connections),
             Self::HookDropped(_) => Some(Flood::Hooks),
+            Self::WokeLate { .. } => Some(Flood::Lateness),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod event;
 pub mod hooks;
+mod lateness;
 pub mod lease;
 mod members;
 mod peers;

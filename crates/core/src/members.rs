@@ -28,10 +28,8 @@ const RANDOM_STEPS: u32 = 8;
 /// A release with a successor keeps the votes for it during so many heartbeats.
 const RESERVE_BEATS: u32 = 2;
 
-/// A friend may be a node that votes, a watchdog above all, or some other host that only asks for the status. As long as it has not answered as
-/// a node, it is called at one of so many heartbeats, and not complained of.
-const FRIEND_BEATS: u32 = 8;
-/// Friends that are called.
+/// Friends that are called: among them may be nodes, watchdogs above all, and other hosts that only ask for the status. Those are called only
+/// while a node is missing, and nobody is told that they do not answer.
 const MAX_FRIENDS_CALLED: usize = 64;
 
 /// What the role must know of.
@@ -99,8 +97,6 @@ struct Member {
     script_knows: bool,
     /// It is no remote, only a friend.
     is_friend: bool,
-    /// Heartbeats until it is called again.
-    pause: u32,
 }
 
 #[derive(Debug)]
@@ -112,8 +108,7 @@ enum Link {
 
 impl Member {
     const fn new(address: Address, is_friend: bool) -> Self {
-        let (link, pause) = (Link::Down, 0);
-        Self { address, link, node: None, heard: None, told: None, script_knows: false, is_friend, pause }
+        Self { address, link: Link::Down, node: None, heard: None, told: None, script_knows: false, is_friend }
     }
 
     /// All that may be nodes of the resource: its remotes, then its friends.
@@ -161,7 +156,6 @@ impl Member {
         self.heard = None;
         let remote = self.name();
         if self.may_be_none() {
-            self.pause = FRIEND_BEATS;
             return;
         }
         if was_up {
@@ -192,8 +186,11 @@ impl Members {
     pub(crate) fn new(now: Instant, base: &Base, role: Role, part: &LeasePart) -> Self {
         let resource = &base.resource;
         let mut claim = Claim::new(&part.node, Voters::new(resource.nodes.iter().cloned()), terms(resource));
-        if let Some(grant) = part.grant {
-            claim.resume(grant);
+        match part.grant {
+            Some(grant) if now < grant.until => claim.resume(grant),
+            // This process was slow to begin: it asks again, and the votes are bound to this node.
+            Some(grant) => claim.note_epoch(grant.epoch),
+            None => {}
         }
         let list = Member::all(resource).collect();
         // Zero would stay zero.
@@ -333,11 +330,9 @@ impl Members {
 
     fn beat(&mut self, now: Instant, base: &mut Base) {
         self.beat_all(now, base);
-        for member in self.list.iter_mut().filter(|member| matches!(member.link, Link::Down)) {
-            if member.pause > 0 {
-                member.pause -= 1;
-                continue;
-            }
+        let is_complete = self.list.iter().filter(|member| member.is_up()).count() + 1 >= self.claim.voters().len();
+        let down = self.list.iter_mut().filter(|member| matches!(member.link, Link::Down));
+        for member in down.filter(|member| !(is_complete && member.may_be_none())) {
             let link = base.new_link();
             member.link = Link::Connecting(link);
             base.act(Action::Connect(link, member.address.clone()));
@@ -783,3 +778,6 @@ impl Member {
         self.heard.as_ref().map(|heard| heard.role)
     }
 }
+
+#[cfg(test)]
+mod tests;

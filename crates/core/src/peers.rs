@@ -353,8 +353,10 @@ impl Peers {
                 difference.join(", ")
             ));
         }
+        // Who has the new ones already has seen a majority with the present ones, or has none older: whoever comes late follows.
         let agrees = |node: &&str| {
-            **node == self.me || self.sessions.values().any(|peer| peer.node == **node && peer.voters == now.digest())
+            let has_either = |voters| voters == now.digest() || voters == new.digest();
+            **node == self.me || self.sessions.values().any(|peer| peer.node == **node && has_either(peer.voters))
         };
         let agree = now.iter().filter(agrees).count();
         (agree < now.majority()).then(|| {
@@ -404,6 +406,8 @@ impl Peers {
 
     fn give(&self, cx: &mut Context<'_>, settings: &Resource, to: Asker, verdict: Verdict, here: (Role, State)) {
         match to {
+            // It may have gone while the record was written.
+            Asker::Peer { conn, .. } if !self.sessions.contains_key(&conn) => {}
             Asker::Peer { conn, seq } => self.answer(cx, conn, settings, seq, Some(verdict), here),
             Asker::Worker(id) => cx.out.push(Action::Order { id, order: Order::Verdict(verdict) }),
         }
@@ -497,3 +501,6 @@ impl Peers {
 fn silence_limit(settings: &Resource) -> Duration {
     settings.timeout.max(settings.heartbeat_interval * SILENT_BEATS)
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,5 +65,11 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
             line("waits", why);
         }
     }
+    if let Some(worst) = supervisor.report().and_then(|report| report.lateness) {
+        line("lateness", format!("{} ms at worst in the last minute", worst.as_millis()));
+    }
     lines
 }
+
+#[cfg(test)]
+mod tests;

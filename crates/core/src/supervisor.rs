@@ -46,6 +46,8 @@ pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
 const YIELD_BEATS: u32 = 8;
 /// At the end of the daemon, workers that are started to stop what a killed worker has left: after so many, somebody must look.
 pub const MAX_LAST_WORKERS: u32 = 3;
+/// The report that a worker stops at the end of its lease may take this part of a heartbeat to be heard.
+const END_GRACE_PARTS: u32 = 16;
 /// The exit code of a worker that asks to be started again (sysexits: EX_TEMPFAIL).
 const TEMPORARY_FAILURE: i32 = 75;
 
@@ -87,12 +89,15 @@ pub struct Supervisor {
     leaving: bool,
     /// The script of the worker that was started last.
     exec: String,
-    /// That worker died, and what it had in hand may still run: the script that can stop it.
+    /// That worker died, or could not stop what it had in hand, and that may still run: the script that can stop it.
     left_running: Option<String>,
     /// Workers that were started for that since the resource is to leave.
     last_workers: u32,
     /// When the worker was heard of last, and whether its silence has been told.
     heard: Instant,
+    /// When a primary's worker is replaced unless it reports before, by the settings that were in force when it reported last: those are the ones
+    /// of its lease.
+    replace_at: Instant,
     told_stuck: bool,
     /// Why no worker could be started, as told.
     told_not_started: Option<String>,
@@ -197,6 +202,7 @@ impl Supervisor {
             left_running: None,
             last_workers: 0,
             heard: now,
+            replace_at: now,
             told_stuck: false,
             told_not_started: None,
             told_poll: None,
@@ -491,7 +497,7 @@ impl Supervisor {
                 self.lease_until = lease.until.or(self.lease_until);
             }
             self.report = Some(report);
-            self.heard = cx.now;
+            self.note_alive(cx.now);
             self.told_not_started = None;
             if core::mem::take(&mut self.told_stuck) {
                 self.event(cx, Event::WorkerBack);
@@ -545,7 +551,12 @@ impl Supervisor {
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
         if ended_as_told && self.left_running.is_some() {
-            self.restart_worker(cx, "died before its resource was stopped".to_string());
+            if matches!(exit, WorkerExit::Farewell(_)) {
+                // It has said itself that the resource may still run.
+                self.worker = Process::Pausing(cx.now + self.settings.heartbeat_interval.max(RESTART_PAUSE));
+            } else {
+                self.restart_worker(cx, "died before its resource was stopped".to_string());
+            }
             return;
         }
         if self.leaving {
@@ -633,9 +644,19 @@ impl Supervisor {
                 }
                 Process::None | Process::Pausing(_) => false,
             };
+        // At the end of its lease a worker that is alive says at once that it stops: one that was alone with the lease nearly over, and stands
+        // still since, does not.
+        let grace = self.settings.heartbeat_interval / END_GRACE_PARTS;
+        let end = self.lease_until.filter(|until| self.heard < *until).map(|until| until + grace);
+        holds.then(|| end.map_or(self.replace_at, |end| end.min(self.replace_at)))
+    }
+
+    fn note_alive(&mut self, now: Instant) {
         let lease = self.settings.lease;
         let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
-        holds.then(|| self.heard + limit)
+        // One that has not said anything yet may be ending what its predecessor has left: the next one would have to do the same.
+        let limit = if self.report.is_none() { limit.max(TERM_GRACE + KILL_GRACE + MIN_REPLACE) } else { limit };
+        (self.heard, self.replace_at) = (now, now + limit);
     }
 
     fn replace_silent_worker(&mut self, cx: &mut Context<'_>) {
@@ -644,10 +665,12 @@ impl Supervisor {
         let grace = (self.settings.heartbeat_interval / 2).max(MIN_REPLACE / 2);
         if cx.now.since(at) > grace {
             // The silence was this process's own: the worker, which woke with it, may be stopping what it must not run any more.
-            self.heard = self.heard + cx.now.since(at) + grace;
+            self.note_alive(cx.now);
+            self.replace_at = cx.now + grace;
             return;
         }
-        self.heard = cx.now;
+        self.note_alive(cx.now);
+        self.heard = self.heard.max(self.lease_until.unwrap_or(self.heard));
         cx.out.push(Action::KillWorker(id));
     }
 
@@ -692,16 +715,22 @@ impl Supervisor {
         !matches!(self.worker, Process::Ending { .. })
     }
 
-    /// A worker that says farewell has stopped what it had to; one that dies may have left it running.
+    /// A worker that dies may have left running what it had in hand. One that says farewell has stopped it, or says that it could not: in
+    /// a role in which no other worker would find that, it is tried again.
     fn note_what_is_left(&mut self, exit: &WorkerExit) {
-        let is_stopped = self.report.as_ref().is_some_and(|report| report.state == State::Stopped);
+        let reports = |state| self.report.as_ref().is_some_and(|report| report.state == state);
+        let (is_stopped, stop_failed) = (reports(State::Stopped), reports(State::Failed));
+        let nobody_follows = matches!(self.role, Role::Init | Role::Watchdog) && !self.leaving;
         let had_it_in_hand = match self.told {
             Role::Primary => true,
             Role::Secondary => !is_stopped,
             Role::Init | Role::Watchdog => false,
         };
         match exit {
-            WorkerExit::Farewell(_) => self.left_running = None,
+            WorkerExit::Farewell(_) => {
+                let is_left = had_it_in_hand && stop_failed && nobody_follows;
+                self.left_running = is_left.then(|| self.exec.clone());
+            }
             WorkerExit::NotStarted(_) => self.told = self.told_before,
             WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
                 self.left_running = Some(self.exec.clone())
@@ -733,7 +762,7 @@ impl Supervisor {
     fn run_worker(&mut self, cx: &mut Context<'_>, role: Role, changed_from: Option<Role>, replaces: Option<Address>) {
         let id = WorkerId(cx.new_id());
         self.worker = Process::Running(id);
-        self.heard = cx.now;
+        self.note_alive(cx.now);
         self.told_stuck = false;
         self.told_poll = None;
         self.exec.clone_from(&self.settings.exec);
@@ -749,8 +778,8 @@ impl Supervisor {
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 
-    /// What a killed worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to
-    /// leave stops it, and does nothing else.
+    /// What a worker has left running would not be found by the worker that comes next, if any does. A secondary that is told to leave
+    /// stops it, and does nothing else.
     fn start_last_worker(&mut self, cx: &mut Context<'_>, exec: String) {
         if self.leaving && self.last_workers >= MAX_LAST_WORKERS {
             self.event(cx, Event::MayStillRun);
@@ -765,7 +794,7 @@ impl Supervisor {
         let assignment =
             Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
-        self.end_last_worker(cx, id, "the worker that had it in hand has died");
+        self.end_last_worker(cx, id, "an earlier worker has left it running");
     }
 
     fn restart_worker(&mut self, cx: &mut Context<'_>, how: String) {
@@ -1070,3 +1099,6 @@ fn end_budget(settings: &Resource) -> Duration {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod lease_tests;

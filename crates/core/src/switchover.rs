@@ -118,3 +118,6 @@ impl Switchover {
         Action::Reply { conn: self.conn, message: SwitchoverReply { outcome, steps }.encode(), keep: false }
     }
 }
+
+#[cfg(test)]
+mod tests;

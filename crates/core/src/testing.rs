@@ -20,6 +20,8 @@ use crate::wire::request::{Request, Via};
 use crate::wire::session::Answer;
 use crate::worker::{Action, Assignment, Farewell, Input, LinkEvent, LinkId, Order, Report, Worker};
 
+pub(crate) mod lease;
+
 /// The remotes of node `a`, where every test runs: two that may be primary, ...
 pub(crate) const B: &str = "tcp4://10.0.0.2";
 pub(crate) const C: &str = "tcp4://10.0.0.3";

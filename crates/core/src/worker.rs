@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Address, Resource, StopFailure};
 use crate::event::{Event, GiveUp};
 use crate::hooks::{Call, Exit, Finished, Hook, HookAction, HookQueue, Limits, Outcome, Reason};
+use crate::lateness::Lateness;
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Release, Verdict};
 use crate::members::{self, Members};
@@ -269,6 +270,8 @@ pub struct Report {
     pub complaints: u32,
     /// How it stands with the lease; `None` without one.
     pub lease: Option<LeaseReport>,
+    /// How late the worker woke up at worst in the last minute; `None` when that is not worth a word.
+    pub lateness: Option<Duration>,
 }
 
 /// How a worker stands with the lease.
@@ -347,6 +350,7 @@ impl Worker {
             reported: None,
             report_due: now,
             floods: RateLimit::default(),
+            lateness: Lateness::default(),
             out: Vec::new(),
         };
         if let Some(old) = changed_from {
@@ -382,6 +386,7 @@ impl Worker {
 
     /// Something happened: what shall be done?
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+        self.note_lateness(now);
         self.look_at_the_clock(now);
         match input {
             Input::Timer => {}
@@ -626,6 +631,15 @@ impl Worker {
         }
     }
 
+    /// Whatever comes first after a deadline shows how late this process is, be it the timer or not.
+    fn note_lateness(&mut self, now: Instant) {
+        let late = self.base.lateness.note(now, self.next_deadline());
+        // A watchdog says so where it begins its count anew.
+        if late > self.base.heartbeat() / 2 && matches!(self.duty, Duty::Primary(_)) {
+            self.base.event(Event::WokeLate { by: late });
+        }
+    }
+
     /// News that have waited while this process was frozen must not hide how long that was.
     fn look_at_the_clock(&mut self, now: Instant) {
         let lease_ended = self.members.as_ref().and_then(Members::lease_ends).filter(|end| now >= *end);
@@ -747,8 +761,9 @@ impl Worker {
         let mut actions = self.base.hold_back_floods(now);
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
-            // Less than a heartbeat, so that the turn of the next one finds it due.
-            self.base.report_due = now + self.base.heartbeat() * 3 / 4;
+            // At each heartbeat, unless something was told shortly before it: the daemon replaces a primary's worker that is silent for one and a
+            // half of them, at the shortest lease.
+            self.base.report_due = now + self.base.heartbeat() / 4;
             self.base.reported = Some(report.clone());
             // Before everything else: whoever acts on what follows may ask for the report.
             actions.insert(0, Action::Report(report));
@@ -766,7 +781,8 @@ impl Worker {
         };
         let remotes = self.members.as_ref().map_or(remotes, Members::remotes);
         let lease = self.members.as_ref().map(|members| members.report(now));
-        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints, lease }
+        let lateness = self.base.lateness.worst(now, self.base.heartbeat());
+        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints, lease, lateness }
     }
 }
 
@@ -817,6 +833,7 @@ pub(crate) struct Base {
     /// The next report is due even if it says nothing new: it is the worker's sign of life.
     report_due: Instant,
     floods: RateLimit,
+    lateness: Lateness,
     out: Vec<Action>,
 }
 

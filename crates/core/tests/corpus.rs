@@ -11,6 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
+use hastmon_core::lease::{Ask, Kind as AskKind, Refusal, Release, Verdict, Voters};
+use hastmon_core::time::Duration;
+use hastmon_core::types::{Role, State};
+use hastmon_core::wire::nv::List;
+use hastmon_core::wire::peer::{Heard, Hello, Said, Welcome};
 use serde_json::Value as Json;
 
 /// Bytes in the whole corpus: it is for changes that a reader can check, not for all that a fuzzer ever kept.
@@ -119,7 +124,115 @@ fn seeds() -> Seeds {
     for (name, steps) in WORKER_SEQUENCES {
         add("worker", name, steps.concat());
     }
+    for (name, steps) in LEASE_WORKER_SEQUENCES {
+        add("worker", name, [&[WITH_LEASE][..], &steps.concat()].concat());
+    }
+    for (name, steps) in LEASE_DAEMON_SEQUENCES {
+        add("daemon", name, [&[WITH_LEASE][..], &steps.concat()].concat());
+    }
+    for (name, list) in words_of_nodes() {
+        add("peer", name, list.encode());
+    }
+    add("peer", "record", RECORD.into());
     seeds
+}
+
+/// The first byte of a sequence with the lease.
+const WITH_LEASE: u8 = 0xfe;
+
+const RECORD: &str = "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\nsha256 7d8f57d021a699c07bf645089c84993a\n";
+
+/// A worker with the lease: its role, no grant, a small number as its seed; then steps.
+const LEASE_WORKER_SEQUENCES: &[(&str, &[&[u8]])] = &[
+    ("lease-a-primary-that-wins", &[&[1, 0, 0, 1], WELCOMED, HEARD, &[11, 1, 0, 1, 9], HOOK_OK, HOOK_OK, &[2, 2]]),
+    ("lease-a-forced-primary", &[&[1, 2, 0, 1], HOOK_OK, HOOK_OK, &[2, 2, 4, 0, 1], &[15, 0x55, 0]]),
+    ("lease-a-secondary-that-stands", &[&[2, 0, 0, 1], WELCOMED, HEARD, &[13, 0], &[11, 1, 0, 1, 9], &[2, 2]]),
+    ("lease-a-watchdog-that-complains", &[&[3, 0, 0, 1], WELCOMED, HEARD, &[2, 2, 2, 2], &[13, 4], &[2]]),
+];
+/// The first connection is up, as that of `b`,
+const WELCOMED: &[u8] = &[6, 0, 1, 0];
+/// and answers, with a number at its limit.
+const HEARD: &[u8] = &[6, 0, 5, 0, 1, 2, 1, 0, 0, 0, 2, 0, 1, 9, 4];
+
+/// A main daemon with the lease: steps.
+const LEASE_DAEMON_SEQUENCES: &[(&str, &[&[u8]])] = &[
+    ("lease-a-vote", &[&[0, 1], FOUND, HELLO, ASKS, &[10, 1], ASKS, &[2, 2]]),
+    ("lease-a-vote-that-is-not-recorded", &[&[0, 1], FOUND, HELLO, ASKS, &[10, 0], ASKS, &[10, 0]]),
+    ("lease-a-worker-that-wins", &[&[0, 1], FOUND, &[12, 0, 5, 0, 9, 0, 3, 0, 3, 0, 1], &[2]]),
+    ("lease-a-switchover", &[&[0, 1], FOUND, &[14, 0, 1, 0], &[14, 2, 1, 0], &[12, 0, 8, 0], &[2, 2]]),
+];
+const FOUND: &[u8] = &[10, 1];
+/// `b` connects, as primary,
+const HELLO: &[u8] = &[3, 1, 0, 1, 1, 100, 0, 0, 0, 0, 0];
+/// and asks for a vote of epoch 7.
+const ASKS: &[u8] = &[5, 0, 0, 1, 1, 1, 0, 7, 1, 200, 0, 1, 0, 1, 0];
+
+/// Each word that nodes say, with numbers at their limits.
+fn words_of_nodes() -> Vec<(&'static str, List)> {
+    let voters = Voters::new(["a", "b", "c"].map(String::from));
+    let longest = Duration::from_micros(u64::MAX);
+    let (node, epoch) = ("b".to_string(), u64::MAX);
+    let ask = Ask { node: node.clone(), kind: AskKind::Vote, epoch, hold: longest, round: 1, voters: voters.digest() };
+    let heard = |refused| Heard {
+        seq: 1,
+        role: Role::Primary,
+        priority: i32::MIN,
+        state: State::Run,
+        verdict: Some(Verdict { round: 1, highest: epoch, refused }),
+        bound: Some("c".to_string()),
+        bound_for: longest,
+        epoch,
+        voters: voters.digest(),
+    };
+    let version = "1.0".to_string();
+    let hello = Hello {
+        protocols: (1, 1),
+        version: version.clone(),
+        node: node.clone(),
+        resource: "web".to_string(),
+        role: Role::Secondary,
+        priority: 10,
+        voters: voters.clone(),
+    };
+    let release =
+        Release { node: node.clone(), epoch, successor: Some("c".to_string()), reserve: longest, was_held: true };
+    let holder = "c".to_string();
+    vec![
+        ("hello", hello.encode()),
+        ("welcome", Welcome { protocol: 1, version, node: node.clone(), voters: voters.clone() }.encode()),
+        ("beat", Said::Beat { seq: 1, state: State::Stopped, voters: 7, ask: None }.encode()),
+        ("beat-that-asks", Said::Beat { seq: u64::MAX, state: State::Stopped, voters: 7, ask: Some(ask) }.encode()),
+        ("complaint", Said::Complaint { released: true }.encode()),
+        ("release", Said::Release(release).encode()),
+        ("fenced", Said::Fenced { node, epoch }.encode()),
+        ("heard-granted", heard(None).encode()),
+        ("heard-bound", heard(Some(Refusal::Bound { holder: holder.clone(), left: longest })).encode()),
+        ("heard-reserved", heard(Some(Refusal::Reserved { successor: holder, left: longest })).encode()),
+        ("heard-waits", heard(Some(Refusal::Waits { left: longest })).encode()),
+        ("heard-stale", heard(Some(Refusal::Stale)).encode()),
+        ("heard-voters", heard(Some(Refusal::Voters { ours: voters.clone() })).encode()),
+        ("heard-not-recorded", heard(Some(Refusal::NotRecorded)).encode()),
+    ]
+}
+
+/// Without a fuzzer, and always the same: enough to notice that a change has broken what the targets hold for true.
+#[test]
+fn chance_goes_through_the_targets_with_the_lease() {
+    const RUNS: u64 = 100;
+    for run in 1..=RUNS {
+        let mut random = run.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut bytes = vec![WITH_LEASE];
+        for _ in 0..400 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            bytes.extend(random.to_le_bytes());
+        }
+        // For the message of a panic.
+        println!("run {run}");
+        fuzz::worker(&bytes);
+        fuzz::daemon(&bytes);
+    }
 }
 
 /// Each parameter in each of its places, and each form of a value.

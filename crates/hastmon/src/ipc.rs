@@ -59,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) verbosity: u8,
     /// Locked by the worker while it lives, so that no two workers of a resource act on this node, even of different daemons.
     pub(crate) lock: std::path::PathBuf,
+    /// Run before everything that is not realtime, and never swapped out; the scripts are not.
+    pub(crate) realtime: bool,
     /// The soft limit on descriptors that hooks shall have.
     pub(crate) descriptor_limit: Option<u64>,
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hastmon_core::daemon::WorkerId;
-use hastmon_core::hooks::{KILL_GRACE, TERM_GRACE};
+use hastmon_core::hooks::{Hook, KILL_GRACE, TERM_GRACE};
 use hastmon_core::worker::{Assignment, Order};
 
 use super::agenda::Time;
@@ -77,13 +77,19 @@ impl Beginner {
         }
         let orphans = kernel.scripts_of_others(self.host, self.pid);
         let since = *self.ends_since.get_or_insert(now);
-        if orphans.is_empty() || now - since >= TERM_GRACE + KILL_GRACE {
+        // Anything but a `start` does no harm beside a `stop`, for which there is no time to lose with the lease.
+        let has_lease = self.assignment.lease.is_some();
+        let is_free = !orphans.iter().any(|(_, _, hook)| !has_lease || *hook == Hook::Start);
+        if is_free && has_lease {
+            orphans.iter().for_each(|(worker, call, _)| kernel.kill_script(*worker, *call));
+        }
+        if is_free || now - since >= TERM_GRACE + KILL_GRACE {
             return Next::Begins;
         }
-        for (worker, call) in orphans {
+        for (worker, call, _) in orphans {
             kernel.tell(self.host, "beginner", || format!("ends call {call} of a worker that was killed"));
             // With the lease there is no time to be gentle: what runs must be stopped before it is over.
-            if now - since < TERM_GRACE && self.assignment.lease.is_none() {
+            if now - since < TERM_GRACE && !has_lease {
                 kernel.terminate_script(worker, call);
             } else {
                 kernel.kill_script(worker, call);

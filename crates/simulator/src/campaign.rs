@@ -172,7 +172,7 @@ pub(crate) fn one(seed: u64, kind: Kind, detail: Detail) -> (World, Outcome) {
     }
     world.run_for(FAULTY + SETTLES);
     let ready = |node: &Node| if node.role == Role::Watchdog { Role::Watchdog } else { Role::Secondary };
-    world.recover(&cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &[]);
+    world.recover(&cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &[], cluster.heartbeat);
     let since = world.now();
     world.until(LIVE_WITHIN + STEADY, "the resource runs on one node", |world| world.has_run_for(STEADY));
     let recovered_in = world.kernel.exclusion.since().saturating_sub(since);

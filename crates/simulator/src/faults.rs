@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     Voters(HostId, u32, Box<Config>),
     /// SIGHUP after the configuration got shorter times, or the first ones again.
     Retime(HostId),
+    /// SIGHUP.
+    Hangup(HostId),
     /// SIGHUP after the configuration got another exec and other times, or the old ones again.
     Reload(HostId),
 }
@@ -83,7 +85,12 @@ impl Fault {
             Self::Voters(..) => Some("changes of voters"),
             Self::Retime(_) => Some("changes of times"),
             Self::Reload(_) => Some("reloads"),
-            Self::Boot(_) | Self::StartDaemon(_) | Self::Thaw(_) | Self::Resume(_) | Self::Heal(..) => None,
+            Self::Boot(_)
+            | Self::StartDaemon(_)
+            | Self::Thaw(_)
+            | Self::Resume(_)
+            | Self::Heal(..)
+            | Self::Hangup(_) => None,
         }
     }
 }

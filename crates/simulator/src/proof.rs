@@ -112,7 +112,7 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let ready = |node: &Node| if node.role == Role::Watchdog { Role::Watchdog } else { Role::Secondary };
     let off: Vec<HostId> =
         (0..storm.cluster.nodes.len()).map(HostId).filter(|host| !storm.voters.contains(host)).collect();
-    world.recover(&storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &off);
+    world.recover(&storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &off, beat);
     let since = world.now();
     let steady = beat * STEADY;
     let lives = world.until_or(beat * LIVE_WITHIN + LIVE_MORE + steady, |world| world.has_run_for(steady)).is_some();
@@ -178,6 +178,8 @@ impl Summary {
         }
         // Of faults that it cannot help, the lease does not promise that nobody notices them.
         let is_broken = match plan.weather {
+            // Epochs alone do not keep two primaries apart; they must not go back.
+            _ if plan.mutation.as_deref() == Some("Epochs") => !outcome.broken.is_empty(),
             _ if plan.mutation.is_some() => outcome.overlaps > 0,
             Weather::Rule => !outcome.broken.is_empty(),
             Weather::Beyond => outcome.is_stuck,

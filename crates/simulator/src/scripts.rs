@@ -216,9 +216,9 @@ impl Kernel {
     }
 
     /// Calls on a host that another worker has made.
-    pub(crate) fn scripts_of_others(&self, host: HostId, worker: Pid) -> Vec<(Pid, u64)> {
+    pub(crate) fn scripts_of_others(&self, host: HostId, worker: Pid) -> Vec<(Pid, u64, Hook)> {
         let others = self.scripts.values().filter(|script| script.host == host && script.worker != worker);
-        others.map(|script| (script.worker, script.call)).collect()
+        others.map(|script| (script.worker, script.call, script.hook)).collect()
     }
 
     /// All processes of the host are gone.

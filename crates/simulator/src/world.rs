@@ -300,6 +300,7 @@ impl World {
                 let request = Request::Switchover { resource: RESOURCE.to_string(), to };
                 self.tell_daemon(host, Happening::Control(request));
             }
+            Fault::Hangup(host) => self.tell_daemon(host, Happening::Hangup),
             Fault::Retime(host) => {
                 self.kernel.host_mut(host).change_times();
                 self.tell_daemon(host, Happening::Hangup);
@@ -346,7 +347,8 @@ impl World {
         match (hits_daemon, hits_workers) {
             (true, true) => paused || (busy && !(daemon && worker)),
             (true, false) => paused || (busy && !worker),
-            _ => paused || !daemon,
+            // One that has not begun yet cannot be told from one that stands still.
+            _ => paused || !daemon || (matches!(fault, Fault::Freeze(..)) && busy && !worker),
         }
     }
 
@@ -457,7 +459,7 @@ impl World {
     }
 
     /// Ends all faults, and has an operator put every node that is off back to work.
-    pub(crate) fn recover(&mut self, roles: &[Role], off: &[HostId]) {
+    pub(crate) fn recover(&mut self, roles: &[Role], off: &[HostId], beat: Duration) {
         self.kernel.trace.tell(self.kernel.now, "####", || "all faults end".to_string());
         let hosts: Vec<HostId> = (0..self.kernel.hosts.len()).map(HostId).collect();
         for host in &hosts {
@@ -474,6 +476,10 @@ impl World {
             for other in &hosts {
                 self.kernel.heal(*host, *other);
                 self.kernel.slow_down(*host, *other, Duration::ZERO);
+            }
+            // What was refused while another change was under way is asked for again.
+            for after in [1, 10, 20] {
+                self.at(self.kernel.now + beat * after, Fault::Hangup(*host));
             }
             let role = self.role(*host);
             if role != Some(roles[host.0]) && (role == Some(Role::Init) || roles[host.0] == Role::Watchdog) {

@@ -115,7 +115,10 @@ mod status {
         let id = bench.worker();
         bench.give(Input::WorkerStarted(id, 4711));
         let remotes = vec![RemoteReport::Connected(true), RemoteReport::Connected(false)];
-        report(&mut bench, Report { state: State::Run, attempts: 2, remotes, complaints: 0, lease: None });
+        report(
+            &mut bench,
+            Report { state: State::Run, attempts: 2, remotes, complaints: 0, lease: None, lateness: None },
+        );
         let conn = bench.control(&Request::Status { resources: names(&["all"]) });
         let Reply::Entries(entries) = status_of(&bench, conn) else { panic!() };
         let status = entries[0].outcome.clone().unwrap();
@@ -136,7 +139,10 @@ mod status {
         let mut bench = DaemonBench::new("role_on_start watchdog");
         let remotes =
             vec![RemoteReport::Polled(Some(Role::Primary), State::Run), RemoteReport::Polled(None, State::Unknown)];
-        report(&mut bench, Report { state: State::Run, attempts: 0, remotes, complaints: 7, lease: None });
+        report(
+            &mut bench,
+            Report { state: State::Run, attempts: 0, remotes, complaints: 7, lease: None, lateness: None },
+        );
         let conn = bench.control(&Request::Status { resources: names(&[RESOURCE]) });
         let Reply::Entries(entries) = status_of(&bench, conn) else { panic!() };
         let status = entries[0].outcome.clone().unwrap();
@@ -543,7 +549,14 @@ mod stop {
     #[test]
     fn a_secondary_that_waits_to_be_started_again_is_not_started_any_more() {
         let mut bench = DaemonBench::new("role_on_start secondary");
-        let report = Report { state: State::Stopped, attempts: 0, remotes: Vec::new(), complaints: 0, lease: None };
+        let report = Report {
+            state: State::Stopped,
+            attempts: 0,
+            remotes: Vec::new(),
+            complaints: 0,
+            lease: None,
+            lateness: None,
+        };
         bench.give(Input::Report(bench.worker(), report));
         bench.worker_exits(WorkerExit::Signal(9));
         bench.take();

@@ -27,7 +27,7 @@ fn daemon_with(role: Role, settings: &str) -> DaemonBench {
 fn report(bench: &mut DaemonBench, state: State) {
     let id = bench.worker();
     let remotes = vec![RemoteReport::Connected(false); 2];
-    bench.give(Input::Report(id, Report { state, attempts: 0, remotes, complaints: 0, lease: None }));
+    bench.give(Input::Report(id, Report { state, attempts: 0, remotes, complaints: 0, lease: None, lateness: None }));
 }
 
 /// Reaches the role by way of another one.
@@ -615,7 +615,7 @@ mod workers {
         bench.give(Input::PrimaryGone(old, LinkId(1)));
         bench.give(Input::Report(
             old,
-            Report { state: State::Run, attempts: 9, remotes: Vec::new(), complaints: 0, lease: None },
+            Report { state: State::Run, attempts: 9, remotes: Vec::new(), complaints: 0, lease: None, lateness: None },
         ));
         assert!(bench.take().is_empty());
         assert_eq!(bench.daemon.resources()[0].report(), None);
@@ -690,6 +690,64 @@ mod workers {
         }
         bench.worker_ends();
         assert_eq!(bench.started().last().unwrap().1.role, Role::Init);
+    }
+
+    /// A primary whose `stop` has failed for the last time, in a role in which nobody looks after the resource.
+    fn not_stopped(role: Role) -> DaemonBench {
+        let mut bench = daemon(Role::Primary);
+        report(&mut bench, State::Run);
+        bench.set_role(role);
+        report(&mut bench, State::Failed);
+        bench.take();
+        bench.worker_ends();
+        bench
+    }
+
+    #[test]
+    fn what_could_not_be_stopped_is_stopped_again_at_every_heartbeat_until_that_works() {
+        for role in [Role::Init, Role::Watchdog] {
+            let mut bench = not_stopped(role);
+            for _ in 0..10 {
+                assert_eq!(bench.started().len(), 0);
+                bench.take();
+                bench.wait(s(1));
+                let [(id, follower)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
+                assert_eq!((follower.role, follower.changed_from), (Role::Secondary, None));
+                let leaves = |action: &Action| matches!(action, Action::Order { id: of, order: Order::Leave { .. } } if of == id);
+                assert!(bench.actions.iter().any(leaves));
+                report(&mut bench, State::Failed);
+                bench.take();
+                bench.worker_ends();
+            }
+            bench.wait(s(1));
+            report(&mut bench, State::Stopped);
+            bench.take();
+            bench.worker_ends();
+            assert_eq!((bench.started()[0].1.role, bench.started()[0].1.changed_from), (role, Some(Role::Primary)));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_stopped_is_found_by_the_worker_of_a_role_that_looks_after_it() {
+        for role in [Role::Primary, Role::Secondary] {
+            let mut bench = not_stopped(Role::Init);
+            bench.take();
+            bench.set_role(role);
+            let [(_, started)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
+            assert_eq!(started.role, role);
+            assert!(bench.orders().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_stopped_is_tried_by_one_more_worker_when_the_daemon_ends() {
+        let mut bench = not_stopped(Role::Init);
+        bench.take();
+        bench.give(Input::Stop);
+        assert_eq!((bench.started().len(), bench.exits()), (1, false));
+        report(&mut bench, State::Failed);
+        bench.worker_ends();
+        assert!(bench.exits());
     }
 
     #[test]

@@ -27,7 +27,8 @@ use crate::config_file::{LoadError, Source};
 use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
-use crate::os::{clock, log, process, sysexits, thread, title};
+use crate::os::realtime::Starter;
+use crate::os::{clock, log, process, realtime, sysexits, thread, title};
 use crate::resolver::{LOOK_EVERY, Resolver};
 use crate::store::{Store, StoreError};
 use crate::worker::sleep_until;
@@ -136,7 +137,9 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
-        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited);
+        // After the threads that need not be in time, before the one that writes the votes.
+        let starter = if config.realtime { Some(begin_realtime()?) } else { None };
+        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited, starter);
         let callers = Callers::new(news.clone(), sockets, limit.now);
         let votes = Votes::new(news.clone(), store)?;
         let shell = Shell {
@@ -157,6 +160,15 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         ::log::warn!("{error}");
     }
     end
+}
+
+/// From here on this process is realtime, as far as that is permitted; what it starts is not.
+fn begin_realtime() -> io::Result<Starter> {
+    let starter = Starter::new()?;
+    if let Err(why) = realtime::begin() {
+        ::log::warn!("realtime on: {why}; without it a busy machine may look like a dead one to the others");
+    }
+    Ok(starter)
 }
 
 struct Signals {
@@ -243,6 +255,11 @@ impl Shell {
         if let Some(sockets) = self.opened.take() {
             self.workers.set_node(&daemon.config().node, sockets.source());
             self.callers.adopt(sockets);
+        }
+        let wanted = daemon.config().realtime;
+        if wanted != self.workers.is_realtime() {
+            let wanted = if wanted { "on" } else { "off" };
+            ::log::warn!("realtime {wanted} takes effect at the next start of hastmon");
         }
         self.names_due = clock::now();
     }

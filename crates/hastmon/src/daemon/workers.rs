@@ -26,6 +26,7 @@ use crate::file_name::file_name;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
 use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
+use crate::os::realtime::Starter;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
 const MAX_ORDERS: usize = 64;
@@ -50,6 +51,8 @@ pub(super) struct Workers {
     verbosity: u8,
     pidfile: PathBuf,
     descriptor_limit: Option<u64>,
+    /// Starts workers when this process is realtime: each of them begins with that itself.
+    starter: Option<Rc<Starter>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ impl Workers {
         args: &DaemonArgs,
         pidfile: PathBuf,
         descriptor_limit: Option<u64>,
+        starter: Option<Starter>,
     ) -> Self {
         Self {
             news,
@@ -76,7 +80,13 @@ impl Workers {
             verbosity: args.common.debug,
             pidfile,
             descriptor_limit,
+            starter: starter.map(Rc::new),
         }
+    }
+
+    /// Whether this process was started with `realtime on`.
+    pub(super) const fn is_realtime(&self) -> bool {
+        self.starter.is_some()
     }
 
     /// What workers know of this node: its name, and where their connections leave from.
@@ -114,6 +124,7 @@ impl Workers {
             foreground: self.foreground,
             verbosity: self.verbosity,
             lock: lock.clone(),
+            realtime: self.is_realtime(),
             descriptor_limit: self.descriptor_limit,
         };
         let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
@@ -122,8 +133,9 @@ impl Workers {
         let kill = Rc::new(Notify::new());
         self.running.insert(id, Handle { resource: name, orders, kill: Rc::clone(&kill) });
         let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
+        let starter = self.starter.clone();
         tokio::task::spawn_local(async move {
-            let exit = match life(id, &title, unsent, &kill, &news, starts).await {
+            let exit = match life(id, &title, unsent, &kill, &news, starts, starter).await {
                 Ok(exit) => exit,
                 Err(error) => WorkerExit::NotStarted(error.to_string()),
             };
@@ -210,12 +222,16 @@ fn remove_left_behind(lock: &Path) {
     }
 }
 
-fn spawn(title: &str) -> io::Result<(Child, Channel)> {
+async fn spawn(title: &str, starter: Option<&Starter>) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = pair()?;
     let mut command = Command::new(process::self_program()?);
     // A group of its own: ^C on the terminal is for the main daemon, which stops the resources in order.
     command.arg0(OsString::from(title)).stdin(Stdio::from(theirs)).process_group(0);
-    Ok((command.spawn()?, ours))
+    let child = match starter {
+        Some(starter) => starter.start(command).await?,
+        None => command.spawn()?,
+    };
+    Ok((child, ours))
 }
 
 /// The loop that hears the news ends only with the process.
@@ -231,9 +247,10 @@ async fn life(
     kill: &Notify,
     news: &mpsc::Sender<News>,
     starts: Arc<Semaphore>,
+    starter: Option<Rc<Starter>>,
 ) -> io::Result<WorkerExit> {
     let turn = starts.acquire_owned().await.map_err(io::Error::other)?;
-    let (mut child, channel) = spawn(title)?;
+    let (mut child, channel) = spawn(title, starter.as_deref()).await?;
     let channel = Rc::new(channel);
     tell(news, Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
     let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));

@@ -26,7 +26,8 @@ use self::script::Scripts;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
 use crate::os::pidfile::{Pidfile, PidfileError};
-use crate::os::{clock, log, process, sysexits, title};
+use crate::os::realtime::Starter;
+use crate::os::{clock, log, process, realtime, sysexits, title};
 
 /// News from the tasks of this process that wait in line. They come in ones and twos at every heartbeat; a task that finds the line full
 /// waits.
@@ -83,6 +84,7 @@ async fn run() -> io::Result<()> {
         log::to_syslog()
     }
     process::set_descriptor_limit(setup.descriptor_limit)?;
+    let starter = if setup.realtime { Some(begin_realtime()?) } else { None };
     let Some(held) = wait_for_predecessor(&channel, &mut setup).await else {
         let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
         log::flush();
@@ -100,7 +102,7 @@ async fn run() -> io::Result<()> {
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
     let mut hands = Hands {
         links: Links::new(news.clone(), source, introduction),
-        scripts: Scripts::new(news, node, role, notebook.clone()),
+        scripts: Scripts::new(news, node, role, notebook.clone(), starter),
         daemon: Daemon { channel: Some(channel), unsent: VecDeque::new() },
     };
     let mut ended = hands.carry_out(&worker, actions);
@@ -119,7 +121,7 @@ async fn run() -> io::Result<()> {
     }
     // The last words shall be heard, but nobody who is stuck can hold up the end.
     let last_words = async {
-        tokio::join!(hands.daemon.say_all(), hands.links.say_all());
+        tokio::join!(hands.daemon.say_all(), hands.links.say_all(), hands.scripts.all_started());
     };
     let _ = tokio::time::timeout(FAREWELL_TIME, last_words).await;
     notebook.inspect(|notebook| notebook.remove());
@@ -130,6 +132,15 @@ async fn run() -> io::Result<()> {
     }
     log::flush();
     Ok(())
+}
+
+/// From here on this process is realtime, and the scripts that it starts are not. What is not permitted the main daemon has told.
+fn begin_realtime() -> io::Result<Starter> {
+    let starter = Starter::new()?;
+    if let Err(why) = realtime::begin() {
+        ::log::debug!("{why}");
+    }
+    Ok(starter)
 }
 
 /// What keeps other workers of the resource from acting on this node.

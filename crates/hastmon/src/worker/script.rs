@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 use super::News;
 use super::orphan::{MARK, Notebook};
 use crate::os::process;
+use crate::os::realtime::Starter;
 
 /// Lines of one call that go to the log. What a script prints beyond is read and counted, so that it need not wait, but nobody reads
 /// thousands of lines at night.
@@ -43,22 +44,57 @@ pub(super) struct Scripts {
     node: String,
     role: Role,
     notebook: Option<Rc<Notebook>>,
+    /// Starts the processes when this one is realtime.
+    starter: Option<Rc<Starter>>,
     running: Running,
     /// A copy of it goes with each output that is read.
     outputs: Rc<()>,
     told_outputs: Cell<bool>,
 }
 
-/// The process groups of calls, and the last signal that was sent to each.
-type Running = Rc<RefCell<HashMap<u64, (Pid, Option<Signal>)>>>;
+type Running = Rc<RefCell<HashMap<u64, Group>>>;
+
+/// The process group of a call.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    /// `None` until its process is started.
+    id: Option<Pid>,
+    /// The last signal that was sent to it, or will be as soon as it is there.
+    told: Option<Signal>,
+}
+
+/// How often is looked whether the processes that are being started are there.
+const START_POLL: Duration = Duration::from_millis(5);
+
+/// A process that is started, or will be by another thread.
+enum Begun {
+    Now(io::Result<Child>),
+    Soon(Rc<Starter>, Box<Command>),
+}
+
+impl Begun {
+    async fn child(self) -> io::Result<Child> {
+        match self {
+            Self::Now(child) => child,
+            Self::Soon(starter, command) => starter.start(*command).await,
+        }
+    }
+}
 
 impl Scripts {
-    pub(super) fn new(news: News, node: String, role: Role, notebook: Option<Rc<Notebook>>) -> Self {
+    pub(super) fn new(
+        news: News,
+        node: String,
+        role: Role,
+        notebook: Option<Rc<Notebook>>,
+        starter: Option<Starter>,
+    ) -> Self {
         Self {
             news,
             node,
             role,
             notebook,
+            starter: starter.map(Rc::new),
             running: Rc::default(),
             outputs: Rc::default(),
             told_outputs: Cell::default(),
@@ -68,21 +104,31 @@ impl Scripts {
     /// Starts the script; its end becomes news.
     pub(super) fn run(&self, resource: &Resource, call: &Call, epoch: Option<u64>) {
         let id = call.id;
-        let started = self.start(resource, call, epoch).map(|(child, output)| {
-            let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-            self.running.borrow_mut().extend(pid.map(|pid| (id, (pid, None))));
-            if let Some(output) = output {
-                let (resource, hook, open) = (resource.name.clone(), call.hook, Rc::clone(&self.outputs));
-                tokio::task::spawn_local(async move {
-                    log_output(output, resource, hook).await;
-                    drop(open);
-                });
+        self.running.borrow_mut().insert(id, Group::default());
+        let begun = match self.command(resource, call, epoch) {
+            Ok((command, output)) => {
+                if let Some(output) = output {
+                    let (resource, hook, open) = (resource.name.clone(), call.hook, Rc::clone(&self.outputs));
+                    tokio::task::spawn_local(async move {
+                        log_output(output, resource, hook).await;
+                        drop(open);
+                    });
+                }
+                self.begin(command)
             }
-            child
-        });
-        let started = started.map_err(|error| why_not_started(&resource.exec, &error));
+            Err(error) => Begun::Now(Err(error)),
+        };
+        if let Begun::Now(Ok(child)) = &begun {
+            note_start(&self.running, id, child);
+        }
+        let exec = resource.exec.clone();
         let (news, running, notebook) = (self.news.clone(), Rc::clone(&self.running), self.notebook.clone());
         tokio::task::spawn_local(async move {
+            let started = begun.child().await;
+            if let Ok(child) = &started {
+                note_start(&running, id, child);
+            }
+            let started = started.map_err(|error| why_not_started(&exec, &error));
             let exit = match started {
                 Ok(mut child) => match child.wait().await {
                     Ok(status) => exit_of(status),
@@ -100,10 +146,27 @@ impl Scripts {
 
     /// Sends a signal to the process group of a call. One that has ended is left alone: its number may be another's by now.
     pub(super) fn signal(&self, id: u64, signal: Signal) {
-        if let Some((group, last)) = self.running.borrow_mut().get_mut(&id) {
-            *last = Some(signal);
-            // Fails only when the group is gone, which is what was wanted.
-            let _ = kill_process_group(*group, signal);
+        if let Some(group) = self.running.borrow_mut().get_mut(&id) {
+            group.told = Some(signal);
+            if let Some(id) = group.id {
+                // Fails only when the group is gone, which is what was wanted.
+                let _ = kill_process_group(id, signal);
+            }
+        }
+    }
+
+    /// Waits until no process is being started: what is to be ended shall be, before this process ends.
+    pub(super) async fn all_started(&self) {
+        while self.running.borrow().values().any(|group| group.id.is_none()) {
+            tokio::time::sleep(START_POLL).await;
+        }
+    }
+
+    /// Starts a process: at once, or when this one is realtime by the thread that is not.
+    fn begin(&self, mut command: Command) -> Begun {
+        match &self.starter {
+            None => Begun::Now(command.spawn()),
+            Some(starter) => Begun::Soon(Rc::clone(starter), Box::new(command)),
         }
     }
 
@@ -129,17 +192,18 @@ impl Scripts {
     pub(super) fn fence(&self, resource: &Resource, node: String) {
         let Some(path) = resource.fence.clone() else { return };
         let (name, limit, news) = (resource.name.clone(), resource.fence_timeout, self.news.clone());
-        let started = Command::new(&path)
+        let mut command = Command::new(&path);
+        command
             .args(["fence", &name, &node])
             .env("HASTMON_RESOURCE", &name)
             .env("HASTMON_NODE", &self.node)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .process_group(0)
-            .spawn();
+            .process_group(0);
+        let begun = self.begin(command);
         tokio::task::spawn_local(async move {
-            let exit = match started {
+            let exit = match begun.child().await {
                 Err(error) => Exit::NotStarted(why_not_started(&path, &error)),
                 Ok(mut child) => {
                     let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
@@ -158,15 +222,16 @@ impl Scripts {
         });
     }
 
-    fn start(
+    fn command(
         &self,
         resource: &Resource,
         call: &Call,
         epoch: Option<u64>,
-    ) -> io::Result<(Child, Option<pipe::Receiver>)> {
+    ) -> io::Result<(Command, Option<pipe::Receiver>)> {
         let (output, writer) = self.output(resource)?;
         let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
-        let child = Command::new(&resource.exec)
+        let mut command = Command::new(&resource.exec);
+        command
             .args(call.hook.arguments(&resource.name))
             .env("HASTMON_RESOURCE", &resource.name)
             .env("HASTMON_ROLE", self.role.as_str())
@@ -178,9 +243,20 @@ impl Scripts {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer)
-            .process_group(0)
-            .spawn()?;
-        Ok((child, output))
+            .process_group(0);
+        Ok((command, output))
+    }
+}
+
+/// A call has its process. What it was told meanwhile it hears now.
+fn note_start(running: &Running, id: u64, child: &Child) {
+    let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    if let Some(group) = running.borrow_mut().get_mut(&id).filter(|group| group.id.is_none()) {
+        group.id = pid;
+        if let (Some(pid), Some(signal)) = (pid, group.told) {
+            // Fails only when the group is gone, which is what was wanted.
+            let _ = kill_process_group(pid, signal);
+        }
     }
 }
 
@@ -190,7 +266,8 @@ async fn rest_is_gone(running: &Running, id: u64) {
     loop {
         let told = running.borrow().get(&id).copied();
         match told {
-            Some((group, Some(signal))) if signal != Signal::KILL && process::group_lives(group) => {}
+            Some(Group { id: Some(group), told: Some(signal) })
+                if signal != Signal::KILL && process::group_lives(group) => {}
             Some(_) | None => return,
         }
         tokio::time::sleep(GROUP_POLL).await;

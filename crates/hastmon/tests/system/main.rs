@@ -28,6 +28,8 @@ mod originals;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+mod realtime;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod roles;

@@ -320,10 +320,13 @@ fn cases() -> Vec<Case> {
             lab.as_usual("a", "stop");
             lab.wait_status("a", "secondary", "stopped");
         }),
-        case("status_timeout", "status_timeout 600", "status_timeout 300ms", "", |lab, reload| {
+        case("status_timeout", "status_timeout 600", "status_timeout 300ms", "friends @w", |lab, reload| {
             lab.role("a", "secondary");
             lab.wait_status("a", "secondary", "stopped");
             reload();
+            // A call that has begun keeps its limit: the worker must have its settings first, and hears of a complaint after them.
+            complain(lab.ip("w"), lab.listens("a"), "res", None);
+            lab.wait_call("a", "complain res", 1);
             lab.before("a", "status", HANGS);
             lab.wait_call("a", "terminated", 1);
         }),

@@ -120,7 +120,8 @@ fn a_second_signal_ends_the_daemon_at_once_and_the_workers_do_the_rest() {
     assert!(lab.is_up("a"));
     let (code, took) = stop(&lab, "a");
     assert_eq!(code, 0);
-    assert!(took < 2.0, "it took {took:.1} s");
+    // The `stop` would have gone on for its stop_timeout, 30 s.
+    assert!(took < 15.0, "it took {took:.1} s");
     assert_eq!(lab.running("a"), 1, "its worker is not done yet");
     assert!(!lab.pidfile("a").exists() && !lab.control_socket("a").exists());
     // The next one can start at once; its worker waits, and says what for.
@@ -130,7 +131,9 @@ fn a_second_signal_ends_the_daemon_at_once_and_the_workers_do_the_rest() {
     stays(Duration::from_secs(1), "the resource is still being stopped", || lab.count("a", "up res") == 1);
     fs::write(lab.node_dir("a").join("go-on"), "").unwrap();
     lab.wait_call("a", "down res", 1);
-    lab.wait_call("a", "up res", 2);
+    // Not in the middle of `start`: a script that is cut short there may leave what `stop` does not find.
+    lab.wait_status("a", "primary", "run");
+    assert_eq!(lab.count("a", "up res"), 2);
     fs::remove_file(lab.node_dir("a").join("go-on")).unwrap();
     // Once more, to see that nothing is left when the workers have ended on their own.
     lab.signal("a", Signal::INT);
@@ -152,8 +155,8 @@ fn a_start_that_hangs_does_not_hold_up_the_end() {
     lab.wait_call("a", "hung", 1);
     let (code, took) = stop(&lab, "a");
     assert_eq!((code, lab.count("a", "terminated"), lab.count("a", "stop res")), (0, 1, 1));
-    // TERM, and KILL after 2 s at the latest.
-    assert!(took < 5.0, "it took {took:.1} s");
+    // TERM, and KILL after 2 s at the latest; not its start_timeout.
+    assert!(took < 20.0, "it took {took:.1} s");
     assert_eq!(lab.everything("a"), [0; 0]);
     assert_clean(&lab, "a");
 }
@@ -167,7 +170,8 @@ fn a_stop_that_hangs_ends_in_a_bounded_time_with_a_loud_word() {
     let (code, took) = stop(&lab, "a");
     assert_eq!(code, 0);
     // Three times stop_timeout and a status; each hook is told to end and obeys.
-    assert!(took < 10.0, "it took {took:.1} s");
+    // And not stop_timeout as it is without being set, 30 s.
+    assert!(took < 25.0, "it took {took:.1} s");
     assert_eq!(lab.count("a", "terminated"), 3);
     assert!(lab.log_text("a").contains("MAY STILL RUN"), "{}", lab.log_text("a"));
     assert_clean(&lab, "a");
@@ -216,14 +220,14 @@ fn an_end_in_the_middle_of_a_change_of_role_waits_for_no_script_that_only_takes_
     lab.wait_call("a", "hung", 1);
     let (code, took) = stop(&lab, "a");
     assert_eq!((code, lab.running("a")), (0, 0));
-    assert!(took < 5.0, "it took {took:.1} s");
+    assert!(took < 20.0, "it took {took:.1} s");
     assert_clean(&lab, "a");
     lab.before("b", "role", HANGS);
     lab.role("b", "primary");
     lab.wait_call("b", "hung", 1);
     let (code, took) = stop(&lab, "b");
     assert_eq!(code, 0);
-    assert!(took < 5.0, "it took {took:.1} s");
+    assert!(took < 20.0, "it took {took:.1} s");
     assert_eq!(lab.everything("b"), [0; 0]);
     assert_clean(&lab, "b");
 }
@@ -240,6 +244,22 @@ fn a_worker_that_is_killed_while_it_stops_is_followed_by_one_that_does() {
     assert_eq!(lab.ended("a"), 0);
     assert_eq!((lab.running("a"), lab.count("a", "down res")), (0, 1));
     fs::remove_file(lab.node_dir("a").join("tried")).unwrap();
+    assert_clean(&lab, "a");
+}
+
+#[test]
+fn what_could_not_be_stopped_is_stopped_in_the_role_init_as_soon_as_that_works() {
+    let lab = Plan::new(&["a", "b"]).loopback();
+    lab.run_standard();
+    lab.before("a", "stop", "exit 1");
+    lab.role("a", "init");
+    wait_for("it was tried in vain, and tried again", || lab.log_text("a").matches("MAY STILL RUN").count() >= 2);
+    assert_eq!((lab.running("a"), lab.res("a").role.as_str()), (1, "init"));
+    lab.as_usual("a", "stop");
+    lab.wait_call("a", "down res", 1);
+    lab.wait_call("a", "role res primary init", 1);
+    wait_for("no worker is left", || lab.workers("a").is_empty());
+    assert_eq!(lab.stop("a"), 0);
     assert_clean(&lab, "a");
 }
 

@@ -164,7 +164,14 @@ impl Fuzz {
                 let remotes = vec![RemoteReport::Connected(true)];
                 Input::Report(
                     worker(at),
-                    Report { state: State::ALL[state], attempts: 1, remotes, complaints: 1, lease: None },
+                    Report {
+                        state: State::ALL[state],
+                        attempts: 1,
+                        remotes,
+                        complaints: 1,
+                        lease: None,
+                        lateness: None,
+                    },
                 )
             }
             Step::PrimaryGone(at, link) => {

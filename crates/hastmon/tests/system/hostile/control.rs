@@ -159,11 +159,11 @@ fn while_a_worker_is_stuck_status_says_what_is_known_and_that_it_is_stuck() {
     for line in ["  role: primary", &format!("  workerpid: {worker}"), "  state: run"] {
         assert!(status.lines().any(|have| have == line), "{line:?} in {status}");
     }
-    assert!(slowest < 3_000_000_000, "status took {:.1} s", seconds(slowest));
+    assert!(slowest < 10_000_000_000, "status took {:.1} s", seconds(slowest));
     wait_line(&lab, "a", "[res] the worker has said nothing for");
     let start = now_ns();
     let answer = decode(&peer::poll(lab.ip("w"), lab.listens("a"), "res", None).expect("polls are answered, too"));
-    assert!(now_ns() - start < 3_000_000_000);
+    assert!(now_ns() - start < 10_000_000_000);
     assert!(get(&answer, "stuck_ms0").is_some(), "{answer:?}");
     let reloaded = lab.ctl("a", &["reload"]);
     assert_eq!(reloaded.code, 0, "{}", reloaded.stderr);

@@ -87,7 +87,7 @@ fn a_name_service_that_hangs_holds_up_nothing() {
         worst = worst.max(now_ns() - start);
         role == "primary" && is_known(&lab, "w")
     });
-    assert!(worst < 2_000_000_000, "status took {:.1} s", seconds(worst));
+    assert!(worst < 5_000_000_000, "status took {:.1} s", seconds(worst));
     // Reading the configuration does not wait for the name service, either.
     let start = now_ns();
     let reloaded = lab.ctl("a", &["reload"]);

@@ -1,0 +1,344 @@
+use super::*;
+use crate::daemon::Input;
+use crate::lease::Kind;
+use crate::testing::lease::lease_config;
+use crate::testing::{DaemonBench, RESOURCE, ms, s};
+use crate::wire::session::Answer;
+use alloc::string::ToString;
+
+fn bench() -> DaemonBench {
+    DaemonBench::with_lease("", "")
+}
+
+fn ask(bench: &mut DaemonBench, conn: ConnId, seq: u64, node: &str, kind: Kind, epoch: u64) {
+    bench.beat(conn, seq, State::Unknown, Some(DaemonBench::ask_of(node, kind, epoch)));
+}
+
+/// The verdict that a node has got since the last look.
+fn verdict(bench: &DaemonBench, conn: ConnId) -> Option<Option<Refusal>> {
+    bench.heard(conn).into_iter().find_map(|heard| heard.verdict).map(|verdict| verdict.refused)
+}
+
+fn record(bench: &mut DaemonBench) -> u64 {
+    let (id, _) = bench.records().pop().expect("a record is to be written");
+    id
+}
+
+/// `b` holds the vote of this node for epoch 1.
+fn bound() -> (DaemonBench, ConnId) {
+    let mut bench = bench();
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    ask(&mut bench, b, 2, "b", Kind::Vote, 1);
+    let id = record(&mut bench);
+    bench.recorded(id, Ok(()));
+    assert_eq!(verdict(&bench, b), Some(None));
+    bench.take();
+    (bench, b)
+}
+
+fn refusal(bench: &DaemonBench, conn: ConnId) -> String {
+    let all: Vec<String> = bench
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Reply { conn: to, message, .. } if *to == conn => match Answer::decode(message) {
+                Ok(Answer::Refused { errmsg, .. }) => Some(errmsg),
+                _ => None,
+            },
+            Action::Welcome { conn: to, answer, .. } if *to == conn => answer.str("errmsg").map(ToString::to_string),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(all.len(), 1, "{:?}", bench.actions);
+    all.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_beat_is_answered_with_what_is_known_here() {
+    let mut bench = bench();
+    let b = bench.hello("b", DaemonBench::hello_of("b", Role::Secondary, 7));
+    assert!(bench.is_welcome(b));
+    bench.beat(b, 41, State::Stopped, None);
+    let heard = bench.heard(b);
+    assert_eq!((heard.len(), heard[0].seq, heard[0].role, heard[0].priority), (1, 41, Role::Init, 100));
+    assert_eq!((&heard[0].verdict, &heard[0].bound, heard[0].epoch), (&None, &None, 0));
+}
+
+#[test]
+fn a_hello_of_another_protocol_names_both_ranges() {
+    let mut bench = bench();
+    let mut hello = DaemonBench::hello_of("b", Role::Primary, 1);
+    hello.protocols = (2, 9);
+    let conn = bench.hello("b", hello);
+    let why = refusal(&bench, conn);
+    assert!(why.contains("protocol 2 to 9") && why.contains("speaks 1 to 1"), "{why}");
+}
+
+#[test]
+fn a_hello_of_a_node_that_is_unknown_or_has_this_name_says_which_nodes_there_are() {
+    for (name, hint) in [("x", "a b c"), ("a", "this node's own name")] {
+        let mut bench = bench();
+        let conn = bench.hello("b", DaemonBench::hello_of(name, Role::Primary, 1));
+        let why = refusal(&bench, conn);
+        assert!(why.contains("a b c") && why.contains(hint), "{why}");
+        assert!(!bench.is_welcome(conn) || bench.heard(conn).is_empty());
+    }
+}
+
+#[test]
+fn one_node_has_few_connections_and_a_lost_one_makes_room() {
+    let mut bench = bench();
+    let hello = |bench: &mut DaemonBench| bench.hello("b", DaemonBench::hello_of("b", Role::Secondary, 1));
+    let all: Vec<ConnId> = (0..MAX_SESSIONS_PER_NODE).map(|_| hello(&mut bench)).collect();
+    let more = hello(&mut bench);
+    assert!(refusal(&bench, more).contains("4 connections already"));
+    bench.peer("c", Role::Secondary, 1, State::Stopped);
+    bench.give(Input::Gone { conn: all[0], why: None });
+    let next = hello(&mut bench);
+    assert!(bench.is_welcome(next));
+}
+
+#[test]
+fn a_connection_that_speaks_takes_the_place_of_those_before_it() {
+    let mut bench = bench();
+    let old = bench.peer("b", Role::Secondary, 1, State::Stopped);
+    let new = bench.peer("b", Role::Secondary, 1, State::Stopped);
+    assert!(bench.is_closed(old) && !bench.is_closed(new));
+}
+
+#[test]
+fn other_voters_are_told_once_of_each_node() {
+    let mut bench = bench();
+    let mut hello = DaemonBench::hello_of("b", Role::Secondary, 1);
+    hello.voters = Voters::new(["a", "b"].map(String::from));
+    let told =
+        |bench: &DaemonBench| bench.told().iter().filter(|event| matches!(event, Event::VotersDiffer { .. })).count();
+    bench.hello("b", hello.clone());
+    bench.hello("b", hello.clone());
+    assert_eq!(told(&bench), 1);
+    bench.hello("b", DaemonBench::hello_of("b", Role::Secondary, 1));
+    bench.hello("b", hello);
+    assert_eq!(told(&bench), 2, "it was mended meanwhile");
+}
+
+#[test]
+fn a_vote_leaves_when_its_record_is_on_disk() {
+    let mut bench = bench();
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    bench.take();
+    ask(&mut bench, b, 2, "b", Kind::Vote, 1);
+    assert_eq!(verdict(&bench, b), None);
+    // A second question before the disk is done has a record of its own: the first one may fail.
+    ask(&mut bench, b, 3, "b", Kind::Renew, 1);
+    assert_eq!((verdict(&bench, b), bench.records().len()), (None, 2));
+    assert_eq!(bench.records()[0].1, Record { holder: "b".to_string(), epoch: 1, hold: s(4) });
+    for (id, _) in bench.records() {
+        bench.recorded(id, Ok(()));
+    }
+    let answers: Vec<u64> =
+        bench.heard(b).iter().filter(|heard| heard.verdict.is_some()).map(|heard| heard.seq).collect();
+    assert_eq!(answers, [2, 3]);
+    bench.take();
+    ask(&mut bench, b, 4, "b", Kind::Renew, 1);
+    assert_eq!((verdict(&bench, b), bench.records().len()), (Some(None), 0), "a renewal writes nothing");
+}
+
+#[test]
+fn a_vote_that_cannot_be_recorded_is_refused_and_that_is_told_once() {
+    let mut bench = bench();
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    let told =
+        |bench: &DaemonBench| bench.told().iter().filter(|event| matches!(event, Event::NotRecorded { .. })).count();
+    for epoch in 1..4 {
+        ask(&mut bench, b, epoch + 1, "b", Kind::Vote, epoch);
+        let id = record(&mut bench);
+        bench.recorded(id, Err("disk full"));
+        assert_eq!(bench.heard(b).last().unwrap().verdict.clone().unwrap().refused, Some(Refusal::NotRecorded));
+    }
+    assert_eq!(told(&bench), 1);
+    ask(&mut bench, b, 9, "b", Kind::Vote, 9);
+    let id = record(&mut bench);
+    bench.recorded(id, Ok(()));
+    assert_eq!(bench.heard(b).last().unwrap().verdict.clone().unwrap().refused, None);
+    ask(&mut bench, b, 10, "b", Kind::Vote, 10);
+    let id = record(&mut bench);
+    bench.recorded(id, Err("disk full"));
+    assert_eq!(told(&bench), 2, "it was mended meanwhile");
+}
+
+#[test]
+fn before_the_record_is_read_no_vote_is_given() {
+    let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    ask(&mut bench, b, 2, "b", Kind::Vote, 1);
+    assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Waits { .. }))));
+    bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Err("damaged".to_string()) });
+    assert!(bench.told().iter().any(|event| matches!(event, Event::RecordLost { wait, .. } if *wait == ms(4_040))));
+    bench.take();
+    bench.wait(ms(4_000));
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    ask(&mut bench, b, 3, "b", Kind::Vote, 1);
+    assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Waits { .. }))));
+    bench.wait(ms(50));
+    bench.take();
+    ask(&mut bench, b, 4, "b", Kind::Vote, 1);
+    assert_eq!(bench.records().len(), 1);
+}
+
+#[test]
+fn a_vote_found_on_disk_binds_for_its_whole_hold() {
+    let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4) };
+    bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    ask(&mut bench, b, 2, "b", Kind::Vote, 10);
+    assert_eq!(verdict(&bench, b), Some(Some(Refusal::Bound { holder: "c".to_string(), left: ms(4_040) })));
+}
+
+#[test]
+fn a_silent_node_is_dropped() {
+    let mut bench = bench();
+    let b = bench.peer("b", Role::Secondary, 100, State::Stopped);
+    bench.wait(ms(2_999));
+    assert!(!bench.is_closed(b));
+    bench.wait(ms(1));
+    assert!(bench.is_closed(b));
+    // Whatever it says now, it is no node of the resource any more.
+    bench.take();
+    bench.beat(b, 2, State::Run, None);
+    assert!(bench.heard(b).is_empty());
+}
+
+#[test]
+fn a_release_frees_the_vote_and_keeps_it_for_the_successor() {
+    let (mut bench, b) = bound();
+    let c = bench.peer("c", Role::Secondary, 100, State::Stopped);
+    let release = |successor: Option<&str>| {
+        let successor = successor.map(ToString::to_string);
+        Said::Release(Release { node: "b".to_string(), epoch: 1, successor, reserve: s(2), was_held: true })
+    };
+    ask(&mut bench, c, 2, "c", Kind::Vote, 2);
+    assert!(matches!(verdict(&bench, c), Some(Some(Refusal::Bound { .. }))));
+    bench.said(b, &release(Some("c")));
+    assert_eq!(bench.records().last().unwrap().1.hold, Duration::ZERO);
+    bench.take();
+    ask(&mut bench, b, 9, "b", Kind::Vote, 3);
+    assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Reserved { .. }))));
+    ask(&mut bench, c, 3, "c", Kind::Vote, 2);
+    assert_eq!(bench.records().len(), 1, "the successor may have it");
+}
+
+#[test]
+fn a_late_renewal_of_what_was_released_is_refused() {
+    let (mut bench, b) = bound();
+    bench.said(
+        b,
+        &Said::Release(Release { node: "b".to_string(), epoch: 1, successor: None, reserve: s(2), was_held: true }),
+    );
+    bench.take();
+    ask(&mut bench, b, 9, "b", Kind::Renew, 1);
+    assert_eq!(verdict(&bench, b), Some(Some(Refusal::Stale)));
+}
+
+#[test]
+fn nobody_gives_back_what_is_another_nodes() {
+    let (mut bench, _) = bound();
+    let c = bench.peer("c", Role::Secondary, 100, State::Stopped);
+    bench.said(
+        c,
+        &Said::Release(Release {
+            node: "b".to_string(),
+            epoch: u64::MAX,
+            successor: None,
+            reserve: s(2),
+            was_held: true,
+        }),
+    );
+    bench.take();
+    ask(&mut bench, c, 3, "c", Kind::Vote, 2);
+    assert!(matches!(verdict(&bench, c), Some(Some(Refusal::Bound { .. }))));
+}
+
+#[test]
+fn a_fenced_node_has_no_vote_any_more_but_this_node_fences_itself_not() {
+    let (mut bench, _) = bound();
+    let c = bench.peer("c", Role::Secondary, 100, State::Stopped);
+    bench.said(c, &Said::Fenced { node: "b".to_string(), epoch: 1 });
+    assert!(bench.told().contains(&Event::Fenced { node: "b".to_string() }));
+    bench.take();
+    ask(&mut bench, c, 3, "c", Kind::Vote, 2);
+    assert_eq!(bench.records().len(), 1);
+    bench.take();
+    bench.said(c, &Said::Fenced { node: "a".to_string(), epoch: 1 });
+    assert!(bench.told().is_empty());
+}
+
+fn reload(bench: &mut DaemonBench, nodes: &[&str]) -> Vec<String> {
+    bench.take();
+    bench.reload(lease_config(nodes, "", ""));
+    let why = |event| match event {
+        Event::ReloadFailed { why } => Some(why),
+        _ => None,
+    };
+    bench.told().into_iter().filter_map(why).collect()
+}
+
+#[test]
+fn voters_change_one_by_one_and_when_a_majority_has_those_of_now() {
+    let mut bench = bench();
+    let why = reload(&mut bench, &["b", "c", "d", "e"]);
+    assert!(why[0].contains("one reload may add or remove one node (here d, e change)"), "{why:?}");
+    let why = reload(&mut bench, &["b", "c", "d"]);
+    assert!(why[0].contains("only 1 of 3 have been seen with the present ones, and 2 are needed first"), "{why:?}");
+    bench.peer("b", Role::Secondary, 100, State::Stopped);
+    assert!(reload(&mut bench, &["b", "c", "d"]).is_empty());
+    // Of the four of now, `b` still has the three of before.
+    let why = reload(&mut bench, &["b", "c"]);
+    assert!(why[0].contains("only 1 of 4"), "{why:?}");
+    // What does not change needs nobody.
+    assert!(reload(&mut bench, &["b", "c", "d"]).is_empty());
+}
+
+#[test]
+fn while_the_vote_is_bound_the_voters_are_the_holders() {
+    let (mut bench, b) = bound();
+    bench.beat(b, 3, State::Run, None);
+    assert!(reload(&mut bench, &["b", "c", "d"]).is_empty());
+    bench.take();
+    ask(&mut bench, b, 4, "b", Kind::Renew, 1);
+    assert_eq!(verdict(&bench, b), Some(None), "by the voters of before");
+    bench.take();
+    let new = Voters::new(["a", "b", "c", "d"].map(String::from)).digest();
+    let ask = Ask { voters: new, ..DaemonBench::ask_of("b", Kind::Renew, 1) };
+    bench.beat(b, 5, State::Run, Some(ask));
+    assert_eq!(verdict(&bench, b), Some(None), "by the new ones");
+    bench.take();
+    self::ask(&mut bench, b, 6, "b", Kind::Renew, 1);
+    assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Voters { .. }))), "those of before are over");
+}
+
+#[test]
+fn numbers_at_their_limits_are_numbers() {
+    let (mut bench, b) = bound();
+    let longest = Duration::from_micros(u64::MAX);
+    for kind in [Kind::Vote, Kind::Renew] {
+        let ask = Ask { epoch: u64::MAX, hold: longest, round: u64::MAX, ..DaemonBench::ask_of("b", kind, 1) };
+        bench.beat(b, u64::MAX, State::Run, Some(ask));
+        if let Some((id, _)) = bench.records().pop() {
+            bench.recorded(id, Ok(()));
+        }
+        bench.wait(s(1));
+    }
+    bench.said(
+        b,
+        &Said::Release(Release {
+            node: "b".to_string(),
+            epoch: u64::MAX,
+            successor: Some("c".into()),
+            reserve: longest,
+            was_held: true,
+        }),
+    );
+    bench.wait(s(2));
+    assert!(!bench.lines().is_empty());
+}
