@@ -81,6 +81,8 @@ struct Candidacy {
     ask_at: Instant,
     /// When a round that is open is given up.
     round_ends: Instant,
+    /// Votes have become free since that round began.
+    hears_of_free_votes: bool,
 }
 
 #[derive(Debug)]
@@ -271,16 +273,17 @@ impl Members {
             return;
         }
         let ask_at = now + base.heartbeat() / STEP_PARTS * self.rank(base);
-        let candidacy = self.candidacy.get_or_insert(Candidacy { until, ask_at, round_ends: now });
+        let candidacy =
+            self.candidacy.get_or_insert(Candidacy { until, ask_at, round_ends: now, hears_of_free_votes: false });
         candidacy.until = candidacy.until.max(until);
     }
 
     /// A candidate need not wait any longer for votes that were bound.
     pub(crate) fn ask_now(&mut self, now: Instant) {
-        let is_standing = self.claim.is_standing();
-        if let Some(candidacy) = self.candidacy.as_mut().filter(|_| !is_standing) {
-            candidacy.ask_at = candidacy.ask_at.min(now);
-        }
+        let Some(candidacy) = &mut self.candidacy else { return };
+        candidacy.ask_at = candidacy.ask_at.min(now);
+        // The refusals of a round that is open may be older than the news.
+        candidacy.hears_of_free_votes = self.claim.is_standing();
     }
 
     /// Stops standing; what it got is given back.
@@ -399,7 +402,10 @@ impl Members {
         let steps = self.rank(base).saturating_add(self.dice() % RANDOM_STEPS);
         self.fence_holder(now, base);
         self.release(base, None);
-        let pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
+        let mut pause = hope.unwrap_or_else(|| base.heartbeat()) + base.heartbeat() / STEP_PARTS * steps;
+        if self.candidacy.as_mut().is_some_and(|candidacy| core::mem::take(&mut candidacy.hears_of_free_votes)) {
+            pause = base.heartbeat() / STEP_PARTS;
+        }
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.ask_at = now + pause;
         }
@@ -465,7 +471,13 @@ impl Members {
 
     /// Complains to the secondaries.
     pub(crate) fn complain(&self, base: &mut Base, released: bool) {
-        for member in self.list.iter().filter(|member| member.role() == Some(Role::Secondary)) {
+        // A primary that waits for votes may not have heard of it: the one that has given them back is not connected to it yet.
+        let hears = |member: &&Member| match member.role() {
+            Some(Role::Secondary) => true,
+            Some(Role::Primary) => released,
+            _ => false,
+        };
+        for member in self.list.iter().filter(hears) {
             member.say(base, Said::Complaint { released });
         }
     }
@@ -543,9 +555,31 @@ impl Members {
             self.on_verdict(now, base, &node, &verdict);
         }
         self.adopt_voters();
+        self.mind_free_votes(now);
         // Enough may be in reach now.
         if was_silent {
             self.seek_votes(now, base);
+        }
+    }
+
+    /// A candidate that waits until votes are free by themselves learns from every answer whether they are already: a release may have been
+    /// said while nobody was connected to this node.
+    fn mind_free_votes(&mut self, now: Instant) {
+        if self.candidacy.is_none() || self.claim.is_standing() {
+            return;
+        }
+        let me = self.claim.me();
+        let is_bound = |member: &Member| {
+            let bound = member.heard.as_ref().and_then(|heard| heard.bound.as_deref());
+            bound.is_some_and(|holder| holder != me)
+        };
+        let in_reach = self.list.iter().filter(|member| member.heard.is_some());
+        let free: Vec<String> =
+            in_reach.filter(|member| !is_bound(member)).filter_map(|member| member.node.clone()).collect();
+        let before = self.refusals.len();
+        self.refusals.retain(|node, (why, _)| !matches!(why, Refusal::Bound { .. }) || !free.contains(node));
+        if self.refusals.len() < before && free.len() + 1 >= self.claim.voters().majority() {
+            self.ask_now(now);
         }
     }
 

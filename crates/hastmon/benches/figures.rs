@@ -117,6 +117,9 @@ mod figures {
     /// Without the time that `stop` takes; `start` has begun when it says so.
     fn switchover() -> f64 {
         let lab = cluster();
+        // a hears of it with the answer to its next heartbeat.
+        lab.wait_status("b", "secondary", "stopped");
+        pause(Duration::from_millis(1500));
         let start = now_ns();
         let output = lab.ctl("a", &["switchover", "res", "b"]);
         assert_eq!(output.code, 0, "{output:?}");

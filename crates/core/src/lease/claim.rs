@@ -322,14 +322,20 @@ impl Claim {
         if self.votes.len() + open.len() >= self.voters.majority() {
             return Outcome::Open;
         }
-        Outcome::Lost(self.hope(now))
+        let open = open.len();
+        Outcome::Lost(self.hope_with(now, open))
     }
 
     /// When as many voters as are missing may be free.
     pub fn hope(&self, now: Instant) -> Option<Duration> {
+        self.hope_with(now, 0)
+    }
+
+    /// The same, where `open` voters have not answered and may be free now, for all that is known.
+    fn hope_with(&self, now: Instant, open: usize) -> Option<Duration> {
         let missing = self.voters.majority().saturating_sub(self.votes.len());
-        let mut waits: alloc::vec::Vec<Duration> =
-            self.refusals.values().filter_map(|(refusal, heard)| Some((*heard + refusal.left()?).since(now))).collect();
+        let refused = self.refusals.values().filter_map(|(refusal, heard)| Some((*heard + refusal.left()?).since(now)));
+        let mut waits: alloc::vec::Vec<Duration> = refused.chain(core::iter::repeat_n(Duration::ZERO, open)).collect();
         waits.sort_unstable();
         waits.get(missing.saturating_sub(1)).copied()
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, TcpStream as StdTcpStream};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,14 @@ struct Open {
     task: Option<AbortHandle>,
     outbox: Option<mpsc::Sender<List>>,
     /// What it is when it has something to say before it ends.
-    last_words: Option<JoinHandle<()>>,
+    last_words: Option<LastWords>,
+}
+
+#[derive(Debug)]
+struct LastWords {
+    task: JoinHandle<()>,
+    /// The other side has welcomed us: something may have been said.
+    is_up: Rc<Cell<bool>>,
 }
 
 impl Drop for Open {
@@ -110,9 +118,12 @@ impl Links {
         };
         let caller = Caller::new(&self.dialer, address, resource);
         let news = self.news.clone();
+        let is_up = Rc::new(Cell::new(false));
+        let up = Rc::clone(&is_up);
         let task = tokio::task::spawn_local(async move {
             let event = match caller.join(hello).await {
                 Ok((session, node)) => {
+                    up.set(true);
                     let _ = news.send(Input::Link(link, LinkEvent::Welcome(node))).await;
                     match converse(link, session, &mut unsent, &news).await {
                         Some(error) => LinkEvent::Failed(error.to_string()),
@@ -128,7 +139,8 @@ impl Links {
             };
             let _ = news.send(Input::Link(link, event)).await;
         });
-        let open = Open { task: Some(task.abort_handle()), outbox: Some(outbox), last_words: Some(task) };
+        let abort = Some(task.abort_handle());
+        let open = Open { task: abort, outbox: Some(outbox), last_words: Some(LastWords { task, is_up }) };
         self.open.insert(link, open);
         self.forget_ended();
     }
@@ -217,7 +229,9 @@ impl Links {
     pub(super) fn disconnect(&mut self, link: LinkId) {
         let Some(mut open) = self.open.remove(&link) else { return };
         self.closing.retain(|task| !task.is_finished());
-        if let (Some(task), true) = (open.last_words.take(), self.closing.len() < MAX_CLOSING) {
+        // Over one that is still being made nothing has been said: a host that is cut off must not hold up the end.
+        let last_words = open.last_words.take().filter(|words| words.is_up.get());
+        if let (Some(LastWords { task, .. }), true) = (last_words, self.closing.len() < MAX_CLOSING) {
             open.outbox = None;
             let patience = tokio::task::spawn_local(async move {
                 let abort = task.abort_handle();

@@ -16,6 +16,8 @@ use crate::support::time::{now_ns, seconds, wait_for, wait_some};
 
 const NODES: [&str; 3] = ["a", "b", "w"];
 
+const FRIENDS_PAUSE: Duration = Duration::from_secs(10);
+
 const SCRIPT: &str = include_str!("res.sh");
 
 /// Complaints count for so long: long enough for a takeover.
@@ -201,6 +203,8 @@ impl Cluster {
         }
         self.lab.role("a", "primary");
         wait_for("a runs the resource, seen by all", || self.is_at_rest() && self.primary() == "a");
+        // A friend that was away is called at every eighth heartbeat: until then a connection is missing.
+        crate::support::time::pause(FRIENDS_PAUSE);
     }
 
     /// When no hook runs and no caller is connected.

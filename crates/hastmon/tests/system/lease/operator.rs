@@ -5,10 +5,19 @@ use std::time::Duration;
 
 use super::{cluster, epoch, plan, wait_line, wait_says};
 use crate::support::lab::{Lab, Output, hastmonctl};
-use crate::support::time::{now_ns, stays, wait_for};
+use crate::support::time::{now_ns, pause, stays, wait_for, wait_some};
 
 fn switchover(lab: &Lab, node: &str, arguments: &[&str]) -> Output {
     lab.ctl(node, &[&["switchover"], arguments].concat())
+}
+
+/// Calls it until it is not refused because the node that gives the resource up has not heard yet that the other is ready.
+fn switch_when_ready(lab: &Lab, node: &str, to: &str) -> Output {
+    wait_some(&format!("{to} is ready"), || {
+        let output = switchover(lab, node, &["res", to]);
+        let is_early = output.stderr.contains("is unknown on") || output.stderr.contains("is not connected");
+        (!is_early).then_some(output)
+    })
 }
 
 #[track_caller]
@@ -23,7 +32,7 @@ fn a_switchover_moves_the_resource_and_tells_each_step() {
     let lab = cluster();
     let before = epoch(&lab, "a");
     let start = now_ns();
-    let output = switchover(&lab, "a", &["res"]);
+    let output = switch_when_ready(&lab, "a", "b");
     assert_eq!(output.code, 0, "{output:?}");
     for step in ["stopped here", "lease given back for b", "b holds the lease", "runs on b"] {
         assert!(output.stdout.contains(step), "{step}: {output:?}");
@@ -32,8 +41,8 @@ fn a_switchover_moves_the_resource_and_tells_each_step() {
     lab.wait_status("b", "primary", "run");
     lab.wait_status("a", "secondary", "stopped");
     assert!(epoch(&lab, "b") > before);
-    // And back, to a node by its name.
-    wait_for("a is ready", || switchover(&lab, "b", &["res", "a"]).code == 0);
+    // And back, to the best node.
+    wait_for("a is ready", || switchover(&lab, "b", &["res"]).code == 0);
     lab.wait_status("a", "primary", "run");
 }
 
@@ -65,7 +74,7 @@ fn when_the_start_on_the_other_node_fails_the_resource_comes_back() {
     let lab = plan(&["a", "b", "w"]).set("attempts", "2").loopback();
     lab.before("b", "start", "exit 1");
     lab.run_standard();
-    let output = switchover(&lab, "a", &["res", "b"]);
+    let output = switch_when_ready(&lab, "a", "b");
     assert_eq!(output.code, 1, "{output:?}");
     let text = output.stdout + &output.stderr;
     assert!(text.contains("b could not start it") && text.contains("runs here again"), "{text}");
@@ -78,6 +87,9 @@ fn during_a_switchover_another_one_is_refused() {
     let lab = plan(&["a", "b", "w"]).set("lease", "10").set("stop_timeout", "10").loopback();
     lab.before("a", "stop", "sleep 3");
     lab.run_standard();
+    lab.wait_status("b", "secondary", "stopped");
+    wait_says(&lab, "a", "lease", "3 of 3 votes");
+    pause(Duration::from_secs(2));
     let mut first = Command::new(hastmonctl());
     first.args(["switchover", "-n", "a", "-c"]).arg(lab.config()).args(["res", "b"]);
     let mut first = first.stdout(Stdio::null()).spawn().unwrap();
