@@ -269,6 +269,7 @@ impl Nodes {
                     bound_for: span(input),
                     epoch: number(input),
                     voters: voters(input).digest(),
+                    in_force: voters(input).digest(),
                 })
             }
         };
@@ -508,6 +509,7 @@ impl Daemons {
                     votes: u32::MAX,
                     voters: input.byte().into(),
                     waits: input.flag().then(|| input.text()),
+                    in_force: vec![("b".to_string(), voters(input).digest())],
                 };
                 let lateness = input.flag().then(|| span(input));
                 let (remotes, complaints) = (Vec::new(), u32::MAX);

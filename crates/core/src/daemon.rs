@@ -551,7 +551,7 @@ impl Daemon {
         }
         config.resources.iter().find_map(|new| {
             let (_, supervisor) = self.find(&new.name)?;
-            let why = supervisor.peers().why_not_change(&Voters::new(new.nodes.iter().cloned()))?;
+            let why = supervisor.why_not_change_nodes(&Voters::new(new.nodes.iter().cloned()))?;
             Some(alloc::format!("resource {}: {why}", new.name))
         })
     }

@@ -462,7 +462,13 @@ impl Members {
             votes: count(self.claim.votes(now)),
             voters: count(self.claim.voters().len()),
             waits: self.wants_lease().then(|| self.why_no_lease(Some(now))),
+            in_force: self.in_force(),
         }
+    }
+
+    fn in_force(&self) -> Vec<(String, u64)> {
+        let of = |member: &Member| Some((member.node.clone()?, member.heard.as_ref()?.in_force));
+        self.list.iter().filter_map(of).collect()
     }
 
     fn tell_all(&self, base: &mut Base, said: &Said) {

@@ -345,8 +345,12 @@ impl Peers {
 
     /// Why the nodes of the resource cannot change to `new` now; `None`: they can. Any majority of neighbouring sets has a node in common with any
     /// majority of the other, but for sets two steps apart that is not so.
-    pub(crate) fn why_not_change(&self, new: &Voters) -> Option<String> {
-        let now = self.voter.as_ref()?.configured();
+    ///
+    /// `in_force`: what other nodes have in force, as the worker has heard. What they have configured alone does not count: as long as their
+    /// vote is bound, they go by the voters of before.
+    pub(crate) fn why_not_change(&self, new: &Voters, in_force: &[(String, u64)]) -> Option<String> {
+        let voter = self.voter.as_ref()?;
+        let now = voter.configured();
         if now == new {
             return None;
         }
@@ -359,10 +363,13 @@ impl Peers {
             ));
         }
         // Who has the new ones already has seen a majority with the present ones, or has none older: whoever comes late follows.
-        let agrees = |node: &&str| {
-            let has_either = |voters| voters == now.digest() || voters == new.digest();
-            **node == self.me || self.sessions.values().any(|peer| peer.node == **node && has_either(peer.voters))
+        let has_present = |node: &str| {
+            let here = (self.me.as_str(), voter.voters().digest());
+            let there = in_force.iter().map(|(node, voters)| (node.as_str(), *voters));
+            there.chain([here]).any(|known| known == (node, now.digest()))
         };
+        let has_new = |node: &str| self.sessions.values().any(|peer| peer.node == node && peer.voters == new.digest());
+        let agrees = |node: &&str| has_present(node) || has_new(node);
         let agree = now.iter().filter(agrees).count();
         (agree < now.majority()).then(|| {
             alloc::format!(
@@ -438,6 +445,7 @@ impl Peers {
             bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
             epoch: self.voter.as_ref().map_or(0, Voter::highest),
             voters: self.voter.as_ref().map_or(0, |voter| voter.configured().digest()),
+            in_force: self.voter.as_ref().map_or(0, |voter| voter.voters().digest()),
         };
         cx.out.push(Action::Tell { conn, message: heard.encode() });
     }

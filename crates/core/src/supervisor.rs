@@ -642,8 +642,7 @@ impl Supervisor {
                 Process::Running(_) => self.role == Role::Primary,
                 // Of a primary that has stopped the resource nothing more is expected.
                 Process::Ending { .. } => {
-                    self.acts_as_primary
-                        && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
+                    self.acts_as_primary && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
                 }
                 Process::None | Process::Pausing(_) => false,
             };
@@ -872,6 +871,12 @@ impl Supervisor {
     /// The nodes that have connected, and the vote of this node.
     pub(crate) const fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    /// Why the nodes of this resource cannot change now; `None`: they can.
+    pub(crate) fn why_not_change_nodes(&self, new: &Voters) -> Option<String> {
+        let lease = self.report.as_ref().and_then(|report| report.lease.as_ref());
+        self.peers.why_not_change(new, lease.map_or(&[], |lease| &lease.in_force))
     }
 
     /// Whether this resource runs without the lease.

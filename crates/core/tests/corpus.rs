@@ -183,6 +183,7 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
         bound_for: longest,
         epoch,
         voters: voters.digest(),
+        in_force: voters.digest(),
     };
     let version = "1.0".to_string();
     let hello = Hello {

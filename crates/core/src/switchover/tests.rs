@@ -8,7 +8,16 @@ use crate::worker::{Farewell, LeaseReport, Order};
 
 fn held(bench: &DaemonBench) -> Option<LeaseReport> {
     let until = Some(bench.now + s(3));
-    Some(LeaseReport { epoch: Some(1), until, is_forced: false, in_reach: 3, votes: 3, voters: 3, waits: None })
+    Some(LeaseReport {
+        epoch: Some(1),
+        until,
+        is_forced: false,
+        in_reach: 3,
+        votes: 3,
+        voters: 3,
+        waits: None,
+        in_force: Vec::new(),
+    })
 }
 
 fn primary() -> DaemonBench {

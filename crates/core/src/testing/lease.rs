@@ -249,6 +249,7 @@ impl Peer {
             bound_for: bound.map_or(Duration::ZERO, |(_, left)| left),
             epoch: self.epoch,
             voters: self.voters,
+            in_force: self.voters,
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct Heard {
     pub epoch: u64,
     /// The digest of the voters in its configuration.
     pub voters: u64,
+    /// The digest of the voters that it has in force.
+    pub in_force: u64,
 }
 
 /// The longest hold: lease and stop budget of the longest configuration, with room for rounding.
@@ -279,7 +281,8 @@ impl Heard {
             .with_i32("priority", self.priority)
             .with_u8("state", self.state.to_wire())
             .with_u64("epoch", self.epoch)
-            .with_u64("voters", self.voters);
+            .with_u64("voters", self.voters)
+            .with_u64("in_force", self.in_force);
         if let Some(holder) = &self.bound {
             list = list.with_str("bound", holder).with_u64("bound_us", micros(self.bound_for));
         }
@@ -304,6 +307,7 @@ impl Heard {
             bound_for: Duration::from_micros(list.u64("bound_us").unwrap_or_default()),
             epoch: u64_of(list, "epoch")?,
             voters: u64_of(list, "voters")?,
+            in_force: u64_of(list, "in_force")?,
         })
     }
 }
@@ -454,11 +458,11 @@ mod tests {
         let verdict = verdict.prop_map(|(round, highest, refused)| Verdict { round, highest, refused });
         let bound = option::of((name(), span()));
         let who = (any::<u64>(), any_role(), any::<i32>(), any_state());
-        (who, option::of(verdict), bound, any::<u64>(), any::<u64>()).prop_map(
-            |((seq, role, priority, state), verdict, bound, epoch, voters)| {
+        (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>()).prop_map(
+            |((seq, role, priority, state), verdict, bound, epoch, (voters, in_force))| {
                 let (bound, bound_for) = bound.unzip();
                 let bound_for = bound_for.unwrap_or_default();
-                Heard { seq, role, priority, state, verdict, bound, bound_for, epoch, voters }
+                Heard { seq, role, priority, state, verdict, bound, bound_for, epoch, voters, in_force }
             },
         )
     }
