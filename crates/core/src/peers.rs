@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::lease::record::Record;
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
-use crate::lease::{Ask, Refusal, Release, Verdict, Voters, with_drift};
+use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
 use crate::members::terms;
 use crate::supervisor::Context;
 use crate::time::{Duration, Instant};
@@ -45,6 +45,8 @@ struct Peer {
     voters: u64,
     /// It has given the lease back since it was heard last: it is no primary any more.
     has_released: bool,
+    /// It renews a lease, or runs the resource.
+    is_holder: bool,
 }
 
 /// Who waits for a verdict.
@@ -200,6 +202,7 @@ impl Peers {
             state: State::Unknown,
             voters: hello.voters.digest(),
             has_released: false,
+            is_holder: false,
         };
         self.sessions.insert(conn, peer);
         Ok(())
@@ -241,6 +244,8 @@ impl Peers {
         match said {
             Said::Beat { seq, state, voters, ask } => {
                 peer.state = state;
+                peer.is_holder = ask.as_ref().is_some_and(|ask| ask.kind == Kind::Renew)
+                    || matches!(state, State::Run | State::Starting | State::Stopping | State::Failed);
                 peer.voters = voters;
                 peer.has_released &= ask.is_none();
                 let (role, priority, released) = (peer.role, peer.priority, peer.has_released);
@@ -462,7 +467,11 @@ impl Peers {
     pub(crate) fn has_heard(&self, now: Instant, settings: &Resource, conn: ConnId) -> bool {
         let limit = settings.heartbeat_interval * PRIMARY_SILENT_BEATS;
         self.sessions.get(&conn).is_some_and(|peer| {
-            peer.is_proven && peer.role == Role::Primary && !peer.has_released && now.since(peer.heard) < limit
+            peer.is_proven
+                && peer.role == Role::Primary
+                && peer.is_holder
+                && !peer.has_released
+                && now.since(peer.heard) < limit
         })
     }
 

@@ -98,6 +98,8 @@ pub struct Supervisor {
     /// When a primary's worker is replaced unless it reports before, by the settings that were in force when it reported last: those are the ones
     /// of its lease.
     replace_at: Instant,
+    /// The worker that runs was started to be primary.
+    acts_as_primary: bool,
     told_stuck: bool,
     /// Why no worker could be started, as told.
     told_not_started: Option<String>,
@@ -203,6 +205,7 @@ impl Supervisor {
             last_workers: 0,
             heard: now,
             replace_at: now,
+            acts_as_primary: false,
             told_stuck: false,
             told_not_started: None,
             told_poll: None,
@@ -639,7 +642,7 @@ impl Supervisor {
                 Process::Running(_) => self.role == Role::Primary,
                 // Of a primary that has stopped the resource nothing more is expected.
                 Process::Ending { .. } => {
-                    self.told == Role::Primary
+                    self.acts_as_primary
                         && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
                 }
                 Process::None | Process::Pausing(_) => false,
@@ -763,6 +766,7 @@ impl Supervisor {
         let id = WorkerId(cx.new_id());
         self.worker = Process::Running(id);
         self.note_alive(cx.now);
+        self.acts_as_primary = role == Role::Primary;
         self.told_stuck = false;
         self.told_poll = None;
         self.exec.clone_from(&self.settings.exec);
@@ -787,6 +791,7 @@ impl Supervisor {
             return;
         }
         self.last_workers += 1;
+        self.acts_as_primary = false;
         self.exec.clone_from(&exec);
         self.told_before = self.told;
         let id = WorkerId(cx.new_id());
@@ -961,7 +966,8 @@ impl Supervisor {
     fn on_primary(&mut self, cx: &mut Context<'_>, conn: ConnId, node: &str, priority: i32, state: State) {
         let Process::Running(id) = self.worker else { return };
         match self.role {
-            Role::Secondary if self.primary != Some(conn) => {
+            // One that waits for votes, in vain perhaps, must not keep this node from asking for them.
+            Role::Secondary if self.primary != Some(conn) && self.peers.has_heard(cx.now, &self.settings, conn) => {
                 self.primary = Some(conn);
                 self.complaints.clear();
                 let from = self.peers.address(conn).map_or_else(|| node.to_string(), ToString::to_string);

@@ -360,6 +360,13 @@ impl World {
         Some(names)
     }
 
+    /// The daemon of a host goes by the list of nodes in its configuration.
+    fn has_read_voters(&self, host: HostId) -> bool {
+        let mut wanted = self.kernel.host(host).config.resources[0].nodes.clone();
+        wanted.sort();
+        self.voters_in_force(host).is_none_or(|names| names == wanted)
+    }
+
     fn tell_daemon(&mut self, host: HostId, what: Happening) {
         if let Some(daemon) = self.daemon_of(host) {
             self.kernel.soon(daemon, what);
@@ -480,6 +487,13 @@ impl World {
             // What was refused while another change was under way is asked for again.
             for after in [1, 10, 20] {
                 self.at(self.kernel.now + beat * after, Fault::Hangup(*host));
+            }
+            // A node that was forgotten for more than one change is started anew.
+            let now = self.kernel.now;
+            if self.kernel.lease && self.daemon(*host).is_some() && !self.has_read_voters(*host) {
+                self.at(now + beat, Fault::StopDaemon(*host));
+                self.at(now + beat * 9, Fault::StartDaemon(*host));
+                self.at(now + beat * 10, Fault::Operator(*host, roles[host.0]));
             }
             let role = self.role(*host);
             if role != Some(roles[host.0]) && (role == Some(Role::Init) || roles[host.0] == Role::Watchdog) {

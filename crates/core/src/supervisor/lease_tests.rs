@@ -104,13 +104,13 @@ fn a_lease_that_was_given_back_need_not_be_waited_for() {
     assert_eq!(bench.orders(), [Order::Stand]);
     // Its last holder says so itself.
     let mut bench = of(Role::Secondary, "", "");
-    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    let b = bench.peer("b", Role::Primary, 100, State::Run);
     bench.take();
     bench.said(b, &release("b", Some("a")));
     assert_eq!(bench.orders(), [Order::ServedBy(None), Order::Stand]);
     // For another one.
     let mut bench = of(Role::Secondary, "", "");
-    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    let b = bench.peer("b", Role::Primary, 100, State::Run);
     bench.take();
     bench.said(b, &release("b", Some("c")));
     assert_eq!(bench.orders(), [Order::ServedBy(None)]);

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use super::Lacks;
 use super::nv::List;
+use crate::config::MAX_DURATION;
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters};
 use crate::time::Duration;
 use crate::types::{Role, State};
@@ -105,6 +106,9 @@ pub struct Heard {
     /// The digest of the voters in its configuration.
     pub voters: u64,
 }
+
+/// The longest hold: lease and stop budget of the longest configuration, with room for rounding.
+const MAX_SPAN: Duration = Duration::from_secs(MAX_DURATION.as_secs() + 1);
 
 const CMD_BEAT: u8 = 1;
 const CMD_COMPLAINT: u8 = 2;
@@ -241,7 +245,7 @@ impl Said {
                 node: node.to_owned(),
                 epoch: u64_of(list, "epoch")?,
                 successor: list.str("successor").map(ToOwned::to_owned),
-                reserve: Duration::from_micros(u64_of(list, "reserve_us")?),
+                reserve: span_of(list, "reserve_us")?,
                 was_held: list.u8("was_held").is_some_and(|held| held != 0),
             })),
             CMD_FENCED => Ok(Self::Fenced { node: text(list, "holder")?, epoch: u64_of(list, "epoch")? }),
@@ -260,7 +264,7 @@ fn ask(list: &List, kind: u8, node: &str) -> Result<Ask, Lacks> {
         node: node.to_owned(),
         kind,
         epoch: u64_of(list, "epoch")?,
-        hold: Duration::from_micros(u64_of(list, "hold_us")?),
+        hold: span_of(list, "hold_us")?,
         round: u64_of(list, "round")?,
         voters: u64_of(list, "voters")?,
     })
@@ -363,6 +367,12 @@ fn u64_of(list: &List, name: &str) -> Result<u64, Lacks> {
     list.u64(name).ok_or_else(|| Lacks::field(name))
 }
 
+/// A time for which a vote shall be bound. No configuration has a longer one: it would be bound for ever, and on disk.
+fn span_of(list: &List, name: &str) -> Result<Duration, Lacks> {
+    let span = Duration::from_micros(u64_of(list, name)?);
+    (span <= MAX_SPAN).then_some(span).ok_or_else(|| Lacks::field(name))
+}
+
 fn role(list: &List) -> Result<Role, Lacks> {
     list.u8("role").and_then(Role::from_wire).ok_or_else(|| Lacks::field("role"))
 }
@@ -389,7 +399,7 @@ mod tests {
 
     /// The wire has microseconds.
     fn span() -> impl Strategy<Value = Duration> {
-        any::<u64>().prop_map(Duration::from_micros)
+        (0..=MAX_SPAN.as_secs() * 1_000_000).prop_map(Duration::from_micros)
     }
 
     fn any_role() -> impl Strategy<Value = Role> {
