@@ -642,8 +642,7 @@ impl Supervisor {
                 Process::Running(_) => self.role == Role::Primary,
                 // Of a primary that has stopped the resource nothing more is expected.
                 Process::Ending { .. } => {
-                    self.acts_as_primary
-                        && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
+                    self.acts_as_primary && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
                 }
                 Process::None | Process::Pausing(_) => false,
             };
