@@ -477,13 +477,7 @@ impl Members {
 
     /// Complains to the secondaries.
     pub(crate) fn complain(&self, base: &mut Base, released: bool) {
-        // A primary that waits for votes may not have heard of it: the one that has given them back is not connected to it yet.
-        let hears = |member: &&Member| match member.role() {
-            Some(Role::Secondary) => true,
-            Some(Role::Primary) => released,
-            _ => false,
-        };
-        for member in self.list.iter().filter(hears) {
+        for member in self.list.iter().filter(|member| member.role() == Some(Role::Secondary)) {
             member.say(base, Said::Complaint { released });
         }
     }
@@ -555,13 +549,16 @@ impl Members {
             base.call(now, Hook::Connect, "connected to a secondary");
         }
         let verdict = heard.verdict.clone();
+        let is_asked = verdict.is_some();
         let was_silent = member.heard.replace(heard).is_none();
         let node = member.node.clone();
         if let (Some(verdict), Some(node)) = (verdict, node) {
             self.on_verdict(now, base, &node, &verdict);
         }
         self.adopt_voters();
-        self.mind_free_votes(now);
+        if !is_asked {
+            self.mind_free_votes(now);
+        }
         // Enough may be in reach now.
         if was_silent {
             self.seek_votes(now, base);

@@ -121,7 +121,8 @@ fn a_lost_round_gives_its_votes_back_and_comes_again_when_there_is_hope() {
     cluster.wait(s(2));
     let asked = cluster.asked(Kind::Vote);
     assert_eq!(vec_of(asked.clone(), |(_, ask)| ask.epoch), [1, 2]);
-    assert!(asked[1].0 - asked[0].0 >= s(2), "{asked:?}");
+    // Not before the next answer, by which `b` says that it is bound to nobody any more.
+    assert!(asked[1].0 - asked[0].0 >= s(1), "{asked:?}");
     assert_eq!(cluster.count(|action| matches!(action, Action::Won(_))), 1);
 }
 
