@@ -4,6 +4,7 @@ use crate::lease::Kind;
 use crate::testing::lease::lease_config;
 use crate::testing::{DaemonBench, RESOURCE, ms, s};
 use crate::wire::session::Answer;
+use crate::worker::LeaseReport;
 use alloc::string::ToString;
 
 fn bench() -> DaemonBench {
@@ -283,14 +284,31 @@ fn reload(bench: &mut DaemonBench, nodes: &[&str]) -> Vec<String> {
     bench.told().into_iter().filter_map(why).collect()
 }
 
+/// The worker has heard that `b` has these voters in force.
+fn b_has(bench: &mut DaemonBench, nodes: &[&str]) {
+    let voters = Voters::new(nodes.iter().map(ToString::to_string));
+    let lease = LeaseReport {
+        epoch: None,
+        until: None,
+        is_forced: false,
+        in_reach: 2,
+        votes: 0,
+        voters: 3,
+        waits: None,
+        in_force: Vec::from([("b".to_string(), voters.digest())]),
+    };
+    bench.reports(State::Stopped, Some(lease));
+}
+
 #[test]
 fn voters_change_one_by_one_and_when_a_majority_has_those_of_now() {
     let mut bench = bench();
+    bench.set_role(Role::Secondary);
     let why = reload(&mut bench, &["b", "c", "d", "e"]);
     assert!(why[0].contains("one reload may add or remove one node (here d, e change)"), "{why:?}");
     let why = reload(&mut bench, &["b", "c", "d"]);
     assert!(why[0].contains("only 1 of 3 have been seen with the present ones, and 2 are needed first"), "{why:?}");
-    bench.peer("b", Role::Secondary, 100, State::Stopped);
+    b_has(&mut bench, &["a", "b", "c"]);
     assert!(reload(&mut bench, &["b", "c", "d"]).is_empty());
     // Of the four of now, `b` still has the three of before.
     let why = reload(&mut bench, &["b", "d"]);
@@ -302,7 +320,8 @@ fn voters_change_one_by_one_and_when_a_majority_has_those_of_now() {
 #[test]
 fn while_the_vote_is_bound_the_voters_are_the_holders() {
     let (mut bench, b) = bound();
-    bench.beat(b, 3, State::Run, None);
+    bench.set_role(Role::Secondary);
+    b_has(&mut bench, &["a", "b", "c"]);
     assert!(reload(&mut bench, &["b", "c", "d"]).is_empty());
     bench.take();
     ask(&mut bench, b, 4, "b", Kind::Renew, 1);
