@@ -269,20 +269,11 @@ impl Daemon {
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
         }
-        self.hold_back_floods(now, out)
-    }
-
-    fn hold_back_floods(&mut self, now: Instant, actions: Vec<Action>) -> Vec<Action> {
-        let due = self.floods.take_due(now).into_iter().map(|(resource, event)| Action::Event(resource, event));
-        let mut told: Vec<Action> = due.collect();
-        told.extend(actions.into_iter().filter_map(|action| match action {
-            Action::Event(resource, event) => {
-                let event = self.floods.admit(now, resource.as_deref(), event)?;
-                Some(Action::Event(resource, event))
-            }
-            other => Some(other),
-        }));
-        told
+        let split = |action| match action {
+            Action::Event(resource, event) => Ok((resource, event)),
+            other => Err(other),
+        };
+        self.floods.hold_back(now, out, split, Action::Event)
     }
 
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
