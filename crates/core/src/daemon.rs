@@ -385,10 +385,6 @@ impl Daemon {
         turn.out.push(Action::Adopt);
         let changes = self.apply(turn, config).to_string();
         turn.out.push(Action::Event(None, Event::Reloaded { changes: changes.clone() }));
-        // A name that is needed again later is looked up, and told of, like a new one.
-        let needed = self.names_to_resolve();
-        self.names.retain(|name, _| needed.contains(name));
-        self.unknown.retain(|name| needed.contains(name));
         changes
     }
 
@@ -430,8 +426,9 @@ impl Daemon {
             }
             self.resources.push(supervisor);
         }
-        let names = self.names_to_resolve();
-        self.names.retain(|name, _| names.contains(name));
+        // A name that is needed again later is looked up like a new one.
+        let needed = self.names_to_resolve();
+        self.names.retain(|name, _| needed.contains(name));
         // Whoever changes the configuration wants to hear again what is wrong with it.
         self.unknown.clear();
         changes
@@ -517,7 +514,7 @@ impl Daemon {
         }
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
         if supervisor.is_leaving() {
-            return Err(if self.stopping { ErrorCode::Invalid } else { ErrorCode::NoEntry });
+            return Err(ErrorCode::NoEntry);
         }
         let settings = supervisor.settings();
         let may = match proof.caller {
