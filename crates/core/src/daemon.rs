@@ -408,7 +408,11 @@ impl Daemon {
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
         }
-        self.hold_back_floods(now, out)
+        let split = |action| match action {
+            Action::Event(resource, event) => Ok((resource, event)),
+            other => Err(other),
+        };
+        self.floods.hold_back(now, out, split, Action::Event)
     }
 
     /// A vote that comes late is as bad as none: half of the shortest heartbeat is worth a word.
@@ -436,19 +440,6 @@ impl Daemon {
             let resources = &self.resources;
             self.sessions.retain(|conn, _| resources.iter().any(|supervisor| supervisor.node_of(*conn).is_some()));
         }
-    }
-
-    fn hold_back_floods(&mut self, now: Instant, actions: Vec<Action>) -> Vec<Action> {
-        let due = self.floods.take_due(now).into_iter().map(|(resource, event)| Action::Event(resource, event));
-        let mut told: Vec<Action> = due.collect();
-        told.extend(actions.into_iter().filter_map(|action| match action {
-            Action::Event(resource, event) => {
-                let event = self.floods.admit(now, resource.as_deref(), event)?;
-                Some(Action::Event(resource, event))
-            }
-            other => Some(other),
-        }));
-        told
     }
 
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
@@ -578,10 +569,6 @@ impl Daemon {
         turn.out.push(Action::Adopt);
         let changes = self.apply(turn, config).to_string();
         turn.out.push(Action::Event(None, Event::Reloaded { changes: changes.clone() }));
-        // A name that is needed again later is looked up, and told of, like a new one.
-        let needed = self.names_to_resolve();
-        self.names.retain(|name, _| needed.contains(name));
-        self.unknown.retain(|name| needed.contains(name));
         changes
     }
 
@@ -624,8 +611,9 @@ impl Daemon {
             }
             self.resources.push(supervisor);
         }
-        let names = self.names_to_resolve();
-        self.names.retain(|name, _| names.contains(name));
+        // A name that is needed again later is looked up like a new one.
+        let needed = self.names_to_resolve();
+        self.names.retain(|name, _| needed.contains(name));
         // Whoever changes the configuration wants to hear again what is wrong with it.
         self.unknown.clear();
         changes
@@ -820,7 +808,7 @@ impl Daemon {
         }
         let supervisor = self.resources.get(at).ok_or(ErrorCode::NoEntry)?;
         if supervisor.is_leaving() {
-            return Err(if self.stopping { ErrorCode::Invalid } else { ErrorCode::NoEntry });
+            return Err(ErrorCode::NoEntry);
         }
         let settings = supervisor.settings();
         let may = match proof.caller {

@@ -39,6 +39,27 @@ struct Held {
 }
 
 impl RateLimit {
+    /// What is to be done at the end of a turn, without the events that peers cause too often, and with what of them is due.
+    ///
+    /// `split` takes the event of an action with its resource, or gives the action back; `join` makes an action of both.
+    pub fn hold_back<A>(
+        &mut self,
+        now: Instant,
+        actions: Vec<A>,
+        split: impl Fn(A) -> Result<(Option<String>, Event), A>,
+        join: impl Fn(Option<String>, Event) -> A,
+    ) -> Vec<A> {
+        let mut told: Vec<A> = self.take_due(now).into_iter().map(|(resource, event)| join(resource, event)).collect();
+        told.extend(actions.into_iter().filter_map(|action| match split(action) {
+            Ok((resource, event)) => {
+                let event = self.admit(now, resource.as_deref(), event)?;
+                Some(join(resource, event))
+            }
+            Err(other) => Some(other),
+        }));
+        told
+    }
+
     /// Passes an event through, or holds it back when there have been too many like it.
     pub fn admit(&mut self, now: Instant, resource: Option<&str>, event: Event) -> Option<Event> {
         let Some(flood) = event.flood() else { return Some(event) };

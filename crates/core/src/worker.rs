@@ -760,7 +760,12 @@ impl Worker {
     }
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = self.base.hold_back_floods(now);
+        let split = |action| match action {
+            Action::Event(event) => Ok((None, event)),
+            other => Err(other),
+        };
+        let out = core::mem::take(&mut self.base.out);
+        let mut actions = self.base.floods.hold_back(now, out, split, |_, event| Action::Event(event));
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
             // At each heartbeat, unless something was told shortly before it: the daemon replaces a primary's worker that is silent for one and a
@@ -886,17 +891,6 @@ impl Base {
         let mut actions = Vec::new();
         self.hooks.push_urgent_stop(now, reason, &mut actions);
         self.carry_out(actions);
-    }
-
-    /// What is to be done at the end of a turn, without the events that peers cause too often.
-    fn hold_back_floods(&mut self, now: Instant) -> Vec<Action> {
-        let due = self.floods.take_due(now).into_iter().map(|(_, event)| Action::Event(event));
-        let mut told: Vec<Action> = due.collect();
-        told.extend(core::mem::take(&mut self.out).into_iter().filter_map(|action| match action {
-            Action::Event(event) => self.floods.admit(now, None, event).map(Action::Event),
-            other => Some(other),
-        }));
-        told
     }
 
     /// A `stop` that waits for another hook to end waits no longer than it must.

@@ -290,7 +290,7 @@ impl Shell {
         }
     }
 
-    /// Starts a look-up for each name that is due; says when to do so again. What the system's log has not taken is offered again, too.
+    /// Starts a look-up for each name that is due, and sets when to do so again. What the system's log has not taken is offered again, too.
     fn look_up_names(&mut self, daemon: &Daemon) {
         log::retry();
         for name in daemon.names_to_resolve() {

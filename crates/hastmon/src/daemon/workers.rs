@@ -27,6 +27,7 @@ use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
 use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
 use crate::os::realtime::Starter;
+use crate::worker::remove_harmless_note;
 
 /// Orders that may wait for a worker that is stuck. When there are more, it hears no further news of polls and complaints,
 const MAX_ORDERS: usize = 64;
@@ -208,13 +209,7 @@ fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
 /// Removes the lock that a dead worker could not remove itself. One that another worker holds stays.
 fn remove_left_behind(lock: &Path) {
     let removed = Pidfile::acquire(lock).and_then(|held| {
-        // Beside it stands which call of the script ran. Only what changes the resource must be known to the next worker.
-        let mut note = lock.as_os_str().to_os_string();
-        note.push("~call");
-        let changes = |note: &str| note.split_whitespace().any(|word| matches!(word, "start" | "stop"));
-        if std::fs::read_to_string(&note).is_ok_and(|note| !changes(&note)) {
-            let _ = std::fs::remove_file(&note);
-        }
+        remove_harmless_note(lock);
         held.remove()
     });
     if let Err(error) = removed {

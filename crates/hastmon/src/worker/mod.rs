@@ -22,6 +22,7 @@ use tokio::task::LocalSet;
 
 use self::links::{Introduction, Links};
 use self::orphan::Notebook;
+pub(crate) use self::orphan::remove_harmless_note;
 use self::script::Scripts;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;

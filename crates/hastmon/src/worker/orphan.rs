@@ -36,6 +36,24 @@ pub(super) struct Notebook {
     random: u64,
 }
 
+/// Removes the note of a worker that was killed, unless the call that it names changes the resource: only of that must the next worker know.
+/// To be called while the lock is held.
+pub(crate) fn remove_harmless_note(lock: &Path) {
+    let path = note_path(lock);
+    let changes = |note: &str| note.split_whitespace().any(|word| matches!(word, "start" | "stop"));
+    if fs::read_to_string(&path).is_ok_and(|note| !changes(&note)) {
+        // One that stays does no harm.
+        let _ = fs::remove_file(&path);
+    }
+}
+
+fn note_path(lock: &Path) -> PathBuf {
+    let mut path = lock.as_os_str().to_os_string();
+    // No lock has this name: in the name of a resource the character is written as its code.
+    path.push("~call");
+    path.into()
+}
+
 /// A call that was left behind.
 struct Orphan {
     /// As in the environment.
@@ -50,9 +68,7 @@ impl Notebook {
     /// # Errors
     /// The system refuses.
     pub(super) fn open(lock: &Path) -> io::Result<Self> {
-        let mut path = lock.as_os_str().to_os_string();
-        // No lock has this name: in the name of a resource the character is written as its code.
-        path.push("~call");
+        let path = note_path(lock);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = File::from(open(&path, flags, Mode::RUSR | Mode::WUSR)?);
         if !file.metadata()?.is_file() {
@@ -61,7 +77,7 @@ impl Notebook {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let random = u64::from_ne_bytes(random);
-        Ok(Self { file, path: path.into(), session: process::session()?, random })
+        Ok(Self { file, path, session: process::session()?, random })
     }
 
     /// Notes that a call begins; its mark.
