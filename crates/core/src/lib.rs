@@ -12,6 +12,7 @@ pub mod hooks;
 mod lateness;
 pub mod lease;
 mod members;
+pub mod orphan;
 mod peers;
 mod primary;
 pub mod rate_limit;

@@ -17,6 +17,7 @@ use crate::lease::record::Record;
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::Voter;
 use crate::lease::{Ask, Grant, Refusal as NoVote, Release, Verdict};
+use crate::orphan;
 use crate::peers::{Asker, News, Peers};
 use crate::switchover::Switchover;
 use crate::time::{Duration, Instant};
@@ -657,7 +658,11 @@ impl Supervisor {
         let lease = self.settings.lease;
         let limit = (lease - self.settings.heartbeat_interval / 2).max(MIN_REPLACE).min(lease.max(MIN_REPLACE));
         // One that has not said anything yet may be ending what its predecessor has left: the next one would have to do the same.
-        let limit = if self.report.is_none() { limit.max(TERM_GRACE + KILL_GRACE + MIN_REPLACE) } else { limit };
+        let limit = if self.report.is_none() {
+            limit.max(orphan::longest_wait(self.settings.stop_timeout) + MIN_REPLACE)
+        } else {
+            limit
+        };
         (self.heard, self.replace_at) = (now, now + limit);
     }
 

@@ -760,6 +760,7 @@ impl Worker {
     }
 
     fn finish_turn(&mut self, now: Instant) -> Vec<Action> {
+        #[expect(clippy::result_large_err, reason = "it is moved on at once")]
         let split = |action| match action {
             Action::Event(event) => Ok((None, event)),
             other => Err(other),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hastmon_core::daemon::WorkerId;
-use hastmon_core::hooks::{Hook, KILL_GRACE, TERM_GRACE};
+use hastmon_core::orphan::{Treatment, treatment};
 use hastmon_core::worker::{Assignment, Order};
 
 use super::agenda::Time;
@@ -77,23 +77,20 @@ impl Beginner {
         }
         let orphans = kernel.scripts_of_others(self.host, self.pid);
         let since = *self.ends_since.get_or_insert(now);
-        // Anything but a `start` does no harm beside a `stop`, for which there is no time to lose with the lease.
         let has_lease = self.assignment.lease.is_some();
-        let is_free = !orphans.iter().any(|(_, _, hook)| !has_lease || *hook == Hook::Start);
-        if is_free && has_lease {
-            orphans.iter().for_each(|(worker, call, _)| kernel.kill_script(*worker, *call));
-        }
-        if is_free || now - since >= TERM_GRACE + KILL_GRACE {
-            return Next::Begins;
-        }
-        for (worker, call, _) in orphans {
-            kernel.tell(self.host, "beginner", || format!("ends call {call} of a worker that was killed"));
-            // With the lease there is no time to be gentle: what runs must be stopped before it is over.
-            if now - since < TERM_GRACE && !has_lease {
-                kernel.terminate_script(worker, call);
-            } else {
-                kernel.kill_script(worker, call);
+        let mut waits = false;
+        for (worker, call, hook) in orphans {
+            kernel.tell(self.host, "beginner", || format!("finds {hook}, call {call} of a worker that was killed"));
+            let treatment = treatment(hook.name(), has_lease, self.assignment.resource.stop_timeout, now - since);
+            match treatment {
+                Treatment::LetEnd => {}
+                Treatment::Terminate => kernel.terminate_script(worker, call),
+                Treatment::Kill | Treatment::KillAndGoOn => kernel.kill_script(worker, call),
             }
+            waits |= treatment != Treatment::KillAndGoOn;
+        }
+        if !waits {
+            return Next::Begins;
         }
         kernel.after(LOOKS_EVERY, self.pid, Happening::Wake(0));
         Next::Waits

@@ -13,8 +13,8 @@ use std::time::Duration;
 use hastmon_core::types::Role;
 
 use super::cluster::{Cluster, Node};
-use super::faults::{self, Kind, Places};
 use super::host::HostId;
+use super::plans::{self, Kind, Places};
 use super::rng::Rng;
 use super::trace::Detail;
 use super::world::World;
@@ -167,7 +167,7 @@ pub(crate) fn one(seed: u64, kind: Kind, detail: Detail) -> (World, Outcome) {
     let (cluster, places) = random_cluster(&mut rng, kind);
     let mut world = cluster.build(seed, detail);
     world.gentle = kind != Kind::All;
-    for (when, fault) in faults::plan(&mut rng, kind, &places, FAULTY) {
+    for (when, fault) in plans::plan(&mut rng, kind, &places, FAULTY) {
         world.at(when, fault);
     }
     world.run_for(FAULTY + SETTLES);

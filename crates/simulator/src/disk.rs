@@ -67,7 +67,7 @@ impl Kernel {
             disk.writes.drain(..).partition(|write| pid.is_none_or(|pid| write.0 == pid));
         disk.writes.extend(stay);
         if !disk.fails
-            && let Some((_, _, record)) = gone.into_iter().take(done).last()
+            && let Some((_, _, record)) = gone.into_iter().take(done).next_back()
         {
             disk.record = Some(record);
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::campaign;
 use crate::cluster::{Cluster, Node};
-use crate::faults::{Fault, Kind, Whom};
+use crate::faults::{Fault, Whom};
 use crate::host::HostId;
+use crate::plans::Kind;
 use crate::scripts::{Behaviour, Mood};
 use crate::trace::Detail;
 use crate::world::World;

@@ -5,8 +5,8 @@
 //! seed, so that a run can be replayed.
 //!
 //! - [`cluster`]: a configuration, and from it a [`world::World`];
-//! - [`world`]: the loop, and what faults do to processes; [`faults`]: what can go wrong, and random plans of it for protocol 0; [`storm`]:
-//!   the same for the lease;
+//! - [`world`]: the loop, and what faults do to processes; [`faults`]: what can go wrong; [`storm`]: random
+//!   plans of it for the lease, `plans` for protocol 0, in tests;
 //! - [`daemon_process`], [`beginner`], [`worker_process`]: the shells around the state machines, as in the program;
 //! - [`kernel`], [`network`], [`disk`], [`scripts`], [`host`]: what is around the processes;
 //! - [`proof`]: many random runs with the lease; `campaign`: the same with protocol 0, in tests;
@@ -25,6 +25,8 @@ mod faults;
 mod host;
 mod kernel;
 mod network;
+#[cfg(test)]
+mod plans;
 mod process;
 mod proof;
 mod rng;

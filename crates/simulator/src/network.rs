@@ -130,6 +130,7 @@ impl Kernel {
         own.into_iter().for_each(|end| self.close(end));
     }
 
+    #[cfg(test)]
     pub(crate) fn open_ends(&self) -> usize {
         self.ends.len()
     }

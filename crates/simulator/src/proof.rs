@@ -10,7 +10,7 @@ use std::time::Duration;
 use hastmon_core::types::Role;
 
 use super::cluster::{Cluster, Node};
-use super::faults::{Fault, Places};
+use super::faults::Fault;
 use super::host::HostId;
 use super::rng::Rng;
 use super::storm::{Slack, Storm, Weather};
@@ -67,11 +67,8 @@ fn random_storm(seed: u64, weather: Weather) -> Storm {
             nodes.push(Node::new(name, rng.pick(&[Role::Secondary, Role::Watchdog])));
         }
     }
-    let place = |watches: bool| -> Vec<HostId> {
-        let voting = nodes.iter().enumerate().filter(|(at, _)| !spare.contains(at));
-        voting.filter(|(_, node)| (node.role == Role::Watchdog) == watches).map(|(at, _)| HostId(at)).collect()
-    };
-    let places = Places { runners: place(false), watchdogs: place(true) };
+    let runs = |at: &usize| !spare.contains(at) && nodes.get(*at).is_some_and(|node| node.role != Role::Watchdog);
+    let runners = (0..nodes.len()).filter(runs).map(HostId).collect();
     let mut cluster = Cluster::new(&nodes);
     // Most runs have long heartbeats: they simulate more time for the same work.
     cluster.heartbeat = match rng.below(20) {
@@ -95,7 +92,7 @@ fn random_storm(seed: u64, weather: Weather) -> Storm {
     let retimes = rng.percent(50);
     let slack = Slack::new(&mut rng, if retimes { cluster.stop_timeout * 3 / 4 } else { cluster.stop_timeout });
     let voters = (0..cluster.nodes.len()).filter(|at| !spare.contains(at)).map(HostId).collect();
-    let mut storm = Storm { rng, weather, cluster, places, slack, retimes, edition: 0, voters };
+    let mut storm = Storm { rng, weather, cluster, runners, slack, retimes, edition: 0, voters };
     storm.cluster.mood = storm.usual();
     storm
 }

@@ -7,7 +7,7 @@ use hastmon_core::types::Role;
 
 use super::agenda::Time;
 use super::cluster::Cluster;
-use super::faults::{Fault, Places, Whom};
+use super::faults::{Fault, Whom};
 use super::host::HostId;
 use super::rng::Rng;
 use super::scripts::{Behaviour, Mood};
@@ -50,7 +50,7 @@ pub(crate) struct Storm {
     pub(crate) rng: Rng,
     pub(crate) weather: Weather,
     pub(crate) cluster: Cluster,
-    pub(crate) places: Places,
+    pub(crate) runners: Vec<HostId>,
     pub(crate) slack: Slack,
     /// Administrators change lengths of time.
     pub(crate) retimes: bool,
@@ -83,7 +83,7 @@ impl Storm {
         let runner = if !running.is_empty() && self.rng.percent(60) {
             self.rng.pick(&running)
         } else {
-            self.rng.pick(&self.places.runners)
+            self.rng.pick(&self.runners)
         };
         let all: Vec<HostId> = self.voters.clone();
         let any = if self.rng.percent(50) { runner } else { self.rng.pick(&all) };
@@ -94,7 +94,7 @@ impl Storm {
             1 => vec![(now, Fault::Operator(runner, self.rng.pick(&[Role::Primary, Role::Secondary, Role::Init])))],
             2 => {
                 let role = self.rng.pick(&[Role::Primary, Role::Secondary]);
-                vec![(now, Fault::Operator(self.rng.pick(&self.places.runners), role))]
+                vec![(now, Fault::Operator(self.rng.pick(&self.runners), role))]
             }
             3 => {
                 let mood = Box::new(self.mood());
@@ -137,7 +137,7 @@ impl Storm {
                 vec![(now, Fault::Lag(any, late)), (lasts, Fault::Lag(any, Duration::ZERO))]
             }
             16 => {
-                let to = self.rng.pick(&self.places.runners);
+                let to = self.rng.pick(&self.runners);
                 vec![(now, Fault::Switchover(runner, self.rng.percent(70).then_some(to)))]
             }
             17 if self.rng.percent(30) => self.forget_two(world),
@@ -255,7 +255,7 @@ impl Storm {
 
     /// Voters crash when they have just voted, with disks that are slow or fail; the new holder is alone, and another node wants the lease.
     fn amnesia(&mut self, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
-        let others: Vec<HostId> = self.places.runners.iter().copied().filter(|host| *host != runner).collect();
+        let others: Vec<HostId> = self.runners.iter().copied().filter(|host| *host != runner).collect();
         let heir = self.rng.pick(&others);
         let voters: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != heir).collect();
         let (trouble, reads) = (self.rng.below(4), self.rng.percent(30));
@@ -327,8 +327,7 @@ impl Storm {
     fn forget_two(&mut self, world: &mut World) -> Vec<(Time, Fault)> {
         let spare: Vec<HostId> =
             self.cluster.spare.iter().map(|at| HostId(*at)).filter(|host| !self.voters.contains(host)).collect();
-        let ([first, second], 3, [lags, half, ..]) = (&spare[..], self.voters.len(), &self.places.runners.clone()[..])
-        else {
+        let ([first, second], 3, [lags, half, ..]) = (&spare[..], self.voters.len(), &self.runners.clone()[..]) else {
             return Vec::new();
         };
         let mut late = Vec::new();

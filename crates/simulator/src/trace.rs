@@ -44,6 +44,7 @@ impl Trace {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn lines(&self) -> &[String] {
         &self.lines
     }

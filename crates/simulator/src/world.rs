@@ -502,6 +502,7 @@ impl World {
         }
     }
 
+    #[cfg(test)]
     /// Connections that some process holds, counted at both ends.
     pub(crate) fn open_ends(&self) -> usize {
         self.kernel.open_ends()

@@ -93,7 +93,7 @@ async fn run() -> io::Result<()> {
     };
     let notebook = open_notebook(&held, &setup.lock, &setup.assignment.resource.name).map(Rc::new);
     if let Some(notebook) = &notebook {
-        notebook.end_orphan(&setup.assignment.resource.name).await;
+        notebook.end_orphan(&setup.assignment).await;
     }
 
     let Setup { assignment, node, source, .. } = setup;

@@ -12,7 +12,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hastmon_core::hooks::{Hook, KILL_GRACE, TERM_GRACE};
+use hastmon_core::hooks::Hook;
+use hastmon_core::orphan::{Treatment, treatment};
+use hastmon_core::worker::Assignment;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Signal, kill_process_group};
 
@@ -105,45 +107,49 @@ impl Notebook {
         let _ = fs::remove_file(&self.path);
     }
 
-    /// Ends what an earlier worker has left running: TERM, and KILL after the time that every hook has.
-    pub(super) async fn end_orphan(&self, resource: &str) {
+    /// Deals with what an earlier worker has left running.
+    pub(super) async fn end_orphan(&self, assignment: &Assignment) {
         let Some(orphan) = self.orphan() else { return };
-        let hook = &orphan.hook;
-        let mut told = false;
-        for (signal, grace) in [(Signal::TERM, TERM_GRACE), (Signal::KILL, KILL_GRACE)] {
-            let until = clock::now() + grace;
-            loop {
-                let groups = match process::marked_groups(&orphan.entry, orphan.session) {
-                    Ok(groups) => groups,
-                    Err(error) => {
-                        log::error!(
-                            target: resource,
-                            "the worker before this one was killed while it called {hook}, which MAY STILL RUN: it cannot be looked for: {error}"
-                        );
-                        return;
-                    }
-                };
-                if groups.is_empty() {
-                    let _ = self.write("");
+        let (hook, resource) = (&orphan.hook, &assignment.resource.name);
+        let found = clock::now();
+        let mut told = None;
+        loop {
+            let groups = match process::marked_groups(&orphan.entry, orphan.session) {
+                Ok(groups) => groups,
+                Err(error) => {
+                    log::error!(
+                        target: resource,
+                        "the worker before this one was killed while it called {hook}, which MAY STILL RUN: it cannot be looked for: {error}"
+                    );
                     return;
                 }
-                if !std::mem::replace(&mut told, true) {
-                    log::warn!(
-                        target: resource,
-                        "the worker before this one was killed while it called {hook}, which still runs: ending it first"
-                    );
-                }
-                if clock::now() >= until {
-                    break;
-                }
+            };
+            if groups.is_empty() {
+                let _ = self.write("");
+                return;
+            }
+            let found_for = clock::now().since(found);
+            let treatment = treatment(hook, assignment.lease.is_some(), assignment.resource.stop_timeout, found_for);
+            let (signal, words) = match treatment {
+                Treatment::LetEnd => (None, "waiting for it"),
+                Treatment::Terminate => (Some(Signal::TERM), "ending it first"),
+                Treatment::Kill => (Some(Signal::KILL), "killing it first"),
+                Treatment::KillAndGoOn => (Some(Signal::KILL), "killing it, and going on"),
+            };
+            if told.replace(words) != Some(words) {
+                log::warn!(target: resource, "the worker before this one was killed while it called {hook}, which still runs: {words}");
+            }
+            if let Some(signal) = signal {
                 for group in groups {
                     // Fails only when the group is gone, which is what was wanted.
                     let _ = kill_process_group(group, signal);
                 }
-                tokio::time::sleep(POLL).await;
             }
+            if treatment == Treatment::KillAndGoOn {
+                return;
+            }
+            tokio::time::sleep(POLL).await;
         }
-        log::error!(target: resource, "{hook}, which an earlier worker has left behind, hangs in the kernel: KILL did not end it");
     }
 
     fn mark(&self, id: u64) -> String {
