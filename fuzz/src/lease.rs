@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input as DaemonInput, PeerProtocol, WorkerId};
 use hastmon_core::hooks::{Exit, Hook};
+use hastmon_core::lease::record::NotFound;
 use hastmon_core::lease::{Ask, Grant, Kind, Refusal, Release, Terms, Verdict, Voters};
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::time::{Duration, Instant};
@@ -485,7 +486,7 @@ impl Daemons {
 
     fn write(&mut self, input: &mut Input<'_>) {
         if !std::mem::replace(&mut self.is_found, true) {
-            let found = if input.flag() { Ok(None) } else { Err("it is damaged".to_string()) };
+            let found = if input.flag() { Ok(None) } else { Err(NotFound::Damaged("it is damaged".to_string())) };
             return self.tell(DaemonInput::RecordFound { resource: RESOURCE.to_string(), found });
         }
         if !self.records.is_empty() {

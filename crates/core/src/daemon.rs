@@ -11,7 +11,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::config::{Address, Config, Host, Key};
 use crate::event::{Event, RoleReason};
-use crate::lease::record::Record;
+use crate::lease::record::{NotFound, Record};
 use crate::lease::{Ask, Grant, Release, Voters};
 use crate::rate_limit::RateLimit;
 use crate::supervisor::{Context, Supervisor, WorkerExit};
@@ -94,7 +94,7 @@ pub enum Input {
         /// Of which resource.
         resource: String,
         /// The record, or why there is none to be had.
-        found: Result<Option<Record>, String>,
+        found: Result<Option<Record>, NotFound>,
     },
     /// A record is on disk, or why not.
     Recorded {

@@ -159,6 +159,11 @@ pub enum Event {
         /// Why, and what to do.
         why: String,
     },
+    /// What the node has promised before cannot be read, so it gives no votes.
+    RecordUnreadable {
+        /// Why, and what to do.
+        why: String,
+    },
     /// What the node has promised before is not known.
     RecordLost {
         /// Why.
@@ -379,6 +384,7 @@ impl Event {
             | Self::ReloadFailed { .. }
             | Self::VotersDiffer { .. }
             | Self::NotRecorded { .. }
+            | Self::RecordUnreadable { .. }
             | Self::RecordLost { .. }
             | Self::FenceFailed { .. }
             | Self::Rebooting => Level::Error,
@@ -482,6 +488,9 @@ impl fmt::Display for Event {
                  until both have the same (`on NODE` in the resource)"
             ),
             Self::NotRecorded { why } => write!(f, "this node gives no votes: {why}"),
+            Self::RecordUnreadable { why } => {
+                write!(f, "this node gives no votes until it can read what it has promised: {why}")
+            }
             Self::RecordLost { why, wait } => {
                 write!(f, "{why}; whatever it says was promised: this node gives no vote for {wait:.1?}")
             }

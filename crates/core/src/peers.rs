@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::Event;
-use crate::lease::record::Record;
+use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
@@ -24,6 +24,8 @@ use crate::worker::Order;
 pub(crate) const MAX_SESSIONS_PER_NODE: usize = 4;
 /// Answers that may wait for a record to be written. Each is of a node that waits for it, so there are never more than nodes have connections.
 const MAX_OWED: usize = 256;
+/// A record that could not be read is looked for again after this time: each look may keep a thread waiting for the disk.
+const FIND_AGAIN: Duration = Duration::from_secs(1);
 /// A node that has connected and says nothing for so many heartbeats (and no less than its `timeout`) is gone.
 const SILENT_BEATS: u32 = 3;
 /// A primary that says nothing for so many heartbeats is not connected any more, as far as a takeover is concerned.
@@ -86,7 +88,9 @@ pub(crate) struct Peers {
     owed: Vec<Owed>,
     /// Records on their way to the disk, by their numbers.
     writing: Vec<(u64, Record)>,
-    /// A record could not be written, and that has been told.
+    /// When to look for the record again.
+    find_again: Option<Instant>,
+    /// A record could not be read or written, and that has been told.
     told_not_recorded: bool,
     told_voters: BTreeMap<String, Voters>,
 }
@@ -99,6 +103,7 @@ impl Peers {
             sessions: BTreeMap::new(),
             owed: Vec::new(),
             writing: Vec::new(),
+            find_again: None,
             told_not_recorded: false,
             told_voters: BTreeMap::new(),
         }
@@ -139,17 +144,25 @@ impl Peers {
         &mut self,
         cx: &mut Context<'_>,
         settings: &Resource,
-        found: Result<Option<Record>, String>,
+        found: Result<Option<Record>, NotFound>,
     ) {
         let voters = Voters::new(settings.nodes.iter().cloned());
         self.voter = Some(match found {
             Ok(record) => Voter::new(cx.now, voters, record),
-            Err(why) => {
+            Err(NotFound::Unreadable(why)) => {
+                self.find_again = Some(cx.now + FIND_AGAIN);
+                if !core::mem::replace(&mut self.told_not_recorded, true) {
+                    cx.event(settings, Event::RecordUnreadable { why });
+                }
+                return;
+            }
+            Err(NotFound::Damaged(why)) => {
                 let hold = terms(settings).hold();
                 cx.event(settings, Event::RecordLost { why, wait: with_drift(hold) });
                 Voter::without_record(cx.now, voters, hold)
             }
         });
+        self.told_not_recorded = false;
     }
 
     pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource) {
@@ -456,7 +469,14 @@ impl Peers {
     }
 
     pub(crate) fn next_deadline(&self, settings: &Resource) -> Option<Instant> {
-        self.sessions.values().map(|peer| peer.heard + silence_limit(settings)).min()
+        self.sessions.values().map(|peer| peer.heard + silence_limit(settings)).chain(self.find_again).min()
+    }
+
+    /// A record that could not be read is looked for again.
+    pub(crate) fn find_again(&mut self, cx: &mut Context<'_>, settings: &Resource) {
+        if self.find_again.take_if(|at| cx.now >= *at).is_some() {
+            cx.out.push(Action::FindRecord(settings.name.clone()));
+        }
     }
 
     /// Connections of nodes that have fallen silent are closed.

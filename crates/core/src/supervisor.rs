@@ -13,7 +13,7 @@ use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::lease::Voters;
-use crate::lease::record::Record;
+use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::Voter;
 use crate::lease::{Ask, Grant, Refusal as NoVote, Release, Verdict};
@@ -894,7 +894,7 @@ impl Supervisor {
         self.peers.voter().map(Voter::voters)
     }
 
-    pub(crate) fn on_record_found(&mut self, cx: &mut Context<'_>, found: Result<Option<Record>, String>) {
+    pub(crate) fn on_record_found(&mut self, cx: &mut Context<'_>, found: Result<Option<Record>, NotFound>) {
         self.peers.on_record_found(cx, &self.settings, found);
     }
 
@@ -1027,6 +1027,7 @@ impl Supervisor {
     }
 
     fn mind_peers(&mut self, cx: &mut Context<'_>) {
+        self.peers.find_again(cx, &self.settings);
         self.peers.drop_silent(cx, &self.settings);
         self.mind_primary(cx);
         self.mind_switchover(cx);

@@ -65,8 +65,8 @@ pub(crate) enum StoreError {
         source: io::Error,
     },
     /// There is a record, and it does not say whom the vote binds.
-    #[error("the recorded vote in {} cannot be read: {source}; nobody gets this vote until the longest lease is over", path.display())]
-    Unreadable {
+    #[error("the recorded vote in {} makes no sense: {source}", path.display())]
+    Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -142,7 +142,7 @@ impl Store {
     /// The recorded vote of a resource; `None` when there is none.
     ///
     /// # Errors
-    /// There may be one, and it cannot be read: act as if the longest were there.
+    /// There may be one. One that is [`Damaged`](StoreError::Damaged) stays so: act as if the longest vote were there. Others may be read later.
     pub(crate) fn read(&self, resource: &str) -> Result<Option<Record>, StoreError> {
         let path = self.path(resource);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -155,7 +155,7 @@ impl Store {
         let limit = u64::try_from(MAX_TEXT_LEN + 1).unwrap_or(u64::MAX);
         file.take(limit).read_to_end(&mut text).map_err(|source| failed("read", &path, source))?;
         let record = str::from_utf8(&text).map_err(|_| RecordError::Damaged).and_then(Record::from_text);
-        record.map(Some).map_err(|source| StoreError::Unreadable { path, source })
+        record.map(Some).map_err(|source| StoreError::Damaged { path, source })
     }
 
     /// Records the vote of a resource, or that there is none. When it returns, a loss of power does not undo it. After an error

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input, PeerProtocol, WorkerId};
+use hastmon_core::lease::record::NotFound;
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::wire::frame::Version;
 use hastmon_core::wire::nv::List;
@@ -104,7 +105,7 @@ impl DaemonProcess {
             Happening::FindRecord(resource) => {
                 let found = kernel.record_found(self.host);
                 // Who has lost its record does not know which epochs it has seen.
-                kernel.exclusion.epochs_excused |= found.is_err();
+                kernel.exclusion.epochs_excused |= matches!(found, Err(NotFound::Damaged(_)));
                 kernel.tell(self.host, "daemon", || format!("finds on disk: {found:?}"));
                 Some(Input::RecordFound { resource, found })
             }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hastmon_core::lease::record::Record;
+use hastmon_core::lease::record::{NotFound, Record};
 
 use super::host::HostId;
 use super::kernel::{Happening, Kernel, Pid, What};
@@ -35,9 +35,13 @@ impl Kernel {
     }
 
     /// What is found.
-    pub(crate) fn record_found(&self, host: HostId) -> Result<Option<Record>, String> {
+    pub(crate) fn record_found(&self, host: HostId) -> Result<Option<Record>, NotFound> {
         let disk = &self.host(host).disk;
-        if disk.fails { Err("input/output error".to_string()) } else { Ok(disk.record.clone()) }
+        match (disk.fails, disk.is_damaged) {
+            (true, _) => Err(NotFound::Unreadable("input/output error".to_string())),
+            (false, true) => Err(NotFound::Damaged("it is damaged".to_string())),
+            (false, false) => Ok(disk.record.clone()),
+        }
     }
 
     /// A record is there, unless the disk fails.
@@ -48,7 +52,7 @@ impl Kernel {
         let result = if disk.fails {
             Err("input/output error".to_string())
         } else {
-            disk.record = Some(record);
+            (disk.record, disk.is_damaged) = (Some(record), false);
             Ok(())
         };
         let at = self.now + self.rng.between(TELLS);
@@ -69,7 +73,7 @@ impl Kernel {
         if !disk.fails
             && let Some((_, _, record)) = gone.into_iter().take(done).next_back()
         {
-            disk.record = Some(record);
+            (disk.record, disk.is_damaged) = (Some(record), false);
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     DiskFails(HostId, bool),
     /// What is added to the time that each access to the disk takes, at most.
     DiskSlow(HostId, Duration),
+    /// What is on the disk makes no sense from now on, until something is written.
+    DiskDamaged(HostId),
     Operator(HostId, Role),
     /// An operator wants the resource on another node, or on the best.
     Switchover(HostId, Option<HostId>),
@@ -76,6 +78,7 @@ impl Fault {
             Self::SetMood(_, mood) => (**mood != Mood::good()).then_some("slow or bad scripts"),
             Self::NoProcesses(_, none) => none.then_some("hosts out of processes"),
             Self::DiskFails(_, fails) => fails.then_some("failing disks"),
+            Self::DiskDamaged(_) => Some("damaged disks"),
             Self::DiskSlow(_, slow) => (!slow.is_zero()).then_some("slow disks"),
             Self::Operator(..) => Some("operators' commands"),
             Self::Switchover(..) => Some("switchovers"),

@@ -61,6 +61,8 @@ pub(crate) struct Disk {
     pub(crate) record: Option<Record>,
     /// It neither takes nor gives anything.
     pub(crate) fails: bool,
+    /// What is there makes no sense.
+    pub(crate) is_damaged: bool,
     /// What is added to the time that each access takes.
     pub(crate) slow: Duration,
     /// Records on their way to it, in their order: by which process, and named how.

@@ -258,7 +258,7 @@ impl Storm {
         let others: Vec<HostId> = self.runners.iter().copied().filter(|host| *host != runner).collect();
         let heir = self.rng.pick(&others);
         let voters: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != heir).collect();
-        let (trouble, reads) = (self.rng.below(4), self.rng.percent(30));
+        let (trouble, what_is_read) = (self.rng.below(4), self.rng.below(100));
         let mut plan = vec![(Duration::ZERO, Fault::Switchover(runner, Some(heir)))];
         let crash = self.beats((10, 2_500));
         let boot = crash + self.beats((1, 500));
@@ -273,7 +273,12 @@ impl Storm {
             }
             if *host != runner || self.rng.percent(50) {
                 plan.push((crash, Fault::PowerLoss(*host)));
-                plan.push((boot, Fault::DiskFails(*host, reads)));
+                match what_is_read {
+                    0..30 => plan.push((boot, Fault::DiskFails(*host, true))),
+                    // What a damaged record has promised is known only where the times are the same for ever.
+                    30..50 if !self.retimes => plan.push((boot, Fault::DiskDamaged(*host))),
+                    _ => plan.push((boot, Fault::DiskFails(*host, false))),
+                }
                 plan.push((boot, Fault::Boot(*host)));
             }
             plan.push((boot + self.cluster.heartbeat, Fault::DiskFails(*host, false)));

@@ -289,6 +289,7 @@ impl World {
                 self.tell_daemon(host, Happening::Control(Request::SetRole { role, resources, force: false }));
             }
             Fault::DiskFails(host, fails) => self.kernel.host_mut(host).disk.fails = fails,
+            Fault::DiskDamaged(host) => self.kernel.host_mut(host).disk.is_damaged = true,
             Fault::DiskSlow(host, slow) => self.kernel.host_mut(host).disk.slow = slow,
             Fault::Force(host) => {
                 let resources = vec![RESOURCE.to_string()];

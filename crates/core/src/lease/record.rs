@@ -45,6 +45,15 @@ pub enum RecordError {
     Damaged,
 }
 
+/// Why it is not known what a node has promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// The system refuses to read it: what it says may be known later.
+    Unreadable(String),
+    /// It says nothing that makes sense, and never will.
+    Damaged(String),
+}
+
 impl Record {
     /// The record as a text. A part of a millisecond counts as a whole one: a vote may bind longer, never shorter.
     pub fn to_text(&self) -> String {

@@ -173,7 +173,10 @@ fn before_the_record_is_read_no_vote_is_given() {
     let b = bench.peer("b", Role::Primary, 100, State::Stopped);
     ask(&mut bench, b, 2, "b", Kind::Vote, 1);
     assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Waits { .. }))));
-    bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Err("damaged".to_string()) });
+    bench.give(Input::RecordFound {
+        resource: RESOURCE.to_string(),
+        found: Err(NotFound::Damaged("damaged".to_string())),
+    });
     assert!(bench.told().iter().any(|event| matches!(event, Event::RecordLost { wait, .. } if *wait == ms(4_040))));
     bench.take();
     bench.wait(ms(4_000));
@@ -184,6 +187,35 @@ fn before_the_record_is_read_no_vote_is_given() {
     bench.take();
     ask(&mut bench, b, 4, "b", Kind::Vote, 1);
     assert_eq!(bench.records().len(), 1);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
+    let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
+    let looks =
+        |bench: &DaemonBench| bench.actions.iter().filter(|action| matches!(action, Action::FindRecord(_))).count();
+    let unreadable = || Input::RecordFound {
+        resource: RESOURCE.to_string(),
+        found: Err(NotFound::Unreadable("input/output error".to_string())),
+    };
+    for _ in 0..9 {
+        bench.take();
+        bench.give(unreadable());
+        bench.wait(s(1));
+        assert_eq!(looks(&bench), 1);
+        let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+        ask(&mut bench, b, 2, "b", Kind::Vote, 1);
+        assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Waits { .. }))));
+        assert_eq!(bench.records().len(), 0);
+    }
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4) };
+    bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
+    bench.take();
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    ask(&mut bench, b, 3, "b", Kind::Vote, 10);
+    assert_eq!(verdict(&bench, b), Some(Some(Refusal::Bound { holder: "c".to_string(), left: ms(4_040) })));
+    bench.wait(s(2));
+    assert_eq!(looks(&bench), 0);
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use hastmon_core::daemon::Input;
-use hastmon_core::lease::record::Record;
+use hastmon_core::lease::record::{NotFound, Record};
 use tokio::sync::mpsc;
 
 use super::News;
 use crate::os::thread;
-use crate::store::Store;
 use crate::store::writer::{Writer, Written};
+use crate::store::{Store, StoreError};
 
 /// The store, and the way to its threads.
 #[derive(Debug)]
@@ -34,8 +34,11 @@ impl Votes {
         tokio::task::spawn_local(async move {
             let name = resource.clone();
             let found = match thread::run("votes", move || store.read(&name)).await {
-                Ok(found) => found.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
+                Ok(found) => found.map_err(|error| match error {
+                    StoreError::Damaged { .. } => NotFound::Damaged(error.to_string()),
+                    error => NotFound::Unreadable(error.to_string()),
+                }),
+                Err(error) => Err(NotFound::Unreadable(error.to_string())),
             };
             let _ = news.send(News::Input(Input::RecordFound { resource, found })).await;
         });
