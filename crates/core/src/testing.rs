@@ -51,6 +51,7 @@ pub(crate) fn config(settings: &str) -> Config {
         ("timeout", "2"),
         ("start_timeout", "60"),
         ("stop_timeout", "10"),
+        ("lease", "3h"),
         ("status_timeout", "5"),
         ("hook_timeout", "20"),
         ("exec", "/r"),

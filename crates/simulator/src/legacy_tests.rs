@@ -1,6 +1,6 @@
 //! Whole clusters on a virtual clock: what an administrator relies on, with exact times, and random faults.
 //!
-//! `HASTMON_SEED=7 cargo test -p hastmon-core --test simulation crash -- --nocapture` shows one random run;
+//! `HASTMON_SEED=7 cargo test -p hastmon-simulator crash -- --nocapture` shows one random run;
 //! `HASTMON_SIM_HOURS=100` makes the random tests simulate that many hours each (add `--release`).
 
 use std::time::Duration;

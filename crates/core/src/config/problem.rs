@@ -166,7 +166,6 @@ impl Problem<'_> {
             | Self::NoRemote { ours: false, .. }
             | Self::BothNames { .. }
             | Self::ShortInterval { .. }
-            | Self::LongStop { .. }
             | Self::LongTimeout { .. } => Severity::Warning,
             _ => Severity::Error,
         }
@@ -236,7 +235,9 @@ impl Problem<'_> {
             }
             Self::NotARole(_) => one_of(&Role::ALL.map(Role::as_str)),
             Self::NotAStopFailure(_) => one_of(&StopFailure::ALL.map(StopFailure::as_str)),
-            Self::LongStop { hold } => format!("after a power loss nobody may start the resource for {hold}"),
+            Self::LongStop { hold } => format!(
+                "after a power loss nobody may start the resource for {hold}; give `stop` less time, or the lease at least as much"
+            ),
             Self::NoFence { resource } => {
                 format!("set `fence /PATH` in resource `{}`, or at the top of the file", clip(resource))
             }

@@ -191,7 +191,11 @@ fn file_with(parameter: &Parameter, values: &[(Place, String)], inner_first: boo
     };
     let exec = if parameter.name == Name::Exec { "" } else { "exec /base\n" };
     let remote = if parameter.name == Name::Remote { "" } else { "remote base\n" };
-    let exec = if parameter.name == Name::OnStopFailure { "exec /base fence /base\n" } else { exec };
+    let exec = match parameter.name {
+        Name::OnStopFailure => "exec /base fence /base\n",
+        Name::StopTimeout => "exec /base lease 1h\n",
+        _ => exec,
+    };
     let own = format!("on a {{ {remote}{} }}\non b {{ remote none }}\n", set(Place::ResourceNode));
     let outer = format!("on a {{\n{} }}\non b {{ }}\n", set(Place::TopNode));
     let inner = set(Place::Resource);
@@ -411,9 +415,11 @@ fn any_value(parameter: &Parameter) -> BoxedStrategy<String> {
     match parameter.kind {
         // Whatever the others are, a lease must not be too short nor too long.
         Kind::Duration { .. } if parameter.name == Name::Lease => "2[0-3]h|2[0-9]{3}m".boxed(),
-        Kind::Duration { .. } if matches!(parameter.name, Name::HeartbeatInterval | Name::StopTimeout) => {
+        Kind::Duration { .. } if parameter.name == Name::HeartbeatInterval => {
             "[1-9][0-9]?(\\.5)?(s|m)?|[1-9][0-9]{1,6}ms".boxed()
         }
+        // It must not be longer than the shortest lease.
+        Kind::Duration { .. } if parameter.name == Name::StopTimeout => "1?[1-9]ms|20ms".boxed(),
         Kind::Path => prop_oneof!["/[a-z/.]{1,9}", any_string().prop_map(|text| text.replacen('"', "\"/", 1))].boxed(),
         Kind::Control => "(uds://|unix://)?/[a-z/.]{1,9}".boxed(),
         Kind::Address => address.boxed(),

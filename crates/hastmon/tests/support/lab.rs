@@ -76,8 +76,14 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(nodes: &[&str]) -> Plan {
-        let standard =
-            [("timeout", "2"), ("heartbeat_interval", "1"), ("complaint_count", "3"), ("complaint_interval", "60")];
+        let standard = [
+            ("timeout", "2"),
+            ("heartbeat_interval", "1"),
+            ("complaint_count", "3"),
+            ("complaint_interval", "60"),
+            // It means nothing to protocol 0.
+            ("lease", "1h"),
+        ];
         let runners = nodes.iter().filter(|node| !is_watchdog(node));
         Plan {
             nodes: nodes.iter().map(ToString::to_string).collect(),
@@ -95,6 +101,7 @@ impl Plan {
     /// The daemons speak protocol 1, and a primary needs a majority. Otherwise they speak protocol 0, as beside originals.
     pub(crate) fn lease(mut self) -> Plan {
         self.lease = true;
+        self.globals.remove("lease");
         self
     }
 
