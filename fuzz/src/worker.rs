@@ -60,7 +60,7 @@ fn settings() -> &'static [Resource] {
         let b = "tcp4://192.0.2.2";
         let text = |remotes: &str, rest: &str| {
             format!(
-                "timeout 2 heartbeat_interval 1 attempts 2 complaint_count 3 start_timeout 8 stop_timeout 4 status_timeout 2 hook_timeout 3
+                "timeout 2 heartbeat_interval 1 attempts 2 complaint_count 4 start_timeout 8 stop_timeout 4 status_timeout 2 hook_timeout 3
                  resource web {{ exec /run {rest} on a {{ remote {remotes} priority 10 }} on b {{ remote none }} on c {{ remote none }} }}"
             )
         };

@@ -1,5 +1,6 @@
 //! Keeps peers from filling the log: of each kind of event that they can cause at will, a burst is told event by event, and a flood as
-//! one line for each second with a count. Decides what is told and when; [`Event::flood`] says which events it is for.
+//! one line for each second with a count. A refusal that repeats another one to the letter, as of a node with the wrong key that tries again
+//! and again, is told once a minute. Decides what is told and when; [`Event::flood`] says which events it is for.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -14,6 +15,12 @@ pub const BURST: u32 = 20;
 /// After a burst, one line for each such interval; in quiet times each one makes up for one event of a burst.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same refusal is told again after this time: often enough for whoever looks at the end of the log.
+pub const SAME_INTERVAL: Duration = Duration::from_secs(60);
+/// Refusals that are remembered for that: more than a cluster has nodes that are wrong at once. Strangers that come from more addresses are a
+/// flood.
+const MAX_SAME: usize = 16;
+
 /// Of a resource, or of the daemon as a whole.
 type Key = (Option<String>, Flood);
 
@@ -21,6 +28,16 @@ type Key = (Option<String>, Flood);
 #[derive(Debug, Default)]
 pub struct RateLimit {
     kinds: BTreeMap<Key, Bucket>,
+    same: Vec<Same>,
+}
+
+/// A refusal that was told, and how often it has come again since.
+#[derive(Debug)]
+struct Same {
+    key: Key,
+    event: Event,
+    told: Instant,
+    again: u64,
 }
 
 #[derive(Debug)]
@@ -64,7 +81,40 @@ impl RateLimit {
     pub fn admit(&mut self, now: Instant, resource: Option<&str>, event: Event) -> Option<Event> {
         let Some(flood) = event.flood() else { return Some(event) };
         let key = (resource.map(Into::into), flood);
+        if matches!(flood, Flood::Strangers | Flood::Refusals) && self.is_same(now, &key, &event) {
+            return None;
+        }
         self.kinds.entry(key).or_insert(Bucket { left: BURST, refilled: now, held: None }).admit(now, event)
+    }
+
+    /// Whether it was told a short while ago; from now on it was.
+    fn is_same(&mut self, now: Instant, key: &Key, event: &Event) -> bool {
+        if let Some(same) = self.same.iter_mut().find(|same| same.key == *key && same.event == *event) {
+            same.again += 1;
+            return true;
+        }
+        if self.same.len() == MAX_SAME {
+            self.same.remove(0);
+        }
+        self.same.push(Same { key: key.clone(), event: event.clone(), told: now, again: 0 });
+        false
+    }
+
+    /// Refusals that have come again within the last minute; those that have not are forgotten.
+    fn take_same(&mut self, now: Instant) -> Vec<(Option<String>, Event)> {
+        let mut told = Vec::new();
+        self.same.retain_mut(|same| {
+            if now < same.told + SAME_INTERVAL {
+                return true;
+            }
+            let again = core::mem::take(&mut same.again);
+            if again > 0 {
+                same.told = now;
+                told.push((same.key.0.clone(), repeated(same.event.clone(), again - 1)));
+            }
+            again > 0
+        });
+        told
     }
 
     /// What was held back and is to be told now, with its resource.
@@ -74,16 +124,22 @@ impl RateLimit {
             bucket.refill(now);
             bucket.left = bucket.left.saturating_sub(1);
             let Held { last, others, .. } = held;
-            let told = if others == 0 { last } else { Event::Repeated { last: Box::new(last), others } };
-            Some((resource.clone(), told))
+            Some((resource.clone(), repeated(last, others)))
         });
-        due.collect()
+        let mut due: Vec<_> = due.collect();
+        due.extend(self.take_same(now));
+        due
     }
 
     /// When [`take_due`](Self::take_due) will have something.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.kinds.values().filter_map(|bucket| Some(bucket.held.as_ref()?.due)).min()
+        let held = self.kinds.values().filter_map(|bucket| Some(bucket.held.as_ref()?.due));
+        held.chain(self.same.iter().filter(|same| same.again > 0).map(|same| same.told + SAME_INTERVAL)).min()
     }
+}
+
+fn repeated(last: Event, others: u64) -> Event {
+    if others == 0 { last } else { Event::Repeated { last: Box::new(last), others } }
 }
 
 impl Bucket {
@@ -143,6 +199,26 @@ mod tests {
         );
         assert_eq!(limit.next_deadline(), None, "the flood is over, and nothing of it is left to tell");
         assert_eq!(limit.admit(start + INTERVAL * 100, None, refused(7)), Some(refused(7)));
+    }
+
+    #[test]
+    fn the_same_refusal_is_told_once_a_minute_and_hides_no_other() {
+        let mut limit = RateLimit::default();
+        let start = Instant::from_nanos(0);
+        assert!(limit.admit(start, None, refused(1)).is_some());
+        for second in 1..=59 {
+            let now = start + INTERVAL * second;
+            assert_eq!(limit.admit(now, None, refused(1)), None);
+            assert_eq!(told(&mut limit, now), [""; 0]);
+        }
+        assert!(limit.admit(start + INTERVAL * 59, None, refused(2)).is_some());
+        assert!(limit.admit(start + INTERVAL * 59, Some("web"), refused(1)).is_some(), "of another resource");
+        assert_eq!(limit.next_deadline(), Some(start + SAME_INTERVAL));
+        let expected = "refused 192.0.2.1: it is in no friends and no remote (and 58 more like this)";
+        assert_eq!(told(&mut limit, start + SAME_INTERVAL), [expected]);
+        assert_eq!(limit.next_deadline(), None, "it has not come again since");
+        assert_eq!(told(&mut limit, start + SAME_INTERVAL * 2), [""; 0]);
+        assert!(limit.admit(start + SAME_INTERVAL * 2, None, refused(1)).is_some(), "that was long ago");
     }
 
     #[test]

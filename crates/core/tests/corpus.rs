@@ -240,7 +240,7 @@ fn chance_goes_through_the_targets_with_the_lease() {
 const EVERYTHING: &str = r#"# A comment
 control uds:///var/run/hastmonctl  listen tcp6://[::1]:8458  timeout 1.5s  attempts 3
 heartbeat_interval 500ms complaint_count 3 complaint_interval 1m role_on_start init friends 192.0.2.3 tcp://[2001:db8::1]:80
-start_timeout 1h stop_timeout 30 status_timeout 10 hook_timeout 0.5m
+start_timeout 1h stop_timeout 2 status_timeout 10 hook_timeout 0.5m
 lease 2500ms fence /off fence_timeout 90 on_stop_failure fence statedir /var/state realtime on
 exec /run
 key { algorithm SHA1 secret "hunter2 \"\\" }

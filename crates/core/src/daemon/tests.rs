@@ -366,7 +366,7 @@ mod callers {
         let told = bench.told().len();
         assert!((1..100).contains(&told), "{told}");
         bench.take();
-        bench.wait(s(1));
+        bench.wait(s(60));
         bench.give(Input::Timer);
         assert!(matches!(&bench.told()[..], [Event::Repeated { others, .. }] if *others > 900), "{:?}", bench.told());
     }

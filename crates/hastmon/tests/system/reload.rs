@@ -310,7 +310,7 @@ fn cases() -> Vec<Case> {
             lab.kill_service("a", "res");
             lab.wait_call("a", "terminated", 1);
         }),
-        case("stop_timeout", "stop_timeout 600", "stop_timeout 300ms", "", |lab, reload| {
+        case("stop_timeout", "stop_timeout 600", "stop_timeout 300ms", "lease 20m", |lab, reload| {
             lab.role("a", "primary");
             lab.wait_status("a", "primary", "run");
             lab.before("a", "stop", HANGS);

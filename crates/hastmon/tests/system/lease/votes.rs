@@ -81,6 +81,8 @@ fn a_record_that_is_garbage_binds_for_the_longest_time() {
 #[test]
 fn a_record_is_written_for_a_new_epoch_and_not_for_a_renewal() {
     let lab = cluster();
+    // The third vote is written after the lease was won.
+    wait_says(&lab, "a", "lease", "3 of 3 votes");
     let written = |node: &str| fs::metadata(record(&lab, node)).unwrap().modified().unwrap();
     let before = ["a", "b", "w"].map(written);
     stays(std::time::Duration::from_secs(4), "it runs on a", || lab.running("a") == 1);
