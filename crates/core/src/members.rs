@@ -321,11 +321,15 @@ impl Members {
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
             self.beat(now, base);
-        } else if self.told_state != base.state {
-            // Whoever waits for it, a watchdog or an operator, need not wait for the heartbeat.
-            self.beat_all(now, base);
         }
         self.seek_votes(now, base);
+    }
+
+    /// Whoever waits for a new state, a watchdog or an operator, need not wait for the heartbeat.
+    pub(crate) fn tell_state(&mut self, now: Instant, base: &mut Base) {
+        if self.told_state != base.state {
+            self.beat_all(now, base);
+        }
     }
 
     fn beat(&mut self, now: Instant, base: &mut Base) {

@@ -607,6 +607,11 @@ impl Worker {
         if let (Some(Ending { stop: Some(_), .. }), Duty::Primary(primary)) = (&self.base.ending, &mut self.duty) {
             primary.stay_in_touch(now, &mut self.base);
         }
+        if self.keeps_in_touch()
+            && let Some(members) = &mut self.members
+        {
+            members.tell_state(now, &mut self.base);
+        }
         self.continue_ending(now);
     }
 

@@ -72,6 +72,13 @@ fn vec_of<T, U>(list: Vec<T>, f: impl Fn(T) -> U) -> Vec<U> {
 }
 
 #[test]
+fn that_a_start_has_worked_is_said_at_once() {
+    let cluster = holder();
+    // Long before the next heartbeat.
+    assert!(beats(&cluster, "b").iter().any(|(_, state, _)| *state == State::Run));
+}
+
+#[test]
 fn a_change_of_the_state_is_said_at_once() {
     let mut cluster = holder();
     cluster.take();
