@@ -74,8 +74,11 @@ fn vec_of<T, U>(list: Vec<T>, f: impl Fn(T) -> U) -> Vec<U> {
 #[test]
 fn that_a_start_has_worked_is_said_at_once() {
     let cluster = holder();
-    // Long before the next heartbeat.
-    assert!(beats(&cluster, "b").iter().any(|(_, state, _)| *state == State::Run));
+    let is_run = |action: &Action| matches!(action, Action::Event(Event::StateChanged { new: State::Run, .. }));
+    let runs_at = cluster.log.iter().find(|(_, action)| is_run(action)).map(|(at, _)| *at);
+    let said_at = beats(&cluster, "b").iter().find(|(_, state, _)| *state == State::Run).map(|(at, ..)| *at);
+    assert!(runs_at.is_some());
+    assert_eq!(said_at, runs_at);
 }
 
 #[test]
