@@ -496,6 +496,9 @@ impl fmt::Display for Event {
             }
             Self::Fencing { node } => write!(f, "fencing {node}"),
             Self::Fenced { node } => write!(f, "{node} is off, says the fence script: its lease is over"),
+            Self::FenceFailed { node, exit: Exit::NotStarted(why) } => {
+                write!(f, "the fence script did not turn {node} off: {why}")
+            }
             Self::FenceFailed { node, exit } => {
                 write!(f, "the fence script did not turn {node} off: {}", Outcome::Ended(exit.clone()))
             }

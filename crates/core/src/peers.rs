@@ -90,8 +90,8 @@ pub(crate) struct Peers {
     writing: Vec<(u64, Record)>,
     /// When to look for the record again.
     find_again: Option<Instant>,
-    /// A record could not be read or written, and that has been told.
-    told_not_recorded: bool,
+    /// Why a record could not be read or written, last. That has been told.
+    no_votes: Option<String>,
     told_voters: BTreeMap<String, Voters>,
 }
 
@@ -104,7 +104,7 @@ impl Peers {
             owed: Vec::new(),
             writing: Vec::new(),
             find_again: None,
-            told_not_recorded: false,
+            no_votes: None,
             told_voters: BTreeMap::new(),
         }
     }
@@ -134,6 +134,11 @@ impl Peers {
         self.voter.as_ref()
     }
 
+    /// Why this node gives no votes at the moment: what it has promised cannot be read, or what it would promise not be written.
+    pub(crate) fn no_votes(&self) -> Option<&str> {
+        self.no_votes.as_deref()
+    }
+
     /// Who has the vote of this node.
     pub(crate) fn bound(&self, now: Instant) -> Option<Bound<'_>> {
         self.voter.as_ref()?.bound(now)
@@ -151,7 +156,7 @@ impl Peers {
             Ok(record) => Voter::new(cx.now, voters, record),
             Err(NotFound::Unreadable(why)) => {
                 self.find_again = Some(cx.now + FIND_AGAIN);
-                if !core::mem::replace(&mut self.told_not_recorded, true) {
+                if self.no_votes.replace(why.clone()).is_none() {
                     cx.event(settings, Event::RecordUnreadable { why });
                 }
                 return;
@@ -162,7 +167,7 @@ impl Peers {
                 Voter::without_record(cx.now, voters, hold)
             }
         });
-        self.told_not_recorded = false;
+        self.no_votes = None;
     }
 
     pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource) {
@@ -421,11 +426,12 @@ impl Peers {
             self.give(cx, settings, owed.to, Verdict { refused, ..owed.verdict }, here);
         }
         match result {
-            Ok(()) => self.told_not_recorded = false,
-            Err(why) if !core::mem::replace(&mut self.told_not_recorded, true) => {
-                cx.event(settings, Event::NotRecorded { why });
+            Ok(()) => self.no_votes = None,
+            Err(why) => {
+                if self.no_votes.replace(why.clone()).is_none() {
+                    cx.event(settings, Event::NotRecorded { why });
+                }
             }
-            Err(_) => {}
         }
     }
 

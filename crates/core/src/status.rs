@@ -43,6 +43,9 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
             _ => "none".to_string(),
         },
     );
+    if let Some(why) = supervisor.peers().no_votes() {
+        line("votes", format!("none are given: {why}"));
+    }
     line("protection", if settings.fence.is_some() { "lease+fencing" } else { "lease" }.to_string());
     if let Some(report) = report {
         let needed = settings.nodes.len() / 2 + 1;

@@ -400,6 +400,7 @@ impl Worker {
                 }
             }
             Input::HookExited { id, exit } => self.base.hook_exited(now, id, exit),
+            Input::FenceExited { node, exit } if node == self.base.node => self.base.fenced_itself(exit),
             Input::FenceExited { node, exit } => {
                 if let Some(members) = &mut self.members {
                     members.on_fenced(now, &mut self.base, &node, &exit);
@@ -444,7 +445,7 @@ impl Worker {
                     Duty::Primary(primary) if ending.stop.is_some() => Some(primary.next_touch(&self.base)),
                     _ => None,
                 };
-                [touch, ending.stop_again_at, ending.goodbye_until].into_iter().flatten().min()
+                [touch, ending.stop_again_at, ending.goodbye_until, self.budget_ends()].into_iter().flatten().min()
             }
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
@@ -456,6 +457,13 @@ impl Worker {
             members.lease_ends().filter(|_| !self.base.has_made_way()).map_or(beat, |end| end.min(beat))
         });
         [duty, members, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// When the votes are about to be free, and another node may start what this one should have stopped by then.
+    fn budget_ends(&self) -> Option<Instant> {
+        self.base.ending.as_ref().filter(|ending| ending.stop.is_some() && !ending.has_failed)?;
+        let members = self.members.as_ref()?;
+        Some(members.lease_ends()? + members.claim().terms().stop)
     }
 
     /// Until everything is stopped the lease is renewed: nobody else shall start meanwhile.
@@ -690,8 +698,15 @@ impl Worker {
     fn end(&mut self, now: Instant, farewell: Farewell, reason: impl Into<Reason>, mode: EndMode) {
         let reason = reason.into();
         let begins = self.base.ending.is_none();
-        let fresh =
-            Ending { farewell, mode, reason: reason.clone(), stop: None, stop_again_at: None, goodbye_until: None };
+        let fresh = Ending {
+            farewell,
+            mode,
+            reason: reason.clone(),
+            stop: None,
+            stop_again_at: None,
+            has_failed: false,
+            goodbye_until: None,
+        };
         let ending = self.base.ending.get_or_insert(fresh);
         let is_more_urgent = mode > ending.mode;
         ending.mode = ending.mode.max(mode);
@@ -721,6 +736,9 @@ impl Worker {
 
     /// What is left to do at the end, as soon as the resource is stopped.
     fn continue_ending(&mut self, now: Instant) {
+        if self.budget_ends().is_some_and(|end| now >= end) {
+            self.base.stop_has_failed();
+        }
         let Some(ending) = &mut self.base.ending else { return };
         if ending.stop.is_some() {
             if ending.stop_again_at.take_if(|at| now >= *at).is_some() {
@@ -821,6 +839,8 @@ struct Ending {
     stop: Option<u32>,
     /// When `stop` is tried again.
     stop_again_at: Option<Instant>,
+    /// It could not be stopped in time. That has been told, and what is configured for it done; it is tried all the same.
+    has_failed: bool,
     /// Set when connections are closed and the script has been asked to take note: how long it may take at most.
     goodbye_until: Option<Instant>,
 }
@@ -893,7 +913,10 @@ impl Base {
 
     /// Stops the resource, whatever hook runs.
     pub(crate) fn stop_now(&mut self, now: Instant, reason: impl Into<Reason>) {
-        self.set_state(State::Stopping);
+        // One more try does not make it look well.
+        if !self.ending.as_ref().is_some_and(|ending| ending.has_failed) {
+            self.set_state(State::Stopping);
+        }
         let mut actions = Vec::new();
         self.hooks.push_urgent_stop(now, reason, &mut actions);
         self.carry_out(actions);
@@ -983,17 +1006,34 @@ impl Base {
         if stopped {
             self.set_state(State::Stopped);
         } else {
-            self.set_state(State::Failed);
-            self.event(Event::MayStillRun);
-            match self.resource.on_stop_failure {
-                StopFailure::Log => {}
-                StopFailure::Fence => self.act(Action::Fence(self.node.clone())),
-                StopFailure::Reboot => {
-                    self.event(Event::Rebooting);
-                    self.act(Action::Reboot);
-                }
+            self.stop_has_failed();
+        }
+    }
+
+    /// The resource may run here when another node starts it. Does what the administrator wants done about that, once.
+    fn stop_has_failed(&mut self) {
+        self.set_state(State::Failed);
+        if self.ending.as_mut().is_none_or(|ending| core::mem::replace(&mut ending.has_failed, true)) {
+            return;
+        }
+        self.event(Event::MayStillRun);
+        match self.resource.on_stop_failure {
+            StopFailure::Log => {}
+            StopFailure::Fence => {
+                self.event(Event::Fencing { node: self.node.clone() });
+                self.act(Action::Fence(self.node.clone()));
+            }
+            StopFailure::Reboot => {
+                self.event(Event::Rebooting);
+                self.act(Action::Reboot);
             }
         }
+    }
+
+    /// The fence script has ended that was to turn this node off.
+    fn fenced_itself(&mut self, exit: Exit) {
+        let node = self.node.clone();
+        self.event(if exit == Exit::Code(0) { Event::Fenced { node } } else { Event::FenceFailed { node, exit } });
     }
 }
 

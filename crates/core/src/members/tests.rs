@@ -306,6 +306,33 @@ fn a_primary_that_could_not_stop_keeps_its_votes_bound_and_does_what_is_configur
 }
 
 #[test]
+fn what_is_configured_for_a_failed_stop_is_done_when_the_votes_are_about_to_be_free_and_the_stop_is_tried_all_the_same()
+{
+    let mut cluster = Cluster::new(Role::Primary, &["b", "c"], "", "on_stop_failure fence fence /off");
+    cluster.wait(ms(500));
+    cluster.bench.script.as_mut().unwrap().stop_works = false;
+    cluster.peer("b").is_mute = true;
+    cluster.peer("c").is_mute = true;
+    cluster.take();
+    // Renewed at 0 for the last time: the lease of 3 s ends, and then the second for `stop`.
+    cluster.wait(ms(3_499));
+    assert!(fences(&cluster).is_empty() && !cluster.told().contains(&Event::MayStillRun));
+    cluster.wait(ms(1));
+    assert_eq!((fences(&cluster), cluster.bench.state()), (Vec::from(["a".to_string()]), State::Failed));
+    let stops =
+        |cluster: &Cluster| cluster.count(|action| matches!(action, Action::RunHook(call) if call.hook == Hook::Stop));
+    let before = stops(&cluster);
+    cluster.give(Input::FenceExited { node: "a".to_string(), exit: Exit::Code(1) });
+    assert!(cluster.told().iter().any(|event| matches!(event, Event::FenceFailed { node, .. } if node == "a")));
+    cluster.bench.script.as_mut().unwrap().stop_works = true;
+    cluster.wait(s(10));
+    assert!(stops(&cluster) > before);
+    assert_eq!(fences(&cluster).len(), 1);
+    assert_eq!(cluster.told().iter().filter(|event| **event == Event::MayStillRun).count(), 1);
+    assert_eq!(cluster.count(is_release), 1, "stopped in the end, it gives its votes back");
+}
+
+#[test]
 fn a_secondary_that_is_served_does_not_stand_and_gives_back_what_it_got() {
     let mut cluster = standing("", "", &["b", "c"], |_| {});
     assert_eq!(cluster.count(|action| matches!(action, Action::Won(_))), 1);

@@ -81,6 +81,22 @@ fn the_protection_names_fencing_when_there_is_a_script() {
 }
 
 #[test]
+fn a_node_that_gives_no_votes_says_why_until_it_gives_them_again() {
+    let mut bench = of(Role::Watchdog, |_| report(None, None));
+    assert_eq!(bench.line("votes"), None);
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    for (epoch, result, said) in
+        [(1, Err("disk full"), Some("none are given: disk full".to_string())), (2, Ok(()), None)]
+    {
+        bench.take();
+        bench.beat(b, epoch + 1, State::Stopped, Some(DaemonBench::ask_of("b", Kind::Vote, epoch)));
+        let id = bench.records().last().unwrap().0;
+        bench.recorded(id, result);
+        assert_eq!(bench.line("votes"), said);
+    }
+}
+
+#[test]
 fn among_originals_nothing_is_promised() {
     let bench = DaemonBench::new("");
     assert_eq!(bench.lines().len(), 1);

@@ -248,7 +248,7 @@ pub(crate) struct Block {
     pub(crate) complaints: u32,
     /// Address and what stands in parentheses.
     pub(crate) remotes: Vec<(String, Option<String>)>,
-    /// What it says of the lease: `epoch`, `lease`, `protection`, `standby`, `waits`.
+    /// What it says of the lease: `epoch`, `lease`, `votes`, `protection`, `standby`, `waits`.
     pub(crate) lease: BTreeMap<String, String>,
 }
 
@@ -286,7 +286,7 @@ impl Block {
             "state" => self.state = Some(value.to_owned()),
             "attempts" => self.attempts = first_number,
             "complaints" => self.complaints = first_number.unwrap_or(0),
-            "epoch" | "lease" | "protection" | "standby" | "waits" => {
+            "epoch" | "lease" | "votes" | "protection" | "standby" | "waits" | "lateness" => {
                 self.lease.insert(key.to_owned(), value.to_owned());
             }
             _ => {}
@@ -693,6 +693,22 @@ impl Lab {
         let new = path.with_extension("new");
         fs::write(&new, format!("{shell}\n")).unwrap();
         fs::rename(new, path).unwrap();
+    }
+
+    /// Gives all nodes a fence script of this shell text, with more lines for the resource. Its calls are in the record, as `fence RESOURCE NODE`
+    /// of the node that calls it. What it does to a host it must say there itself, as `log NODE died [RESOURCE]`. Before the daemons start.
+    pub(crate) fn fence_by(&self, shell: &str, lines: &str) {
+        let path = self.dir().join("fence.sh");
+        let script = format!(
+            "#!/bin/sh\nlab={}\nlog() {{\n\tread -r now _ </proc/uptime\n\techo \"${{now%.*}}${{now#*.}}0000000 $* pid=$$\" >>\"$lab/events\"\n}}\n\
+             node=${{HASTMON_NODE%%.*}}\nlog $node \"$@\"\n{shell}\n",
+            self.dir().display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = fs::read_to_string(self.config()).unwrap();
+        let head = format!("resource res {{\n\tfence {}\n{lines}", path.display());
+        self.write_config(&config.replacen("resource res {", &head, 1));
     }
 
     /// Takes back what `before` has set.

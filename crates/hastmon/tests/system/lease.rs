@@ -3,9 +3,12 @@
 //!
 //! No test fails because a busy machine is slow: bounds from below are the rule's own, bounds from above are those of patience.
 
+mod busy;
 mod cuts;
 mod failover;
 mod faults;
+mod fencing;
+mod killed;
 mod operator;
 mod peers;
 mod upgrade;

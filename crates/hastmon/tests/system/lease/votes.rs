@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{cluster, plan, wait_line, wait_says};
+use rustix::process::Signal;
+
+use super::{cluster, epoch, plan, wait_line, wait_says};
 use crate::support::hosts;
 use crate::support::lab::{Lab, Plan, run};
+use crate::support::process;
 use crate::support::time::{now_ns, seconds, stays, wait_for};
 
 /// Cut off by the clock of the record, and the pace of clocks.
@@ -119,6 +122,100 @@ fn a_node_that_cannot_write_its_vote_gives_none_and_says_so() {
     lab.start("w");
     lab.wait_status("a", "primary", "run");
     wait_says(&lab, "a", "lease", "2 of 3 votes");
+}
+
+/// Has a node start with a state directory that is a file system of its own, which other processes do not see.
+fn start_with_own_disk(lab: &Lab, node: &str) {
+    let dir = lab.state_dir(node);
+    fs::create_dir_all(&dir).unwrap();
+    let script = format!("mount -t tmpfs -o size=64k,mode=700 own {} && exec \"$@\"", dir.display());
+    lab.start_under(node, &["unshare", "--mount", "sh", "-c", &script, "sh"]);
+}
+
+/// Does something where a node's daemon sees its files.
+fn where_it_is(lab: &Lab, node: &str, shell: &str) {
+    let script = format!("cd / && dir={} && {shell}", lab.state_dir(node).display());
+    let pid = lab.pid(node).to_string();
+    let output = run(std::process::Command::new("nsenter").args(["-t", &pid, "-m", "sh", "-c", &script]));
+    assert_eq!(output.code, 0, "{shell}: {output:?}");
+}
+
+/// The disk of the watchdog's votes breaks, then that of the secondary's too, while the primary goes on; then they are mended.
+fn while_it_runs(breaks: &str, mends: &str, words: &str) {
+    if hosts::are_skipped() {
+        return;
+    }
+    let lab = plan(&["a", "b", "w"]).loopback();
+    lab.start("a");
+    for node in ["b", "w"] {
+        start_with_own_disk(&lab, node);
+    }
+    lab.role("w", "watchdog");
+    lab.role("b", "secondary");
+    lab.role("a", "primary");
+    lab.wait_status("a", "primary", "run");
+    wait_says(&lab, "a", "lease", "3 of 3 votes");
+    where_it_is(&lab, "w", breaks);
+    // Renewals write nothing; a new worker asks for a new lease.
+    let kill_worker = || {
+        let before = epoch(&lab, "a");
+        let worker = lab.worker("a", "hastmon: res (primary)").unwrap();
+        process::signal(worker, Signal::KILL);
+        wait_for("a new lease is asked for", || {
+            lab.res("w").says("votes").contains(words) && epoch(&lab, "a") > before
+        });
+    };
+    kill_worker();
+    wait_line(&lab, "w", &["[ERROR]", "this node gives no votes", words]);
+    wait_says(&lab, "a", "lease", "2 of 3 votes");
+    lab.wait_status("a", "primary", "run");
+    assert_eq!((lab.count("a", "stop res"), lab.res("b").says("votes")), (0, ""));
+    // Without the other one there is no majority for anything new: the lease that is held goes on, and nobody else can have it.
+    where_it_is(&lab, "b", breaks);
+    stays(std::time::Duration::from_secs(4), "it runs on a", || lab.running("a") == 1);
+    lab.power_off("a");
+    wait_says(&lab, "b", "votes", words);
+    assert_eq!(lab.count("b", "start res"), 0);
+    for node in ["w", "b"] {
+        where_it_is(&lab, node, mends);
+    }
+    lab.wait_status("b", "primary", "run");
+    wait_says(&lab, "b", "lease", "2 of 3 votes");
+    wait_for("both say that they vote again", || ["w", "b"].iter().all(|node| lab.res(node).says("votes").is_empty()));
+    lab.start("a");
+    wait_says(&lab, "b", "lease", "3 of 3 votes");
+}
+
+#[test]
+fn a_disk_that_is_full_while_the_daemon_runs_costs_its_vote_until_there_is_room() {
+    while_it_runs("! cat /dev/zero 2>/dev/null >$dir/large", "rm $dir/large", "make room");
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_while_the_daemon_runs_costs_its_vote_until_it_is_mended() {
+    while_it_runs("mount -t tmpfs -o ro,mode=700 broken $dir", "umount $dir", "mount it for writing");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_at_the_start_costs_the_vote_until_it_can() {
+    let lab = cluster();
+    wait_says(&lab, "a", "lease", "3 of 3 votes");
+    assert_eq!(lab.stop("w"), 0);
+    let kept = lab.dir().join("kept");
+    fs::rename(record(&lab, "w"), &kept).unwrap();
+    std::os::unix::fs::symlink("nowhere", record(&lab, "w")).unwrap();
+    lab.start("w");
+    lab.role("w", "watchdog");
+    wait_line(&lab, "w", &["[ERROR]", "gives no votes until it can read what it has promised", "vote.res"]);
+    wait_says(&lab, "w", "votes", "none are given: ");
+    wait_says(&lab, "a", "lease", "2 of 3 votes");
+    stays(std::time::Duration::from_secs(4), "w does not vote", || {
+        lab.res("a").says("lease").contains("2 of 3 votes") && lab.running("a") == 1
+    });
+    fs::rename(&kept, record(&lab, "w")).unwrap();
+    wait_says(&lab, "a", "lease", "3 of 3 votes");
+    wait_for("w says that it votes", || lab.res("w").says("votes").is_empty());
+    assert_eq!(lab.count("a", "stop res"), 0);
 }
 
 #[test]
