@@ -27,6 +27,9 @@ const LIVE_MORE: Duration = Duration::from_secs(20);
 /// ... and for how long, on one node without a break.
 const STEADY: u32 = 8;
 
+/// How often a long run says how far it has come, in cluster hours: about twice a minute on one processor.
+const TOLD_EVERY_HOURS: f64 = 1000.0;
+
 /// What one run came to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
@@ -165,8 +168,12 @@ pub(crate) struct Summary {
 
 impl Summary {
     fn add(&mut self, seed: u64, outcome: Outcome, plan: &Plan) {
+        let before = self.hours();
         self.runs += 1;
         self.simulated += outcome.simulated;
+        if (before / TOLD_EVERY_HOURS).floor() < (self.hours() / TOLD_EVERY_HOURS).floor() {
+            eprintln!("so far {:.0} cluster hours in {} runs, seeds from {}", self.hours(), self.runs, plan.seed);
+        }
         self.overlaps += usize::from(outcome.overlaps > 0);
         self.longest_overlap = self.longest_overlap.max((outcome.longest_overlap, seed));
         self.recoveries.push((outcome.recovered_in, seed));
