@@ -183,7 +183,7 @@ impl Summary {
         // Of faults that it cannot help, the lease does not promise that nobody notices them.
         let is_broken = match plan.weather {
             // Epochs alone do not keep two primaries apart; they must not go back.
-            _ if plan.mutation.as_deref() == Some("Epochs") => !outcome.broken.is_empty(),
+            _ if plan.mutation.as_deref() == Some("[Epochs]") => !outcome.broken.is_empty(),
             _ if plan.mutation.is_some() => outcome.overlaps > 0,
             Weather::Rule => !outcome.broken.is_empty(),
             Weather::Beyond => outcome.is_stuck,
@@ -316,12 +316,20 @@ fn mutate(plan: &Plan, name: &str) -> ExitCode {
     let each = Rule::ALL.into_iter().map(|rule| vec![rule]);
     for rules in if name == "all" { each.collect() } else { vec![together] } {
         switch_off(&rules);
-        let summary = many(plan);
-        match &summary.broken {
-            Some((seed, broken, hours)) => println!("{rules:?} off: seed {seed}, {hours:.2} h: {}", broken[0]),
-            None => {
+        let summary = many(&Plan { mutation: Some(format!("{rules:?}")), ..plan.clone() });
+        switch_off(&[]);
+        let Some((seed, broken, hours)) = &summary.broken else {
+            missed += 1;
+            println!("{rules:?} off: NOT FOUND in {:.0} h", summary.hours());
+            continue;
+        };
+        println!("{rules:?} off: seed {seed}, {hours:.2} h: {}", broken[0]);
+        let control = many(&Plan { hours: *hours, mutation: None, ..plan.clone() });
+        match &control.broken {
+            None => println!("{rules:?} on: nothing in {:.2} h with the same seeds", control.hours()),
+            Some((seed, broken, _)) => {
                 missed += 1;
-                println!("{rules:?} off: NOT FOUND in {:.0} h", summary.hours());
+                println!("{rules:?} on: BROKEN, seed {seed}: {}", broken[0]);
             }
         }
     }
