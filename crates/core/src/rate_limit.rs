@@ -66,14 +66,20 @@ impl RateLimit {
         split: impl Fn(A) -> Result<(Option<String>, Event), A>,
         join: impl Fn(Option<String>, Event) -> A,
     ) -> Vec<A> {
-        let mut told: Vec<A> = self.take_due(now).into_iter().map(|(resource, event)| join(resource, event)).collect();
-        told.extend(actions.into_iter().filter_map(|action| match split(action) {
+        let due = self.take_due(now);
+        let kept = actions.into_iter().filter_map(|action| match split(action) {
             Ok((resource, event)) => {
                 let event = self.admit(now, resource.as_deref(), event)?;
                 Some(join(resource, event))
             }
             Err(other) => Some(other),
-        }));
+        });
+        // As a rule nothing is due, and the list is filtered in its place.
+        if due.is_empty() {
+            return kept.collect();
+        }
+        let mut told: Vec<A> = due.into_iter().map(|(resource, event)| join(resource, event)).collect();
+        told.extend(kept);
         told
     }
 

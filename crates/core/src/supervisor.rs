@@ -1015,6 +1015,8 @@ impl Supervisor {
     pub(crate) fn on_release_here(&mut self, cx: &mut Context<'_>, release: &Release) {
         if release.was_held {
             self.lease_until = None;
+            // It had won, and was told of another primary before it heard that its victory counts: the next worker must win anew.
+            self.grant.take_if(|grant| grant.epoch <= release.epoch);
         }
         self.peers.on_release(cx, &self.settings, release);
     }

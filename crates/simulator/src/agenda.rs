@@ -9,52 +9,35 @@ pub(crate) type Time = Duration;
 
 #[derive(Debug)]
 pub(crate) struct Agenda<T> {
-    queue: BinaryHeap<Reverse<Entry<T>>>,
+    /// When, in which order at that moment, and the place of what happens: it is large, and a heap moves its entries often.
+    queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    places: Vec<Option<T>>,
+    free: Vec<usize>,
     next: u64,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    at: Time,
-    order: u64,
-    what: T,
 }
 
 impl<T> Agenda<T> {
     pub(crate) const fn new() -> Self {
-        Self { queue: BinaryHeap::new(), next: 0 }
+        Self { queue: BinaryHeap::new(), places: Vec::new(), free: Vec::new(), next: 0 }
     }
 
     pub(crate) fn add(&mut self, at: Time, what: T) {
         self.next += 1;
-        self.queue.push(Reverse(Entry { at, order: self.next, what }));
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        self.places[place] = Some(what);
+        self.queue.push(Reverse((at, self.next, place)));
     }
 
     /// Takes the next thing that happens, unless that is after `until`.
     pub(crate) fn next(&mut self, until: Time) -> Option<(Time, T)> {
-        if self.queue.peek()?.0.at > until {
+        if self.queue.peek()?.0.0 > until {
             return None;
         }
-        self.queue.pop().map(|Reverse(entry)| (entry.at, entry.what))
-    }
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl<T> Eq for Entry<T> {}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
+        let Reverse((at, _, place)) = self.queue.pop()?;
+        self.free.push(place);
+        Some((at, self.places[place].take()?))
     }
 }

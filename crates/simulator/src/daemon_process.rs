@@ -148,7 +148,7 @@ impl DaemonProcess {
             return self.listen_to_peer(kernel, conn, end);
         }
         match kernel.take_message(end) {
-            Some(Ok((version, message))) => {
+            Some((version, message)) => {
                 let known = kernel.end(end)?;
                 let caller = Caller::Network { peer: known.remote, local: known.local };
                 self.callers.insert(conn, Conn::Open(end));
@@ -157,7 +157,6 @@ impl DaemonProcess {
                 }
                 Some(message_input(kernel, conn, caller, message))
             }
-            Some(Err(why)) => self.send_away(kernel, conn, end, &why),
             None => {
                 let why = kernel.is_closed(end)?;
                 self.send_away(kernel, conn, end, why)
@@ -166,20 +165,14 @@ impl DaemonProcess {
     }
 
     fn listen_to_peer(&mut self, kernel: &mut Kernel, conn: ConnId, end: EndId) -> Option<Input> {
-        let why = match kernel.take_message(end) {
-            Some(Ok((_, message))) => {
-                kernel.whisper(self.host, "daemon", || format!("{conn:?} {}", said(&message)));
-                return Some(Input::Said(conn, message));
-            }
-            Some(Err(why)) => Some(why),
-            None => {
-                kernel.is_closed(end)?;
-                None
-            }
-        };
+        if let Some((_, message)) = kernel.take_message(end) {
+            kernel.whisper(self.host, "daemon", || format!("{conn:?} {}", said(&message)));
+            return Some(Input::Said(conn, message));
+        }
+        kernel.is_closed(end)?;
         self.callers.remove(&conn);
         kernel.close(end);
-        Some(Input::Gone { conn, why })
+        Some(Input::Gone { conn, why: None })
     }
 
     fn send_away(&mut self, kernel: &mut Kernel, conn: ConnId, end: EndId, why: &str) -> Option<Input> {
@@ -209,12 +202,12 @@ impl DaemonProcess {
     fn carry_out(&mut self, kernel: &mut Kernel, actions: Vec<Action>) -> Life {
         for action in actions {
             match action {
-                Action::Reply { conn, message, keep } => self.reply(kernel, conn, &message, keep),
+                Action::Reply { conn, message, keep } => self.reply(kernel, conn, message, keep),
                 Action::Close(conn) => self.close(kernel, conn),
                 Action::Welcome { conn, answer, .. } => {
                     if let Some(Conn::Open(end)) = self.callers.get(&conn) {
                         let end = *end;
-                        kernel.send_v1(end, &answer);
+                        kernel.send_v1(end, answer);
                         self.callers.insert(conn, Conn::Peer(end));
                     }
                 }
@@ -223,7 +216,7 @@ impl DaemonProcess {
                         let end = *end;
                         kernel
                             .whisper(self.host, "daemon", || format!("tells {conn:?}: {:?}", Heard::decode(&message)));
-                        kernel.send_v1(end, &message);
+                        kernel.send_v1(end, message);
                     }
                 }
                 Action::FindRecord(resource) => kernel.find_record(self.host, self.pid, resource),
@@ -286,13 +279,13 @@ impl DaemonProcess {
         }
     }
 
-    fn reply(&mut self, kernel: &mut Kernel, conn: ConnId, message: &List, keep: bool) {
+    fn reply(&mut self, kernel: &mut Kernel, conn: ConnId, message: List, keep: bool) {
         let Some(Conn::Open(end)) = self.callers.get(&conn) else {
             self.callers.remove(&conn);
             return;
         };
         let end = *end;
-        kernel.whisper(self.host, "daemon", || format!("answers {conn:?}: {:?}", Answer::decode(message).ok()));
+        kernel.whisper(self.host, "daemon", || format!("answers {conn:?}: {:?}", Answer::decode(&message).ok()));
         kernel.send(end, message);
         if !keep {
             self.close(kernel, conn);

@@ -1,11 +1,12 @@
 //! A network that behaves like TCP: in order, held while a way is cut, silent when a host is gone, a reset when only a process is.
-//! Bytes travel as they would on a wire.
+//! Messages travel as lists: that bytes give back the list that they were made of is tested with the codec, and asserted here in debug builds.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hastmon_core::config::{Address, Host as Name};
-use hastmon_core::wire::frame::{self, HEADER_SIZE, Header, NETWORK_LIMIT, Version};
+use hastmon_core::wire::frame::{self, HEADER_SIZE, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
 
 use super::agenda::Time;
@@ -21,7 +22,7 @@ pub(crate) enum Packet {
     Syn,
     SynAck,
     Ack,
-    Data(Vec<u8>),
+    Data(Version, List),
     Fin,
     Reset,
 }
@@ -35,7 +36,7 @@ pub(crate) struct End {
     peer_host: HostId,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    inbox: Vec<u8>,
+    inbox: VecDeque<(Version, List)>,
     /// Why nothing more will come.
     closed: Option<&'static str>,
     /// Nothing that is sent to this end from now on arrives earlier.
@@ -66,7 +67,7 @@ impl Kernel {
             peer_host,
             local,
             remote,
-            inbox: Vec::new(),
+            inbox: VecDeque::new(),
             closed: None,
             arrives: self.now,
             held: Vec::new(),
@@ -79,7 +80,7 @@ impl Kernel {
             peer_host: host,
             local: remote,
             remote: local,
-            inbox: Vec::new(),
+            inbox: VecDeque::new(),
             closed: None,
             arrives: self.now,
             held: Vec::new(),
@@ -95,20 +96,20 @@ impl Kernel {
     }
 
     /// Sends a message, unless the end is gone.
-    pub(crate) fn send(&mut self, end: EndId, message: &List) {
+    pub(crate) fn send(&mut self, end: EndId, message: List) {
         self.send_as(Version::V0, end, message);
     }
 
     /// Sends a message of protocol 1.
-    pub(crate) fn send_v1(&mut self, end: EndId, message: &List) {
+    pub(crate) fn send_v1(&mut self, end: EndId, message: List) {
         self.send_as(Version::V1, end, message);
     }
 
-    fn send_as(&mut self, version: Version, end: EndId, message: &List) {
-        let bytes = frame::encode(version, message, NETWORK_LIMIT).expect("our messages are small");
+    fn send_as(&mut self, version: Version, end: EndId, message: List) {
+        debug_assert!(survives_the_wire(version, &message), "{message:?}");
         if let Some(End { peer, peer_host, .. }) = self.ends.get(&end) {
             let (peer, peer_host) = (*peer, *peer_host);
-            self.transmit(end, peer, peer_host, Packet::Data(bytes));
+            self.transmit(end, peer, peer_host, Packet::Data(version, message));
         }
     }
 
@@ -135,20 +136,9 @@ impl Kernel {
         self.ends.len()
     }
 
-    /// The next whole message that has arrived, or what is wrong with it.
-    pub(crate) fn take_message(&mut self, end: EndId) -> Option<Result<(Version, List), String>> {
-        let inbox = &mut self.ends.get_mut(&end)?.inbox;
-        let header = *inbox.first_chunk::<HEADER_SIZE>()?;
-        let Header { version, size } = match Header::decode(header, &[Version::V0, Version::V1], NETWORK_LIMIT) {
-            Ok(header) => header,
-            Err(error) => return Some(Err(error.to_string())),
-        };
-        if inbox.len() < HEADER_SIZE + size {
-            return None;
-        }
-        let rest = inbox.split_off(HEADER_SIZE + size);
-        let message = std::mem::replace(inbox, rest);
-        Some(List::decode(&message[HEADER_SIZE..]).map(|list| (version, list)).map_err(|error| error.to_string()))
+    /// The next message that has arrived.
+    pub(crate) fn take_message(&mut self, end: EndId) -> Option<(Version, List)> {
+        self.ends.get_mut(&end)?.inbox.pop_front()
     }
 
     /// Why nothing more will come, when all that has come is read.
@@ -204,8 +194,8 @@ impl Kernel {
                 self.soon(daemon, Happening::Accepted(to));
                 return;
             }
-            Packet::Data(bytes) => {
-                end.inbox.extend(bytes);
+            Packet::Data(version, message) => {
+                end.inbox.push_back((version, message));
                 Happening::Readable(to)
             }
             Packet::Fin => {
@@ -280,4 +270,9 @@ impl Kernel {
             }
         }
     }
+}
+
+fn survives_the_wire(version: Version, message: &List) -> bool {
+    let bytes = frame::encode(version, message, NETWORK_LIMIT).expect("our messages are small");
+    List::decode(&bytes[HEADER_SIZE..]).as_ref() == Ok(message)
 }

@@ -27,6 +27,9 @@ const LIVE_MORE: Duration = Duration::from_secs(20);
 /// ... and for how long, on one node without a break.
 const STEADY: u32 = 8;
 
+/// How often a long run says how far it has come, in cluster hours: about twice a minute on one processor.
+const TOLD_EVERY_HOURS: f64 = 1000.0;
+
 /// What one run came to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
@@ -165,8 +168,12 @@ pub(crate) struct Summary {
 
 impl Summary {
     fn add(&mut self, seed: u64, outcome: Outcome, plan: &Plan) {
+        let before = self.hours();
         self.runs += 1;
         self.simulated += outcome.simulated;
+        if (before / TOLD_EVERY_HOURS).floor() < (self.hours() / TOLD_EVERY_HOURS).floor() {
+            eprintln!("so far {:.0} cluster hours in {} runs, seeds from {}", self.hours(), self.runs, plan.seed);
+        }
         self.overlaps += usize::from(outcome.overlaps > 0);
         self.longest_overlap = self.longest_overlap.max((outcome.longest_overlap, seed));
         self.recoveries.push((outcome.recovered_in, seed));
@@ -176,7 +183,7 @@ impl Summary {
         // Of faults that it cannot help, the lease does not promise that nobody notices them.
         let is_broken = match plan.weather {
             // Epochs alone do not keep two primaries apart; they must not go back.
-            _ if plan.mutation.as_deref() == Some("Epochs") => !outcome.broken.is_empty(),
+            _ if plan.mutation.as_deref() == Some("[Epochs]") => !outcome.broken.is_empty(),
             _ if plan.mutation.is_some() => outcome.overlaps > 0,
             Weather::Rule => !outcome.broken.is_empty(),
             Weather::Beyond => outcome.is_stuck,
@@ -309,12 +316,20 @@ fn mutate(plan: &Plan, name: &str) -> ExitCode {
     let each = Rule::ALL.into_iter().map(|rule| vec![rule]);
     for rules in if name == "all" { each.collect() } else { vec![together] } {
         switch_off(&rules);
-        let summary = many(plan);
-        match &summary.broken {
-            Some((seed, broken, hours)) => println!("{rules:?} off: seed {seed}, {hours:.2} h: {}", broken[0]),
-            None => {
+        let summary = many(&Plan { mutation: Some(format!("{rules:?}")), ..plan.clone() });
+        switch_off(&[]);
+        let Some((seed, broken, hours)) = &summary.broken else {
+            missed += 1;
+            println!("{rules:?} off: NOT FOUND in {:.0} h", summary.hours());
+            continue;
+        };
+        println!("{rules:?} off: seed {seed}, {hours:.2} h: {}", broken[0]);
+        let control = many(&Plan { hours: *hours, mutation: None, ..plan.clone() });
+        match &control.broken {
+            None => println!("{rules:?} on: nothing in {:.2} h with the same seeds", control.hours()),
+            Some((seed, broken, _)) => {
                 missed += 1;
-                println!("{rules:?} off: NOT FOUND in {:.0} h", summary.hours());
+                println!("{rules:?} on: BROKEN, seed {seed}: {}", broken[0]);
             }
         }
     }

@@ -88,7 +88,7 @@ impl Storm {
         let all: Vec<HostId> = self.voters.clone();
         let any = if self.rng.percent(50) { runner } else { self.rng.pick(&all) };
         let lasts = if self.rng.percent(20) { self.beats((1, 1_000)) } else { self.beats((50, 12_000)) };
-        let kinds = if self.weather == Weather::Beyond { 31 } else { 26 };
+        let kinds = if self.weather == Weather::Beyond { 33 } else { 28 };
         match self.rng.below(kinds) {
             0 => vec![(now, Fault::ResourceDies(runner))],
             1 => vec![(now, Fault::Operator(runner, self.rng.pick(&[Role::Primary, Role::Secondary, Role::Init])))],
@@ -140,7 +140,6 @@ impl Storm {
                 let to = self.rng.pick(&self.runners);
                 vec![(now, Fault::Switchover(runner, self.rng.percent(70).then_some(to)))]
             }
-            17 if self.rng.percent(30) => self.forget_two(world),
             17 => self.change_voters(world),
             18 => self.isolate(any, lasts),
             19 => self.cuts(any, lasts),
@@ -162,6 +161,9 @@ impl Storm {
                 plan.extend(self.isolate(runner, lasts));
                 plan
             }
+            26 => self.late_release(runner),
+            27 if self.rng.percent(50) => self.forget_two(world),
+            27 => self.hasty_steps(world, runner),
             other => self.beyond(other, any, runner, lasts),
         }
     }
@@ -170,10 +172,10 @@ impl Storm {
     fn beyond(&mut self, which: u64, any: HostId, runner: HostId, lasts: Duration) -> Vec<(Time, Fault)> {
         let now = Duration::ZERO;
         match which {
-            26 => vec![(now, Fault::Freeze(any, Whom::All)), (lasts, Fault::Thaw(any))],
-            27 => vec![(now, Fault::Pause(any)), (lasts, Fault::Resume(any))],
-            28 => vec![(now, Fault::NoProcesses(any, true)), (lasts, Fault::NoProcesses(any, false))],
-            29 => {
+            28 => vec![(now, Fault::Freeze(any, Whom::All)), (lasts, Fault::Thaw(any))],
+            29 => vec![(now, Fault::Pause(any)), (lasts, Fault::Resume(any))],
+            30 => vec![(now, Fault::NoProcesses(any, true)), (lasts, Fault::NoProcesses(any, false))],
+            31 => {
                 let stop = self.rng.pick(&[Behaviour::Fails(1), Behaviour::Hangs, Behaviour::Unkillable]);
                 let mood = Box::new(Mood { stop, ..self.usual() });
                 vec![(now, Fault::SetMood(runner, mood)), (lasts, Fault::SetMood(runner, Box::new(self.usual())))]
@@ -304,6 +306,80 @@ impl Storm {
         let alone = self.isolate(runner, lasts);
         let after = self.beats((2_000, 4_000));
         plan.extend(alone.into_iter().map(|(when, fault)| (after + when, fault)));
+        plan
+    }
+
+    /// The node that runs the resource has no vote too many. It gives the lease back and takes it again, while what it says takes its time: what
+    /// it said of the first lease arrives under the second one.
+    fn late_release(&mut self, runner: HostId) -> Vec<(Time, Fault)> {
+        let mut others: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != runner).collect();
+        // A watchdog that hears of a release tells the others at once.
+        others.sort_by_key(|host| self.cluster.nodes[host.0].role != Role::Watchdog);
+        let (near, far) = others.split_at(self.voters.len() / 2);
+        // By then the others have forgotten that they voted for it.
+        let again = self.beats((7_000, 8_000));
+        let back = again + self.beats((300, 900));
+        let end = again + self.cluster.heartbeat * 8;
+        let ways: Vec<_> = far.iter().flat_map(|other| [(runner, *other), (*other, runner)]).collect();
+        let mut plan = Self::cut_all(&ways, end);
+        plan.push((Duration::ZERO, Fault::SetMood(runner, Box::new(Mood::good()))));
+        plan.push((end, Fault::SetMood(runner, Box::new(self.usual()))));
+        let extra = self.beats((2_000, 2_800));
+        for other in near {
+            plan.push((again, Fault::Slow(runner, *other, extra)));
+            plan.push((back, Fault::Slow(runner, *other, Duration::ZERO)));
+        }
+        plan.push((again, Fault::Operator(runner, Role::Secondary)));
+        plan.push((back, Fault::Operator(runner, Role::Primary)));
+        plan
+    }
+
+    /// Two voters join in a hurry. The node that runs the resource hears of neither, and has no more than one of the old ones to vote for it, which
+    /// hears of the first alone: these two are a majority of what the cluster was, and the others one of what it is.
+    fn hasty_steps(&mut self, world: &World, runner: HostId) -> Vec<(Time, Fault)> {
+        let spare: Vec<HostId> =
+            self.cluster.spare.iter().map(|at| HostId(*at)).filter(|host| !self.voters.contains(host)).collect();
+        let others: Vec<HostId> = self.voters.iter().copied().filter(|host| *host != runner).collect();
+        let ([first, second], [one, two]) = (&spare[..], &others[..]) else { return Vec::new() };
+        if !self.is_agreed(world) {
+            return Vec::new();
+        }
+        let (first, second) = (*first, *second);
+        let (near, far) = if self.rng.percent(50) { (*one, *two) } else { (*two, *one) };
+        let beat = self.cluster.heartbeat;
+        let begins = self.beats((7_000, 8_000));
+        let end = begins + beat * 8;
+        let ways = [far, first, second].into_iter().flat_map(|other| [(runner, other), (other, runner)]);
+        let mut plan = Self::cut_all(&ways.collect::<Vec<_>>(), end);
+        let mut next = begins;
+        for joins in [first, second] {
+            self.voters.push(joins);
+            self.edition += 1;
+            let voters = self.voters.clone();
+            let change = |host: HostId| {
+                let config = self.cluster.config_with(host.0, |at| voters.contains(&HostId(at)));
+                Fault::Voters(host, self.edition, Box::new(config))
+            };
+            plan.push((begins - beat, change(joins)));
+            plan.push((begins - beat, Fault::Boot(joins)));
+            plan.push((next, change(far)));
+            if joins == second {
+                plan.push((next, change(first)));
+                plan.extend([(end + beat * 12, change(near)), (end + beat * 12, change(runner))]);
+            } else {
+                plan.push((next, change(near)));
+            }
+            next += self.beats((1_050, 1_500));
+        }
+        // The second step is refused until enough nodes are seen with the first.
+        for again in 1..10 {
+            plan.extend([far, first].map(|host| (next + beat * again / 5, Fault::Hangup(host))));
+        }
+        for host in [far, first, second] {
+            if self.cluster.nodes[host.0].role != Role::Watchdog {
+                plan.push((next + self.beats((1, 300)), Fault::Operator(host, Role::Primary)));
+            }
+        }
         plan
     }
 

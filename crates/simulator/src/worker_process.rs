@@ -155,7 +155,7 @@ impl WorkerProcess {
                 Some(Input::DaemonGone)
             }
             ToWorker::Serve { link, from, asks, answers, resuid } => {
-                kernel.send(asks, &Answer::Resuid(resuid).encode());
+                kernel.send(asks, Answer::Resuid(resuid).encode());
                 self.links.insert(link, Talk::Serving { asks, answers });
                 self.news.push_back(Input::PrimaryConnected { link, from: from.to_string() });
                 self.read(kernel, link);
@@ -180,7 +180,7 @@ impl WorkerProcess {
         let now_s = UNIX_TIME_S + kernel.now.as_secs();
         let sign = |key: &Key| Signature::new(key.algorithm, key.secret.as_bytes(), now_s, client, server);
         let signature = self.core.resource().key.as_ref().map(sign);
-        kernel.send(end, &request.encode(Via::Network(signature.as_ref())));
+        kernel.send(end, request.encode(Via::Network(signature.as_ref())));
     }
 
     /// A connection is there: says what it was made for.
@@ -216,7 +216,7 @@ impl WorkerProcess {
                     priority: settings.priority,
                     voters: Voters::new(settings.nodes.iter().cloned()),
                 };
-                kernel.send_v1(end, &hello.encode());
+                kernel.send_v1(end, hello.encode());
             }
         }
         None
@@ -238,11 +238,7 @@ impl WorkerProcess {
                 kernel.take_message(second).map(|message| (false, message))
             });
             match said {
-                Some((on_first, Ok((_, message)))) => self.hear(kernel, link, on_first, &message),
-                Some((_, Err(why))) => {
-                    let news = self.fail(kernel, link, why);
-                    self.news.extend(news);
-                }
+                Some((on_first, (_, message))) => self.hear(kernel, link, on_first, &message),
                 None => {
                     let why = kernel.is_closed(first).or_else(|| kernel.is_closed(second?));
                     if let Some(why) = why {
@@ -370,12 +366,12 @@ impl WorkerProcess {
                 }
                 Action::SendHeartbeat { link, state, seq } => {
                     if let Some(Talk::Holding { asks, .. }) = self.links.get(&link) {
-                        kernel.send(*asks, &Heartbeat { state, seq }.encode());
+                        kernel.send(*asks, Heartbeat { state, seq }.encode());
                     }
                 }
                 Action::AnswerHeartbeat { link, seq, state } => {
                     if let Some(Talk::Serving { answers, .. }) = self.links.get(&link) {
-                        kernel.send(*answers, &Answer::Heartbeat { seq, state: Ok(state) }.encode());
+                        kernel.send(*answers, Answer::Heartbeat { seq, state: Ok(state) }.encode());
                     }
                 }
                 Action::Disconnect(link) => {
@@ -394,7 +390,7 @@ impl WorkerProcess {
                 Action::PrimaryGone(link) => self.tell_daemon(kernel, FromWorker::PrimaryGone(link)),
                 Action::Say(link, said) => {
                     if let Some(Talk::Peer { end, up: true }) = self.links.get(&link) {
-                        kernel.send_v1(*end, &said.encode());
+                        kernel.send_v1(*end, said.encode());
                     }
                 }
                 Action::AskHere(ask) => self.tell_daemon(kernel, FromWorker::Asked(ask)),

@@ -154,6 +154,20 @@ fn a_secondary_that_is_served_again_gives_back_what_it_has_won() {
     assert!(matches!(&bench.orders()[..], [Order::ServedBy(Some(_))]));
 }
 
+/// The worker had heard of a primary before the daemon heard that it has won, and then the daemon lost that primary.
+#[test]
+fn a_lease_that_was_won_and_given_back_is_not_handed_to_the_next_worker() {
+    let mut bench = of(Role::Secondary, "", "");
+    let grant = Grant { epoch: 5, until: bench.now + s(3), terms: TERMS };
+    let id = bench.worker();
+    bench.give(crate::daemon::Input::Won(id, grant));
+    let release = Release { node: "a".to_string(), epoch: 5, successor: None, reserve: s(2), was_held: true };
+    bench.give(crate::daemon::Input::Released(id, release));
+    bench.worker_ends();
+    let (_, assignment) = bench.started().pop().unwrap();
+    assert_eq!((assignment.role, assignment.lease.unwrap().grant), (Role::Primary, None));
+}
+
 #[test]
 fn a_holder_yields_to_a_better_primary_and_names_it_as_successor() {
     let mut bench = of(Role::Primary, "priority 50", "");

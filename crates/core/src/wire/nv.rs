@@ -18,6 +18,9 @@ const ALIGNMENT: usize = 8;
 /// Pairs in one list: as many of the smallest as fill the largest frame. Whoever brings more has passed no frame.
 pub const MAX_PAIRS: usize = frame::CONTROL_LIMIT / (PAIR_HEADER_SIZE + 2 * ALIGNMENT);
 
+/// So many pairs are looked through one by one: for a list as short as nearly all are, that is quicker than to keep an index.
+const SEARCHED: usize = 24;
+
 /// Stands in the place of a type after the last pair.
 const TYPE_END: u8 = 0;
 const TYPE_STRING: u8 = 17;
@@ -70,7 +73,7 @@ pub enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     pairs: Vec<(String, Value)>,
-    /// Where the first pair of a name stands: replies for thousands of resources are read name by name.
+    /// Where the first pair of a name stands, for those after the first [`SEARCHED`]: replies for thousands of resources are read name by name.
     first: BTreeMap<String, usize>,
 }
 
@@ -87,8 +90,9 @@ impl List {
 
     /// The value of the first pair of this name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        let at = *self.first.get(name)?;
-        self.pairs.get(at).map(|(_, value)| value)
+        let near = self.pairs.iter().take(SEARCHED).find(|(known, _)| known == name);
+        let found = near.or_else(|| self.pairs.get(*self.first.get(name)?));
+        found.map(|(_, value)| value)
     }
 
     /// The string of this name; `None` when absent or of another type.
@@ -109,20 +113,26 @@ impl List {
     /// array) is left out: the receiver then misses it, and reads nothing wrong.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
-        if encode_pair(name, &value).is_some() {
+        if sizes(name, &value).is_some() {
             self.push(name.to_owned(), value);
         }
         self
     }
 
     fn push(&mut self, name: String, value: Value) {
-        self.first.entry(name.clone()).or_insert(self.pairs.len());
+        if self.pairs.len() >= SEARCHED {
+            self.first.entry(name.clone()).or_insert(self.pairs.len());
+        }
         self.pairs.push((name, value));
     }
 
     /// The bytes of this list, without a frame.
     pub fn encode(&self) -> Vec<u8> {
-        self.pairs.iter().filter_map(|(name, value)| encode_pair(name, value)).flatten().collect()
+        let mut out = Vec::new();
+        for (name, value) in &self.pairs {
+            encode_pair(&mut out, name, value);
+        }
+        out
     }
 
     /// Reads a list that takes up all of `bytes`, but for zeros at the end.
@@ -147,20 +157,24 @@ impl List {
     }
 }
 
-/// The bytes of one pair; `None` when it has no form on the wire.
-fn encode_pair(name: &str, value: &Value) -> Option<Vec<u8>> {
-    let value_bytes = value.to_bytes()?;
+/// The bytes of a name and of a value, without padding; `None` when the pair has no form on the wire.
+fn sizes(name: &str, value: &Value) -> Option<(u8, u32)> {
     let name_size = u8::try_from(name.len() + 1).ok().filter(|_| !name.contains('\0'))?;
-    let value_size = u32::try_from(value_bytes.len()).ok().filter(|&size| size != 0)?;
+    let value_size = u32::try_from(value.size()?).ok().filter(|&size| size != 0)?;
+    Some((name_size, value_size))
+}
 
-    let mut out = Vec::from([value.type_number(), name_size]);
+/// Appends the bytes of one pair; nothing when it has no form on the wire.
+fn encode_pair(out: &mut Vec<u8>, name: &str, value: &Value) {
+    let Some((name_size, value_size)) = sizes(name, value) else { return };
+    out.extend([value.type_number(), name_size]);
     out.extend(value_size.to_le_bytes());
-    out.extend(name.bytes());
-    out.resize(PAIR_HEADER_SIZE + usize::from(name_size).next_multiple_of(ALIGNMENT), 0);
-    let value_end = out.len() + value_bytes.len().next_multiple_of(ALIGNMENT);
-    out.extend(value_bytes);
+    let name_end = out.len() + usize::from(name_size).next_multiple_of(ALIGNMENT);
+    out.extend(name.as_bytes());
+    out.resize(name_end, 0);
+    value.write(out);
+    let value_end = name_end + (out.len() - name_end).next_multiple_of(ALIGNMENT);
     out.resize(value_end, 0);
-    Some(out)
 }
 
 /// Takes one pair off the front of `input`. No size that the sender states is believed before the bytes are there.
@@ -228,14 +242,27 @@ macro_rules! number_types {
                 }
             }
 
-            /// `None` when the value has no form on the wire.
-            fn to_bytes(&self) -> Option<Vec<u8>> {
+            /// Its bytes on the wire; `None` when it has no form there.
+            fn size(&self) -> Option<usize> {
                 match self {
                     $(
-                        Self::$one(number) => Some(number.to_le_bytes().to_vec()),
-                        Self::$many(numbers) => Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+                        Self::$one(_) => Some(size_of::<$int>()),
+                        Self::$many(numbers) => Some(size_of_val(numbers.as_slice())),
                     )*
-                    Self::Str(text) => (!text.contains('\0')).then(|| text.bytes().chain([0]).collect()),
+                    Self::Str(text) => (!text.contains('\0')).then_some(text.len() + 1),
+                }
+            }
+
+            fn write(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(
+                        Self::$one(number) => out.extend(number.to_le_bytes()),
+                        Self::$many(numbers) => out.extend(numbers.iter().flat_map(|number| number.to_le_bytes())),
+                    )*
+                    Self::Str(text) => {
+                        out.extend(text.as_bytes());
+                        out.push(0);
+                    }
                 }
             }
 
@@ -404,6 +431,17 @@ mod tests {
         assert_eq!(list.u8s("a"), None);
         assert_eq!(list.str("b"), Some("x"));
         assert_eq!(list.str("c"), None);
+    }
+
+    #[test]
+    fn in_a_long_list_too_the_first_pair_of_a_name_wins() {
+        let names: Vec<String> = (0..3 * SEARCHED).map(|at| alloc::format!("n{at}")).collect();
+        let twice = names.iter().chain(&names).zip(0..);
+        let list = twice.fold(List::new(), |list, (name, number)| list.with_u64(name, number));
+        for (name, number) in names.iter().zip(0..) {
+            assert_eq!(list.u64(name), Some(number));
+        }
+        assert_eq!(list.u64("n"), None);
     }
 
     #[test]
