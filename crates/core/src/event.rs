@@ -154,6 +154,11 @@ pub enum Event {
         /// Who votes here.
         here: String,
     },
+    /// The configuration with which the node has started has other voters than those in force before, and the step to them is not allowed yet.
+    VotersUnproven {
+        /// Why not.
+        why: String,
+    },
     /// The votes of the node cannot be recorded, so it gives none.
     NotRecorded {
         /// Why, and what to do.
@@ -383,6 +388,7 @@ impl Event {
             | Self::LeftAlone
             | Self::ReloadFailed { .. }
             | Self::VotersDiffer { .. }
+            | Self::VotersUnproven { .. }
             | Self::NotRecorded { .. }
             | Self::RecordUnreadable { .. }
             | Self::RecordLost { .. }
@@ -486,6 +492,12 @@ impl fmt::Display for Event {
                 f,
                 "the configuration of {node} has other nodes for the resource: there {there}, here {here}; no votes between the two \
                  until both have the same (`on NODE` in the resource)"
+            ),
+            Self::VotersUnproven { why } => write!(
+                f,
+                "the nodes of the resource were changed while hastmon did not run here; until that is safe this node goes \
+                 by those of before: {why}. When the resource runs nowhere, and on no other way: remove its record from the state directory \
+                 of every node, and start them again"
             ),
             Self::NotRecorded { why } => write!(f, "this node gives no votes: {why}"),
             Self::RecordUnreadable { why } => {

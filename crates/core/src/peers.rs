@@ -93,6 +93,8 @@ pub(crate) struct Peers {
     /// Why a record could not be read or written, last. That has been told.
     no_votes: Option<String>,
     told_voters: BTreeMap<String, Voters>,
+    /// Why the voters of the configuration are not in force, as told.
+    told_unproven: Option<String>,
 }
 
 impl Peers {
@@ -106,6 +108,7 @@ impl Peers {
             find_again: None,
             no_votes: None,
             told_voters: BTreeMap::new(),
+            told_unproven: None,
         }
     }
 
@@ -153,6 +156,11 @@ impl Peers {
     ) {
         let voters = Voters::new(settings.nodes.iter().cloned());
         self.voter = Some(match found {
+            Ok(None) => {
+                let voter = Voter::new(cx.now, voters, None);
+                self.record(cx, settings, voter.first_record());
+                voter
+            }
             Ok(record) => Voter::new(cx.now, voters, record),
             Err(NotFound::Unreadable(why)) => {
                 self.find_again = Some(cx.now + FIND_AGAIN);
@@ -368,7 +376,15 @@ impl Peers {
     /// vote is bound, they go by the voters of before.
     pub(crate) fn why_not_change(&self, new: &Voters, in_force: &[(String, u64)]) -> Option<String> {
         let voter = self.voter.as_ref()?;
-        let now = voter.configured();
+        if new == voter.configured() {
+            return None;
+        }
+        // Those of before the start, when nobody has agreed to the configured ones yet.
+        let now = if voter.unproven().is_some() { voter.voters() } else { voter.configured() };
+        self.why_not_step(now, new, in_force)
+    }
+
+    fn why_not_step(&self, now: &Voters, new: &Voters, in_force: &[(String, u64)]) -> Option<String> {
         if now == new {
             return None;
         }
@@ -381,14 +397,12 @@ impl Peers {
             ));
         }
         // Who has the new ones already has seen a majority with the present ones, or has none older: whoever comes late follows.
-        let has_present = |node: &str| {
-            let here = (self.me.as_str(), voter.voters().digest());
+        let here = (self.me.as_str(), self.voter.as_ref().map_or(0, |voter| voter.voters().digest()));
+        let known = |node: &&str| {
             let there = in_force.iter().map(|(node, voters)| (node.as_str(), *voters));
-            there.chain([here]).any(|known| known == (node, now.digest()))
+            there.chain([here]).any(|known| known == (*node, now.digest()) || known == (*node, new.digest()))
         };
-        let has_new = |node: &str| self.sessions.values().any(|peer| peer.node == node && peer.voters == new.digest());
-        let agrees = |node: &&str| has_present(node) || has_new(node);
-        let agree = now.iter().filter(agrees).count();
+        let agree = now.iter().filter(known).count();
         (agree < now.majority()).then(|| {
             alloc::format!(
                 "its nodes are {now} and would be {new}, but only {agree} of {} have been seen with the present ones, and {} are \
@@ -397,6 +411,25 @@ impl Peers {
                 now.majority()
             )
         })
+    }
+
+    /// Whether the voters of the configuration with which this node has started may come into force now.
+    pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, in_force: &[(String, u64)]) {
+        let Some((voter, new)) = self.voter.as_ref().and_then(|voter| Some((voter, voter.unproven()?))) else { return };
+        let why_not = self.why_not_step(voter.voters(), new, in_force);
+        match (why_not, &mut self.voter) {
+            (None, Some(voter)) => {
+                voter.prove(cx.now);
+                self.told_unproven = None;
+            }
+            (why, _) if why != self.told_unproven => {
+                if let Some(why) = why.clone() {
+                    cx.event(settings, Event::VotersUnproven { why });
+                }
+                self.told_unproven = why;
+            }
+            _ => {}
+        }
     }
 
     fn record(&mut self, cx: &mut Context<'_>, settings: &Resource, record: Record) -> u64 {

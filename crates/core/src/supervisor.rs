@@ -500,6 +500,9 @@ impl Supervisor {
             if let (Role::Primary, Some(lease)) = (self.role, &report.lease) {
                 self.lease_until = lease.until.or(self.lease_until);
             }
+            if let Some(lease) = &report.lease {
+                self.peers.mind_voters(cx, &self.settings, &lease.in_force);
+            }
             self.report = Some(report);
             self.note_alive(cx.now);
             self.told_not_started = None;

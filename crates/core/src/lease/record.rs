@@ -2,15 +2,17 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::MAX_NAME_LEN;
+use super::Voters;
+use crate::config::{MAX_NAME_LEN, MAX_NODES};
 use crate::time::Duration;
 
-/// Bytes in the text of a record, at most: what does not change takes about 150.
-pub const MAX_TEXT_LEN: usize = MAX_NAME_LEN + 256;
+/// Bytes in the text of a record, at most: the names of the voters and of the holder, each with a word; what does not change takes about 150.
+pub const MAX_TEXT_LEN: usize = (MAX_NODES + 1) * (MAX_NAME_LEN + 8) + 256;
 
 /// The first line, up to the number of the version.
 const TITLE: &str = "hastmon vote ";
@@ -20,15 +22,17 @@ const CHECKSUM_SIZE: usize = 16;
 const CHECKSUM_NAME: &str = "sha256 ";
 const CHECKSUM_LINE_LEN: usize = CHECKSUM_NAME.len() + 2 * CHECKSUM_SIZE + 1;
 
-/// For whom this node has voted.
+/// For whom this node has voted, and who counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// The node that has the vote.
+    /// The node that has the vote; empty when nobody ever had it.
     pub holder: String,
     /// The epoch for which it has it.
     pub epoch: u64,
     /// How long it binds, from the start of the daemon that finds it; zero when it was released.
     pub hold: Duration,
+    /// The voters in force. A configuration that was changed while the node was down must not jump over steps that it would not be let jump over.
+    pub voters: Voters,
 }
 
 /// A text that is no record. A vote may have been lost with it.
@@ -58,8 +62,11 @@ impl Record {
     /// The record as a text. A part of a millisecond counts as a whole one: a vote may bind longer, never shorter.
     pub fn to_text(&self) -> String {
         let hold_ms = self.hold.as_nanos().div_ceil(1_000_000).min(u64::MAX.into());
-        // The name comes last, so that it needs no quoting whatever is in it.
         let mut text = format!("{TITLE}{VERSION}\nepoch {}\nhold_ms {hold_ms}\nholder {}\n", self.epoch, self.holder);
+        for voter in self.voters.iter() {
+            // Writing to a String cannot fail. No name has the end of a line in it.
+            let _ = writeln!(text, "voter {voter}");
+        }
         let checksum = checksum(&text);
         text.push_str(&checksum);
         text
@@ -83,12 +90,16 @@ impl Record {
         let (_, fields) = content.split_once('\n')?;
         let (epoch, fields) = fields.strip_prefix("epoch ")?.split_once('\n')?;
         let (hold_ms, fields) = fields.strip_prefix("hold_ms ")?.split_once('\n')?;
-        let holder = fields.strip_prefix("holder ")?.strip_suffix('\n').filter(|holder| !holder.is_empty())?;
+        let (holder, voters) = fields.strip_prefix("holder ")?.split_once('\n')?;
+        let voters: Option<Vec<String>> =
+            voters.lines().map(|line| Some(line.strip_prefix("voter ")?.to_string())).collect();
         Some(Self {
             holder: holder.to_string(),
             epoch: epoch.parse().ok()?,
             hold: Duration::from_millis(hold_ms.parse().ok()?),
+            voters: Voters::new(voters?),
         })
+        .filter(|record| !record.holder.is_empty() || record.hold.is_zero())
     }
 }
 
@@ -115,7 +126,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn record() -> Record {
-        Record { holder: "node-a".into(), epoch: 7, hold: Duration::from_millis(40_000) }
+        let voters = Voters::new(["node-a", "node-b", "w"].map(String::from));
+        Record { holder: "node-a".into(), epoch: 7, hold: Duration::from_millis(40_000), voters }
     }
 
     /// With a checksum as a newer or a careless writer would have made it.
@@ -126,9 +138,9 @@ mod tests {
     #[test]
     fn a_record_is_a_text_that_can_be_read_and_checked_by_hand() {
         let text = record().to_text();
-        let content = "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\n";
-        // head -n 4 FILE | sha256sum | head -c 32
-        assert_eq!(text, content.to_string() + "sha256 7d8f57d021a699c07bf645089c84993a\n");
+        let content = "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\nvoter node-a\nvoter node-b\nvoter w\n";
+        // head -n 7 FILE | sha256sum | head -c 32
+        assert_eq!(text, content.to_string() + "sha256 6c9980305e5d9f8159cc0c8cea71bc8e\n");
     }
 
     #[test]
@@ -192,8 +204,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_is_read_as_it_was_written(holder in ".{1,60}|[\n a-z]{1,9}", epoch: u64, hold_ms: u32) {
-            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms.into()) };
+        fn a_record_is_read_as_it_was_written(
+            holder in "\\PC{0,60}",
+            epoch: u64,
+            hold_ms: u32,
+            voters in proptest::collection::vec("\\PC{1,9}", 0..5),
+        ) {
+            let hold = Duration::from_millis(if holder.is_empty() { 0 } else { hold_ms.into() });
+            let record = Record { holder, epoch, hold, voters: Voters::new(voters) };
             prop_assert_eq!(Record::from_text(&record.to_text()), Ok(record));
         }
 
@@ -204,7 +222,8 @@ mod tests {
 
         #[test]
         fn no_record_is_longer_than_the_limit(holder in "[a-z]{255}", epoch: u64, hold_ms: u64) {
-            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms) };
+            let names = (0..MAX_NODES).map(|number| format!("{number:x>MAX_NAME_LEN$}"));
+            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms), voters: Voters::new(names) };
             prop_assert!(record.to_text().len() <= MAX_TEXT_LEN);
         }
     }

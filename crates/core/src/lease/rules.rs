@@ -29,6 +29,8 @@ pub enum Rule {
     SameVoters,
     /// A reload does not change the voters while the vote is bound.
     PendingVoters,
+    /// The voters in force outlive a restart.
+    VotersRecorded,
     /// More than half of all voters are needed.
     Majority,
     /// The lease counts from before the first question.
@@ -53,7 +55,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Bound,
         Self::Epochs,
         Self::Drift,
@@ -66,6 +68,7 @@ impl Rule {
         Self::LostRecord,
         Self::SameVoters,
         Self::PendingVoters,
+        Self::VotersRecorded,
         Self::Majority,
         Self::CountFromAsking,
         Self::NewTerms,

@@ -15,6 +15,8 @@ pub struct Voter {
     voters: Voters,
     /// New voters that come into force when the holder renews with them or the vote is free.
     pending: Option<Voters>,
+    /// They were found at the start: it is not known yet whether the step to them may be taken, and until then it is not.
+    is_unproven: bool,
     highest: u64,
     vote: Option<Vote>,
     reserved: Option<Reserved>,
@@ -43,10 +45,10 @@ struct Reserved {
 impl Vote {
     /// After a restart it must bind at least as long as it does now: for longer than its hold, when an earlier promise to the same node was
     /// a longer one.
-    fn record(&self, now: Instant) -> Record {
+    fn record(&self, now: Instant, voters: &Voters) -> Record {
         let left = self.until.since(now);
         let hold = if left > with_drift(self.hold) { left } else { self.hold };
-        Record { holder: self.holder.clone(), epoch: self.epoch, hold }
+        Record { holder: self.holder.clone(), epoch: self.epoch, hold, voters: voters.clone() }
     }
 }
 
@@ -72,16 +74,44 @@ pub struct Step {
 }
 
 impl Voter {
-    /// A voter that has just started, with what it finds on disk.
+    /// A voter that has just started, with what it finds on disk. `voters`: those of the configuration.
     pub fn new(now: Instant, voters: Voters, found: Option<Record>) -> Self {
-        let mut voter =
-            Self { voters, pending: None, highest: 0, vote: None, reserved: None, released: None, waits_until: None };
-        if let Some(Record { holder, epoch, hold }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
+        let mut voter = Self {
+            voters,
+            pending: None,
+            is_unproven: false,
+            highest: 0,
+            vote: None,
+            reserved: None,
+            released: None,
+            waits_until: None,
+        };
+        if let Some(Record { holder, epoch, hold, voters }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
             voter.highest = epoch;
             let until = now + with_drift(hold);
             voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
+            if voters != voter.voters && !voters.is_empty() && !is_off(Rule::VotersRecorded) {
+                voter.pending = Some(core::mem::replace(&mut voter.voters, voters));
+                voter.is_unproven = true;
+            }
         }
         voter
+    }
+
+    /// What is to be written when nothing was found: who counts, and that nobody has the vote.
+    pub fn first_record(&self) -> Record {
+        Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters: self.voters.clone() }
+    }
+
+    /// Voters of the configuration that may not be the next ones, for all that is known.
+    pub fn unproven(&self) -> Option<&Voters> {
+        self.pending.as_ref().filter(|_| self.is_unproven)
+    }
+
+    /// The step to the voters of the configuration may be taken.
+    pub fn prove(&mut self, now: Instant) {
+        self.is_unproven = false;
+        self.forget(now);
     }
 
     /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
@@ -113,6 +143,7 @@ impl Voter {
 
     /// A new configuration. Its voters come into force when the vote is free, or with the holder.
     pub fn reconfigure(&mut self, now: Instant, voters: Voters) {
+        self.is_unproven &= self.pending.as_ref() == Some(&voters);
         self.pending = (voters != self.voters).then_some(voters);
         self.forget(now);
     }
@@ -134,6 +165,7 @@ impl Voter {
         self.waits_until.take_if(|until| now >= *until);
         if (self.vote.is_none() || is_off(Rule::PendingVoters))
             && self.waits_until.is_none()
+            && !self.is_unproven
             && let Some(voters) = self.pending.take()
         {
             self.voters = voters;
@@ -170,7 +202,7 @@ impl Voter {
             if !is_off(Rule::Renewal) {
                 vote.until = vote.until.max(now + with_drift(vote.hold));
             }
-            return Ok((!vote.is_recorded).then(|| vote.record(now)));
+            return Ok((!vote.is_recorded).then(|| vote.record(now, &self.voters)));
         }
         let is_stale = match ask.kind {
             Kind::Vote => ask.epoch <= self.highest,
@@ -192,7 +224,7 @@ impl Voter {
         if voters == self.voters.digest() || is_off(Rule::SameVoters) {
             return Ok(());
         }
-        match self.pending.take_if(|pending| pending.digest() == voters) {
+        match self.pending.take_if(|pending| pending.digest() == voters && !self.is_unproven) {
             Some(pending) => {
                 self.voters = pending;
                 Ok(())
@@ -206,7 +238,7 @@ impl Voter {
         let before = self.vote.as_ref().map_or(now, |vote| vote.until);
         let until = before.max(now + with_drift(ask.hold));
         let vote = Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until, is_recorded: false };
-        let record = vote.record(now);
+        let record = vote.record(now, &self.voters);
         self.highest = ask.epoch;
         self.reserved = None;
         self.vote = Some(vote);
@@ -227,7 +259,8 @@ impl Voter {
         let successor = release.successor.clone().filter(|node| self.voters.contains(node));
         self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
         self.forget(now);
-        Some(Record { holder: release.node.clone(), epoch: self.highest, hold: Duration::ZERO })
+        let voters = self.voters.clone();
+        Some(Record { holder: release.node.clone(), epoch: self.highest, hold: Duration::ZERO, voters })
     }
 
     /// A node is off for certain: it runs nothing, whatever it was promised.

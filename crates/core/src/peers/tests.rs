@@ -5,6 +5,7 @@ use crate::testing::lease::lease_config;
 use crate::testing::{DaemonBench, RESOURCE, ms, s};
 use crate::wire::session::Answer;
 use crate::worker::LeaseReport;
+use alloc::boxed::Box;
 use alloc::string::ToString;
 
 fn bench() -> DaemonBench {
@@ -132,7 +133,7 @@ fn a_vote_leaves_when_its_record_is_on_disk() {
     // A second question before the disk is done has a record of its own: the first one may fail.
     ask(&mut bench, b, 3, "b", Kind::Renew, 1);
     assert_eq!((verdict(&bench, b), bench.records().len()), (None, 2));
-    assert_eq!(bench.records()[0].1, Record { holder: "b".to_string(), epoch: 1, hold: s(4) });
+    assert_eq!(bench.records()[0].1, Record { holder: "b".to_string(), epoch: 1, hold: s(4), voters: abc() });
     for (id, _) in bench.records() {
         bench.recorded(id, Ok(()));
     }
@@ -208,7 +209,7 @@ fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
         assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Waits { .. }))));
         assert_eq!(bench.records().len(), 0);
     }
-    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4) };
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), voters: abc() };
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
     bench.take();
     let b = bench.peer("b", Role::Primary, 100, State::Stopped);
@@ -221,11 +222,74 @@ fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
 #[test]
 fn a_vote_found_on_disk_binds_for_its_whole_hold() {
     let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
-    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4) };
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), voters: abc() };
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
     let b = bench.peer("b", Role::Primary, 100, State::Stopped);
     ask(&mut bench, b, 2, "b", Kind::Vote, 10);
     assert_eq!(verdict(&bench, b), Some(Some(Refusal::Bound { holder: "c".to_string(), left: ms(4_040) })));
+}
+
+/// A daemon of the nodes `a` and `others`, which was one of `a`, `b` and `c` before it was started; then its worker hears what the others
+/// have in force.
+fn after_a_change(others: &[&str], in_force: &[(&str, &Voters)]) -> DaemonBench {
+    let mut bench = DaemonBench::without_record(lease_config(others, "", ""));
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: Duration::ZERO, voters: abc() };
+    bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
+    bench.set_role(Role::Secondary);
+    let report = |in_force: &[(&str, &Voters)]| LeaseReport {
+        epoch: None,
+        until: None,
+        is_forced: false,
+        in_reach: 3,
+        votes: 0,
+        voters: 3,
+        waits: None,
+        in_force: in_force.iter().map(|(node, voters)| ((*node).to_string(), voters.digest())).collect(),
+    };
+    bench.reports(State::Stopped, Some(report(&[])));
+    assert_eq!(in_force_here(&bench), abc(), "nobody has been heard of yet");
+    assert!(bench.told().iter().any(|event| matches!(event, Event::VotersUnproven { .. })));
+    bench.take();
+    bench.reports(State::Stopped, Some(report(in_force)));
+    bench
+}
+
+fn in_force_here(bench: &DaemonBench) -> Voters {
+    bench.daemon.resources()[0].voters_in_force().unwrap().clone()
+}
+
+#[test]
+fn voters_that_were_changed_while_the_daemon_was_down_wait_for_a_majority_of_those_before() {
+    let new = Voters::new(["a", "b", "c", "d"].map(String::from));
+    let of = |others: &[&str], in_force: &[(&str, &Voters)]| in_force_here(&after_a_change(others, in_force));
+    let bcd = ["b", "c", "d"];
+    assert_eq!(of(&bcd, &[("b", &abc())]), new);
+    assert_eq!(of(&bcd, &[("c", &new)]), new, "it has taken the step already");
+    assert_eq!(of(&bcd, &[("d", &new)]), abc(), "it is none of those before");
+    let other = Voters::new(["a", "b"].map(String::from));
+    assert_eq!(of(&bcd, &[("b", &other), ("c", &other)]), abc());
+}
+
+#[test]
+fn voters_that_are_two_steps_away_never_come_into_force_by_a_start() {
+    let new = Voters::new(["a", "b", "c", "d", "e"].map(String::from));
+    let mut bench = after_a_change(&["b", "c", "d", "e"], &[("b", &new), ("c", &abc()), ("d", &new), ("e", &new)]);
+    assert_eq!(in_force_here(&bench), abc());
+    bench.wait(s(60));
+    let b = bench.peer("b", Role::Secondary, 100, State::Stopped);
+    let ask = Ask { voters: new.digest(), ..DaemonBench::ask_of("b", Kind::Vote, 10) };
+    bench.beat(b, 2, State::Stopped, Some(ask));
+    assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Voters { .. }))));
+    bench.give(Input::Reload(Box::new(lease_config(&["b", "c", "d", "e"], "", "attempts 9"))));
+    assert_eq!(in_force_here(&bench), abc(), "not by a reload of the same nodes, either");
+}
+
+#[test]
+fn who_votes_is_written_when_a_node_has_never_voted() {
+    let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
+    bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(None) });
+    let first = Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters: abc() };
+    assert_eq!(bench.records().into_iter().map(|(_, record)| record).collect::<Vec<_>>(), [first]);
 }
 
 #[test]
@@ -392,4 +456,8 @@ fn numbers_at_their_limits_are_numbers() {
     );
     bench.wait(s(2));
     assert!(!bench.lines().is_empty());
+}
+
+fn abc() -> Voters {
+    Voters::new(["a", "b", "c"].map(String::from))
 }

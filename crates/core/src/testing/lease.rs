@@ -256,10 +256,12 @@ impl Peer {
 
 /// The main daemon of node `a` with the lease.
 impl DaemonBench {
-    /// Its record is found to be empty.
+    /// Its record says that nobody ever had the vote.
     pub(crate) fn with_lease(here: &str, inside: &str) -> Self {
         let mut bench = Self::without_record(lease_config(&["b", "c"], here, inside));
-        bench.give(daemon::Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(None) });
+        let voters = Voters::new(["a", "b", "c"].map(String::from));
+        let record = Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters };
+        bench.give(daemon::Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(record)) });
         bench
     }
 

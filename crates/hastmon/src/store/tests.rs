@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::os::clock;
+use hastmon_core::lease::Voters;
 
 /// A state directory that is not there yet.
 pub(super) fn directory() -> (TempDir, PathBuf) {
@@ -18,7 +19,8 @@ pub(super) fn directory() -> (TempDir, PathBuf) {
 }
 
 pub(super) fn record(epoch: u64) -> Record {
-    Record { holder: "node-a".into(), epoch, hold: Duration::from_millis(40_000) }
+    let voters = Voters::new(["node-a", "node-b"].map(String::from));
+    Record { holder: "node-a".into(), epoch, hold: Duration::from_millis(40_000), voters }
 }
 
 /// Other tests of this process start children, which hold a copy of a lock for the moment between fork and exec.
@@ -173,7 +175,7 @@ fn what_is_no_file_is_an_error_and_not_followed() {
 fn a_holder_with_too_long_a_name_is_not_recorded() {
     let (_directory, path) = directory();
     let store = Store::open(&path).unwrap();
-    let long = Record { holder: "x".repeat(1000), ..record(1) };
+    let long = Record { holder: "x".repeat(MAX_TEXT_LEN), ..record(1) };
     assert!(matches!(store.write("web", Some(&long)), Err(StoreError::TooLong)));
     assert_eq!(store.read("web").unwrap(), None);
 }

@@ -37,7 +37,7 @@ fn release(node: &str, epoch: u64) -> Release {
 }
 
 fn record(holder: &str, epoch: u64, hold: Duration) -> Record {
-    Record { holder: holder.into(), epoch, hold }
+    Record { holder: holder.into(), epoch, hold, voters: abc() }
 }
 
 /// A question, and its record on disk at once.
