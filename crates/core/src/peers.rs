@@ -90,6 +90,8 @@ pub(crate) struct Peers {
     writing: Vec<(u64, Record)>,
     /// When to look for the record again.
     find_again: Option<Instant>,
+    /// Voters that could not be written are not written again before this.
+    write_again: Instant,
     /// Why a record could not be read or written, last. That has been told.
     no_votes: Option<String>,
     told_voters: BTreeMap<String, Voters>,
@@ -106,6 +108,7 @@ impl Peers {
             owed: Vec::new(),
             writing: Vec::new(),
             find_again: None,
+            write_again: Instant::from_nanos(0),
             no_votes: None,
             told_voters: BTreeMap::new(),
             told_unproven: None,
@@ -156,11 +159,6 @@ impl Peers {
     ) {
         let voters = Voters::new(settings.nodes.iter().cloned());
         self.voter = Some(match found {
-            Ok(None) => {
-                let voter = Voter::new(cx.now, voters, None);
-                self.record(cx, settings, voter.first_record());
-                voter
-            }
             Ok(record) => Voter::new(cx.now, voters, record),
             Err(NotFound::Unreadable(why)) => {
                 self.find_again = Some(cx.now + FIND_AGAIN);
@@ -397,7 +395,7 @@ impl Peers {
             ));
         }
         // Who has the new ones already has seen a majority with the present ones, or has none older: whoever comes late follows.
-        let here = (self.me.as_str(), self.voter.as_ref().map_or(0, |voter| voter.voters().digest()));
+        let here = (self.me.as_str(), self.voter.as_ref().map_or(0, Voter::in_force));
         let known = |node: &&str| {
             let there = in_force.iter().map(|(node, voters)| (node.as_str(), *voters));
             there.chain([here]).any(|known| known == (*node, now.digest()) || known == (*node, new.digest()))
@@ -413,13 +411,25 @@ impl Peers {
         })
     }
 
-    /// Whether the voters of the configuration with which this node has started may come into force now.
+    /// How many of these voters are known to have them in force.
+    fn in_force_at(&self, voters: &Voters, in_force: &[(String, u64)]) -> usize {
+        let here = (self.me.as_str(), self.voter.as_ref().map_or(0, Voter::in_force));
+        let known = in_force.iter().map(|(node, voters)| (node.as_str(), *voters)).chain([here]);
+        known.filter(|(node, digest)| voters.contains(node) && *digest == voters.digest()).count()
+    }
+
+    /// Whether the voters of the configuration with which this node has started may come into force now, or the next of the steps to them. Where
+    /// a majority of them has them in force already, any other majority has one of those nodes in it: this one may follow at once.
     pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, in_force: &[(String, u64)]) {
-        let Some((voter, new)) = self.voter.as_ref().and_then(|voter| Some((voter, voter.unproven()?))) else { return };
-        let why_not = self.why_not_step(voter.voters(), new, in_force);
+        let Some((voter, goal)) = self.voter.as_ref().and_then(|voter| Some((voter, voter.unproven()?))) else {
+            return;
+        };
+        let is_in_force = self.in_force_at(goal, in_force) >= goal.majority();
+        let next = if is_in_force { goal.clone() } else { voter.voters().step_to(goal) };
+        let why_not = self.why_not_step(voter.voters(), &next, in_force).filter(|_| !is_in_force);
         match (why_not, &mut self.voter) {
             (None, Some(voter)) => {
-                voter.prove(cx.now);
+                voter.step(cx.now, next);
                 self.told_unproven = None;
             }
             (why, _) if why != self.told_unproven => {
@@ -461,6 +471,7 @@ impl Peers {
         match result {
             Ok(()) => self.no_votes = None,
             Err(why) => {
+                self.write_again = cx.now + FIND_AGAIN;
                 if self.no_votes.replace(why.clone()).is_none() {
                     cx.event(settings, Event::NotRecorded { why });
                 }
@@ -496,8 +507,8 @@ impl Peers {
             bound: bound.map(|bound| bound.holder.to_string()),
             bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
             epoch: self.voter.as_ref().map_or(0, Voter::highest),
-            voters: self.voter.as_ref().map_or(0, |voter| voter.configured().digest()),
-            in_force: self.voter.as_ref().map_or(0, |voter| voter.voters().digest()),
+            voters: self.voter.as_ref().map_or(0, |voter| voter.accepted().digest()),
+            in_force: self.voter.as_ref().map_or(0, Voter::in_force),
         };
         cx.out.push(Action::Tell { conn, message: heard.encode() });
     }
@@ -511,10 +522,16 @@ impl Peers {
         self.sessions.values().map(|peer| peer.heard + silence_limit(settings)).chain(self.find_again).min()
     }
 
-    /// A record that could not be read is looked for again.
-    pub(crate) fn find_again(&mut self, cx: &mut Context<'_>, settings: &Resource) {
+    /// A record that could not be read is looked for again; voters that have come into force are written.
+    pub(crate) fn mind_record(&mut self, cx: &mut Context<'_>, settings: &Resource) {
         if self.find_again.take_if(|at| cx.now >= *at).is_some() {
             cx.out.push(Action::FindRecord(settings.name.clone()));
+        }
+        if let Some(record) = self.voter.as_ref().and_then(|voter| voter.unrecorded(cx.now))
+            && cx.now >= self.write_again
+            && !self.writing.iter().any(|(_, writing)| writing.voters == record.voters)
+        {
+            self.record(cx, settings, record);
         }
     }
 

@@ -1032,7 +1032,7 @@ impl Supervisor {
     }
 
     fn mind_peers(&mut self, cx: &mut Context<'_>) {
-        self.peers.find_again(cx, &self.settings);
+        self.peers.mind_record(cx, &self.settings);
         self.peers.drop_silent(cx, &self.settings);
         self.mind_primary(cx);
         self.mind_switchover(cx);

@@ -102,6 +102,19 @@ impl Voters {
         self.digest
     }
 
+    /// The next of the sets that lead to `goal` one by one: first its nodes come, each in its turn, then those that it lacks go. All nodes take the
+    /// same way.
+    #[must_use]
+    pub fn step_to(&self, goal: &Self) -> Self {
+        let mut nodes = self.nodes.clone();
+        if let Some(comes) = goal.nodes.difference(&self.nodes).next() {
+            nodes.insert(comes.clone());
+        } else if let Some(goes) = self.nodes.difference(&goal.nodes).next() {
+            nodes.remove(goes);
+        }
+        Self::new(nodes)
+    }
+
     /// The nodes that are in one of both sets alone.
     pub fn difference(&self, other: &Self) -> Vec<String> {
         self.nodes.symmetric_difference(&other.nodes).cloned().collect()

@@ -29,7 +29,7 @@ pub enum Rule {
     SameVoters,
     /// A reload does not change the voters while the vote is bound.
     PendingVoters,
-    /// The voters in force outlive a restart.
+    /// The voters in force outlive a restart, and nobody is told of those that would not.
     VotersRecorded,
     /// More than half of all voters are needed.
     Majority,

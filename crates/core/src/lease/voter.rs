@@ -17,6 +17,8 @@ pub struct Voter {
     pending: Option<Voters>,
     /// They were found at the start: it is not known yet whether the step to them may be taken, and until then it is not.
     is_unproven: bool,
+    /// The digest of the voters that are on disk. Until that are those in force, nobody is told that they are: after a crash they would not be.
+    recorded: u64,
     highest: u64,
     vote: Option<Vote>,
     reserved: Option<Reserved>,
@@ -80,6 +82,7 @@ impl Voter {
             voters,
             pending: None,
             is_unproven: false,
+            recorded: 0,
             highest: 0,
             vote: None,
             reserved: None,
@@ -87,7 +90,7 @@ impl Voter {
             waits_until: None,
         };
         if let Some(Record { holder, epoch, hold, voters }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
-            voter.highest = epoch;
+            (voter.highest, voter.recorded) = (epoch, voters.digest());
             let until = now + with_drift(hold);
             voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
             if voters != voter.voters && !voters.is_empty() && !is_off(Rule::VotersRecorded) {
@@ -98,9 +101,19 @@ impl Voter {
         voter
     }
 
-    /// What is to be written when nothing was found: who counts, and that nobody has the vote.
-    pub fn first_record(&self) -> Record {
-        Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters: self.voters.clone() }
+    /// What is to be written because the voters in force are not on disk.
+    pub fn unrecorded(&self, now: Instant) -> Option<Record> {
+        (self.recorded != self.voters.digest()).then(|| match &self.vote {
+            Some(vote) => vote.record(now, &self.voters),
+            None => {
+                Record { holder: String::new(), epoch: self.highest, hold: Duration::ZERO, voters: self.voters.clone() }
+            }
+        })
+    }
+
+    /// The digest of the voters in force; zero while they are not on disk.
+    pub fn in_force(&self) -> u64 {
+        if self.recorded == self.voters.digest() || is_off(Rule::VotersRecorded) { self.voters.digest() } else { 0 }
     }
 
     /// Voters of the configuration that may not be the next ones, for all that is known.
@@ -108,10 +121,16 @@ impl Voter {
         self.pending.as_ref().filter(|_| self.is_unproven)
     }
 
-    /// The step to the voters of the configuration may be taken.
-    pub fn prove(&mut self, now: Instant) {
-        self.is_unproven = false;
+    /// One of the steps to the voters of the configuration may be taken. It is, unless the vote is bound.
+    pub fn step(&mut self, now: Instant, next: Voters) {
         self.forget(now);
+        if self.vote.is_none() && self.waits_until.is_none() {
+            self.is_unproven = self.pending.as_ref() != Some(&next);
+            if !self.is_unproven {
+                self.pending = None;
+            }
+            self.voters = next;
+        }
     }
 
     /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
@@ -150,6 +169,7 @@ impl Voter {
 
     /// What came with a verdict or a release is on disk.
     pub fn recorded(&mut self, record: &Record) {
+        self.recorded = record.voters.digest();
         if let Some(vote) = &mut self.vote
             && vote.holder == record.holder
             && vote.epoch == record.epoch
@@ -175,6 +195,11 @@ impl Voter {
     /// The voters of the configuration, in force or not.
     pub fn configured(&self) -> &Voters {
         self.pending.as_ref().unwrap_or(&self.voters)
+    }
+
+    /// The voters that candidates may have to get this vote, now or when it is free.
+    pub fn accepted(&self) -> &Voters {
+        self.pending.as_ref().filter(|_| !self.is_unproven).unwrap_or(&self.voters)
     }
 
     /// Somebody asks for the vote.
@@ -229,7 +254,7 @@ impl Voter {
                 self.voters = pending;
                 Ok(())
             }
-            None => Err(Refusal::Voters { ours: self.configured().clone() }),
+            None => Err(Refusal::Voters { ours: self.accepted().clone() }),
         }
     }
 
