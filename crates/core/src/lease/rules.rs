@@ -13,8 +13,6 @@ pub enum Rule {
     Drift,
     /// A renewal binds the vote again.
     Renewal,
-    /// A renewal does not give back what was released.
-    Released,
     /// A release of an older epoch does not free the vote for a newer one.
     OldRelease,
     /// A vote is on disk before it is given.
@@ -53,12 +51,11 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::Bound,
         Self::Epochs,
         Self::Drift,
         Self::Renewal,
-        Self::Released,
         Self::OldRelease,
         Self::RecordFirst,
         Self::NotRecorded,

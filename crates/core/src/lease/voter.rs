@@ -12,6 +12,7 @@ use crate::time::{Duration, Instant};
 /// The vote of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Voter {
+    /// Those in force; none, while the vote is bound that was given before a restart: they are the holder's, and not on record.
     voters: Voters,
     /// New voters that come into force when the holder renews with them or the vote is free.
     pending: Option<Voters>,
@@ -81,13 +82,26 @@ impl Voter {
             let until = now + with_drift(hold);
             voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
         }
+        if voter.vote.is_some() {
+            voter.ask_holder_for_voters();
+        }
         voter
+    }
+
+    /// The voters of the configuration may be others than those by which the vote was given before the start. Until the holder has named them, or
+    /// nobody holds the vote, nobody may count on them being in force here: a change of voters takes its next step when they are.
+    fn ask_holder_for_voters(&mut self) {
+        if !is_off(Rule::PendingVoters) {
+            self.pending = Some(core::mem::take(&mut self.voters));
+        }
     }
 
     /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
     pub fn without_record(now: Instant, voters: Voters, hold: Duration) -> Self {
         let hold = if is_off(Rule::LostRecord) { Duration::ZERO } else { hold };
-        Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) }
+        let mut voter = Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) };
+        voter.ask_holder_for_voters();
+        voter
     }
 
     /// Who has the vote.
@@ -101,7 +115,7 @@ impl Voter {
         self.highest
     }
 
-    /// The voters in force.
+    /// The voters in force; none when they are not known after a restart.
     pub const fn voters(&self) -> &Voters {
         &self.voters
     }
@@ -177,8 +191,9 @@ impl Voter {
             // Who renews has won this epoch, and nobody else has: this vote was not among those that it got.
             Kind::Renew => ask.epoch < self.highest,
         };
+        // It could do no harm, but would keep everybody from the vote: a renewal may be heard after the word that its node is off.
         let is_released = self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch);
-        if (is_stale && !is_off(Rule::Epochs)) || (is_released && !is_off(Rule::Released)) {
+        if (is_stale && !is_off(Rule::Epochs)) || is_released {
             return Err(Refusal::Stale);
         }
         if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
@@ -224,7 +239,7 @@ impl Voter {
         self.released = Some((release.node.clone(), release.epoch));
         self.vote.take()?;
         self.highest = self.highest.max(release.epoch);
-        let successor = release.successor.clone().filter(|node| self.voters.contains(node));
+        let successor = release.successor.clone().filter(|node| self.configured().contains(node));
         self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
         self.forget(now);
         Some(Record { holder: release.node.clone(), epoch: self.highest, hold: Duration::ZERO })

@@ -323,3 +323,27 @@ fn a_fenced_nodes_vote_is_free_at_once_but_not_that_of_its_next_lease() {
     assert_eq!(voter.on_fenced(at(10), "a", 2), Some(record("a", 2, Duration::ZERO)));
     assert_eq!(asks(&mut voter, at(10), &vote("b", 3, s(4))), Ok(Some(record("b", 3, s(4)))));
 }
+
+#[test]
+fn after_a_restart_the_voters_in_force_are_not_known_until_the_holder_names_them() {
+    let mut voter = Voter::new(at(0), nodes("a b c d"), Some(record("a", 5, s(4))));
+    assert_eq!((voter.voters(), voter.configured()), (&Voters::default(), &nodes("a b c d")));
+    let step = voter.on_ask(at(10), &renewal("a", 5, s(4)));
+    assert_eq!(step.verdict.refused, Some(Refusal::Voters { ours: nodes("a b c d") }), "the holder counts others");
+    assert_eq!(voter.voters(), &Voters::default());
+    let step = voter.on_ask(at(20), &with(renewal("a", 5, s(4)), &nodes("a b c d")));
+    assert_eq!((step.verdict.refused, voter.voters(), voter.pending()), (None, &nodes("a b c d"), None));
+}
+
+#[test]
+fn after_a_restart_the_voters_of_the_configuration_are_in_force_when_nobody_holds_the_vote() {
+    let mut voter = Voter::new(at(0), nodes("a b c d"), Some(record("a", 5, Duration::ZERO)));
+    assert_eq!(voter.voters(), &nodes("a b c d"));
+    for mut voter in [Voter::new(at(0), abc(), Some(record("a", 5, s(4)))), Voter::without_record(at(0), abc(), s(4))] {
+        voter.on_ask(at(4_039), &vote("b", 6, s(4)));
+        assert_eq!(voter.voters(), &Voters::default());
+        voter.on_ask(at(4_040), &vote("b", 6, s(4)));
+        assert_eq!(voter.voters(), &abc());
+    }
+    assert_eq!(voter.on_release(at(10), &release("a", 5)), None);
+}
