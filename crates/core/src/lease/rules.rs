@@ -43,6 +43,8 @@ pub enum Rule {
     StopThenRelease,
     /// What a worker that died has left running goes on no longer than its lease.
     KeepUntil,
+    /// While that runs, a candidate on the same node does not give back the votes that it got: they are those of that lease, too.
+    KeepVotes,
     /// A primary's worker that stands still is replaced in time.
     ReplaceFrozen,
     /// What an earlier worker of a node has said does not count for its later one.
@@ -51,7 +53,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Bound,
         Self::Epochs,
         Self::Drift,
@@ -71,6 +73,7 @@ impl Rule {
         Self::MakeWay,
         Self::StopThenRelease,
         Self::KeepUntil,
+        Self::KeepVotes,
         Self::ReplaceFrozen,
         Self::CloseOlder,
     ];
