@@ -535,8 +535,9 @@ impl Daemon {
         }
     }
 
-    /// The lease is safe only if its voters change one by one.
-    fn why_not_change_nodes(&self, config: &Config) -> Option<String> {
+    /// Why a reload of this configuration would be refused now, because of the nodes of a resource: the lease is safe only if its voters change one
+    /// by one.
+    pub fn why_not_change_nodes(&self, config: &Config) -> Option<String> {
         if self.peers == PeerProtocol::Legacy {
             return None;
         }

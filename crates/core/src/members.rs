@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
 use crate::lease::rules::{Rule, is_off};
-use crate::lease::{Ask, Grant, Refusal, Terms, Verdict, Voters};
+use crate::lease::{Ask, Grant, Refusal, Release, Terms, Verdict, Voters};
 use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
@@ -49,6 +49,10 @@ pub(crate) struct Members {
     claim: Claim,
     /// Until when the lease runs that the worker before held.
     keep_until: Option<Instant>,
+    /// What the worker before has left running is not known to be stopped: the votes that it had must stay bound.
+    may_run: bool,
+    /// What is to be given back when that is stopped.
+    withheld: Option<Release>,
     list: Vec<Member>,
     next_beat: Instant,
     candidacy: Option<Candidacy>,
@@ -198,6 +202,8 @@ impl Members {
             role,
             claim,
             keep_until: part.keep_until,
+            may_run: part.keep_until.is_some() && !is_off(Rule::KeepVotes),
+            withheld: None,
             list,
             next_beat: now,
             candidacy: None,
@@ -314,6 +320,12 @@ impl Members {
     /// What depends on the time alone.
     pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
         self.drop_silent(now, base);
+        if base.state == State::Stopped {
+            self.may_run = false;
+            if !self.claim.is_standing() && self.withheld.is_some() {
+                self.release(base, None);
+            }
+        }
         if self.role == Role::Secondary && self.claim.until().is_some_and(|until| now >= until) {
             // Won, and not taken up in time.
             self.release(base, None);
@@ -441,10 +453,21 @@ impl Members {
 
     /// Gives the lease or the candidate's votes back. Only when the resource does not run here.
     pub(crate) fn release(&mut self, base: &mut Base, successor: Option<String>) {
-        if let Some(release) = self.claim.release(successor, base.heartbeat() * RESERVE_BEATS) {
-            self.tell_all(base, &Said::Release(release.clone()));
-            base.act(Action::ReleaseHere(release));
+        let reserve = base.heartbeat() * RESERVE_BEATS;
+        let release = self.claim.release(successor.clone(), reserve);
+        if self.may_run && base.state != State::Stopped {
+            // To those who have voted for both, what is given back now is also the lease under which it runs.
+            self.withheld = release.or(self.withheld.take());
+            return;
         }
+        self.may_run = false;
+        // Whoever waits for the end of that lease need not wait any more.
+        let withheld = self.withheld.take().map(|release| Release { successor, reserve, ..release });
+        let ends_it = withheld.is_some();
+        let Some(release) = release.or(withheld) else { return };
+        let release = Release { was_held: release.was_held || ends_it, ..release };
+        self.tell_all(base, &Said::Release(release.clone()));
+        base.act(Action::ReleaseHere(release));
     }
 
     /// At the end of a worker. A lease that was won for the next worker of this node stays.
@@ -601,6 +624,8 @@ impl Members {
             Outcome::Open => {}
             Outcome::Won => {
                 self.candidacy = None;
+                // It runs under this lease from here on.
+                (self.may_run, self.withheld) = (false, None);
                 self.forget_refusals();
                 if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
                     let (votes, of) = (self.claim.votes(now), self.claim.voters().len());

@@ -120,6 +120,8 @@ pub struct Supervisor {
     /// Until when the lease runs of which the primary's worker has told, unless it was given back.
     lease_until: Option<Instant>,
     switchover: Option<Switchover>,
+    /// A watchdog has said that the lease was given back, and the primary is still connected: what it says itself may be on its way.
+    told_of_release: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -200,6 +202,7 @@ impl Supervisor {
             lost: None,
             half_open: Vec::new(),
             hold_off_until: None,
+            told_of_release: None,
             leaving: false,
             exec: String::new(),
             left_running: None,
@@ -947,7 +950,10 @@ impl Supervisor {
         match news {
             News::Primary { conn, node, priority, state } => self.on_primary(cx, conn, &node, priority, state),
             News::Complaint { node, released: false } => self.on_complaint(cx, node),
-            News::Complaint { released: true, .. } => self.on_released(cx),
+            News::Complaint { released: true, .. } => {
+                self.told_of_release = self.primary.map(|_| cx.now);
+                self.on_released(cx);
+            }
             News::Released { to_us } => {
                 if self.role == Role::Watchdog
                     && let Process::Running(id) = self.worker
@@ -1048,6 +1054,10 @@ impl Supervisor {
         self.forget_early_complaints(cx.now);
         if let Process::Running(id) = self.worker {
             cx.out.push(Action::Order { id, order: Order::ServedBy(None) });
+        }
+        let told = self.told_of_release.take();
+        if told.is_some_and(|at| cx.now.since(at) < self.settings.heartbeat_interval) {
+            self.on_released(cx);
         }
     }
 

@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     Force(HostId),
     /// The configuration of this node has other voters from now on.
     Voters(HostId, u32, Box<Config>),
+    /// The same in a hurry. An administrator whose reload is refused takes the change back at once.
+    TryVoters(HostId, u32, Box<Config>),
     /// SIGHUP after the configuration got shorter times, or the first ones again.
     Retime(HostId),
     /// SIGHUP.
@@ -83,7 +85,7 @@ impl Fault {
             Self::Operator(..) => Some("operators' commands"),
             Self::Switchover(..) => Some("switchovers"),
             Self::Force(_) => Some("forced primaries"),
-            Self::Voters(..) => Some("changes of voters"),
+            Self::Voters(..) | Self::TryVoters(..) => Some("changes of voters"),
             Self::Retime(_) => Some("changes of times"),
             Self::Reload(_) => Some("reloads"),
             Self::Boot(_)

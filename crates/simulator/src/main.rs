@@ -57,7 +57,8 @@ usage: hastmon-simulator [--hours N] [--seed S] [--threads N] [--beyond] [--trac
   --threads N  at the same time (one for each processor)
   --beyond     with faults that the lease cannot help: two primaries are counted, and no failure
   --trace      only the run with the seed S, with all that happens
-  --mutation R with the rule R switched off, or each in turn: all (needs --features mutations)";
+  --mutation R with the rule R switched off: two primaries must be found, and none with it; R+S: both off; R,S: first R, then S;
+               all: each in turn (needs --features mutations)";
 
 fn main() -> ExitCode {
     match plan(std::env::args().skip(1)) {

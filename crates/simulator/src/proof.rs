@@ -109,6 +109,7 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     world.run_for(beat * 8);
     storm.blow(&mut world, beat * FAULTY);
     world.run_for(beat * SETTLES);
+    storm.settle_voters(&mut world);
     let ready = |node: &Node| if node.role == Role::Watchdog { Role::Watchdog } else { Role::Secondary };
     let off: Vec<HostId> =
         (0..storm.cluster.nodes.len()).map(HostId).filter(|host| !storm.voters.contains(host)).collect();
@@ -311,10 +312,18 @@ pub(crate) fn takeover(seed: u64, beat: Duration) -> Duration {
 fn mutate(plan: &Plan, name: &str) -> ExitCode {
     use hastmon_core::lease::rules::{Rule, switch_off};
     let mut missed = 0;
-    let chosen = |rule: &Rule| name.split('+').any(|name| format!("{rule:?}") == name);
-    let together: Vec<Rule> = Rule::ALL.into_iter().filter(chosen).collect();
-    let each = Rule::ALL.into_iter().map(|rule| vec![rule]);
-    for rules in if name == "all" { each.collect() } else { vec![together] } {
+    // Each in turn: those between commas; together: those between plus signs.
+    let of_name = |name: &str| Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == name);
+    let named = |names: &str| names.split('+').map(of_name).collect::<Option<Vec<Rule>>>();
+    let chosen = match name {
+        "all" => Some(Rule::ALL.map(|rule| vec![rule]).to_vec()),
+        names => names.split(',').map(named).collect(),
+    };
+    let Some(chosen) = chosen else {
+        eprintln!("{name}: not known; the rules are {:?}", Rule::ALL);
+        return ExitCode::from(64);
+    };
+    for rules in chosen {
         switch_off(&rules);
         let summary = many(&Plan { mutation: Some(format!("{rules:?}")), ..plan.clone() });
         switch_off(&[]);

@@ -351,36 +351,47 @@ impl Storm {
         let end = begins + beat * 8;
         let ways = [far, first, second].into_iter().flat_map(|other| [(runner, other), (other, runner)]);
         let mut plan = Self::cut_all(&ways.collect::<Vec<_>>(), end);
-        let mut next = begins;
-        for joins in [first, second] {
+        let [one_more, two_more] = [first, second].map(|joins| {
             self.voters.push(joins);
             self.edition += 1;
-            let voters = self.voters.clone();
-            let change = |host: HostId| {
-                let config = self.cluster.config_with(host.0, |at| voters.contains(&HostId(at)));
-                Fault::Voters(host, self.edition, Box::new(config))
-            };
-            plan.push((begins - beat, change(joins)));
+            (self.edition, self.voters.clone())
+        });
+        let cluster = self.cluster.clone();
+        let config =
+            |host: HostId, voters: &[HostId]| Box::new(cluster.config_with(host.0, |at| voters.contains(&HostId(at))));
+        for (joins, (edition, voters)) in [(first, &one_more), (second, &two_more)] {
+            plan.push((begins - beat, Fault::Voters(joins, *edition, config(joins, voters))));
             plan.push((begins - beat, Fault::Boot(joins)));
-            plan.push((next, change(far)));
-            if joins == second {
-                plan.push((next, change(first)));
-                plan.extend([(end + beat * 12, change(near)), (end + beat * 12, change(runner))]);
-            } else {
-                plan.push((next, change(near)));
-            }
-            next += self.beats((1_050, 1_500));
         }
+        // Some leave in the file what was refused.
+        let takes_back = self.rng.percent(50);
+        let attempt = |host: HostId, (edition, voters): &(u32, Vec<HostId>)| {
+            let config = config(host, voters);
+            if takes_back { Fault::TryVoters(host, *edition, config) } else { Fault::Voters(host, *edition, config) }
+        };
+        plan.extend([near, far].map(|host| (begins, attempt(host, &one_more))));
         // The second step is refused until enough nodes are seen with the first.
-        for again in 1..10 {
-            plan.extend([far, first].map(|host| (next + beat * again / 5, Fault::Hangup(host))));
+        let next = begins + self.beats((1_050, 1_500));
+        for again in 0..10 {
+            plan.extend([far, first].map(|host| (next + beat * again / 5, attempt(host, &two_more))));
         }
         for host in [far, first, second] {
             if self.cluster.nodes[host.0].role != Role::Watchdog {
                 plan.push((next + self.beats((1, 300)), Fault::Operator(host, Role::Primary)));
             }
         }
+        for (step, later) in [(&one_more, 2), (&two_more, 6), (&one_more, 10), (&two_more, 14)] {
+            plan.extend([near, far, first, runner].map(|host| (end + beat * later, attempt(host, step))));
+        }
         plan
+    }
+
+    /// What is in the configuration of all nodes at the end, however they have come so far.
+    pub(crate) fn settle_voters(&self, world: &mut World) {
+        for host in &self.voters {
+            let config = self.cluster.config_with(host.0, |at| self.voters.contains(&HostId(at)));
+            world.kernel.host_mut(*host).change_voters(u32::MAX, &config);
+        }
     }
 
     fn cut_all(ways: &[(HostId, HostId)], lasts: Duration) -> Vec<(Time, Fault)> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hastmon_core::config::Config;
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::types::Role;
 use hastmon_core::wire::request::Request;
@@ -257,8 +258,13 @@ impl World {
         if self.gentle && self.would_abandon(&fault) || self.strict && self.is_beyond_the_rule(&fault) {
             return;
         }
+        if let Fault::TryVoters(host, _, config) = &fault
+            && !self.would_take(*host, config)
+        {
+            return;
+        }
         self.kernel.trace.tell(self.kernel.now, "####", || match &fault {
-            Fault::Voters(host, edition, config) => {
+            Fault::Voters(host, edition, config) | Fault::TryVoters(host, edition, config) => {
                 format!("Voters({host:?}, {edition}, {:?})", config.resources[0].nodes)
             }
             fault => format!("{fault:?}"),
@@ -306,7 +312,7 @@ impl World {
                 self.kernel.host_mut(host).change_times();
                 self.tell_daemon(host, Happening::Hangup);
             }
-            Fault::Voters(host, edition, config) => {
+            Fault::Voters(host, edition, config) | Fault::TryVoters(host, edition, config) => {
                 self.kernel.host_mut(host).change_voters(edition, &config);
                 self.tell_daemon(host, Happening::Hangup);
             }
@@ -353,6 +359,13 @@ impl World {
         }
     }
 
+    /// A reload is judged at once, and the nodes of this configuration are taken.
+    fn would_take(&self, host: HostId, config: &Config) -> bool {
+        let is_awake = |pid: Pid| !self.frozen.contains_key(&pid) && !self.kernel.host(host).paused;
+        self.daemon_of(host).is_some_and(is_awake)
+            && self.daemon(host).is_some_and(|daemon| daemon.core.why_not_change_nodes(config).is_none())
+    }
+
     /// The nodes that vote as far as the daemon of a host is concerned.
     pub(crate) fn voters_in_force(&self, host: HostId) -> Option<Vec<String>> {
         let voters = self.daemon(host)?.core.resources().first()?.voters_in_force()?;
@@ -365,7 +378,8 @@ impl World {
     fn has_read_voters(&self, host: HostId) -> bool {
         let mut wanted = self.kernel.host(host).config.resources[0].nodes.clone();
         wanted.sort();
-        self.voters_in_force(host).is_none_or(|names| names == wanted)
+        // None are known where the vote is bound since before a restart.
+        self.voters_in_force(host).is_none_or(|names| names.is_empty() || names == wanted)
     }
 
     fn tell_daemon(&mut self, host: HostId, what: Happening) {

@@ -13,8 +13,6 @@ pub enum Rule {
     Drift,
     /// A renewal binds the vote again.
     Renewal,
-    /// A renewal does not give back what was released.
-    Released,
     /// A release of an older epoch does not free the vote for a newer one.
     OldRelease,
     /// A vote is on disk before it is given.
@@ -47,6 +45,8 @@ pub enum Rule {
     StopThenRelease,
     /// What a worker that died has left running goes on no longer than its lease.
     KeepUntil,
+    /// While that runs, a candidate on the same node does not give back the votes that it got: they are those of that lease, too.
+    KeepVotes,
     /// A primary's worker that stands still is replaced in time.
     ReplaceFrozen,
     /// What an earlier worker of a node has said does not count for its later one.
@@ -60,7 +60,6 @@ impl Rule {
         Self::Epochs,
         Self::Drift,
         Self::Renewal,
-        Self::Released,
         Self::OldRelease,
         Self::RecordFirst,
         Self::NotRecorded,
@@ -77,6 +76,7 @@ impl Rule {
         Self::MakeWay,
         Self::StopThenRelease,
         Self::KeepUntil,
+        Self::KeepVotes,
         Self::ReplaceFrozen,
         Self::CloseOlder,
     ];

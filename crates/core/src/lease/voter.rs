@@ -12,6 +12,7 @@ use crate::time::{Duration, Instant};
 /// The vote of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Voter {
+    /// Those in force; none while a voter that has lost its record waits.
     voters: Voters,
     /// New voters that come into force when the holder renews with them or the vote is free.
     pending: Option<Voters>,
@@ -103,7 +104,7 @@ impl Voter {
 
     /// What is to be written because the voters in force are not on disk.
     pub fn unrecorded(&self, now: Instant) -> Option<Record> {
-        (self.recorded != self.voters.digest()).then(|| match &self.vote {
+        (self.recorded != self.voters.digest() && !self.voters.is_empty()).then(|| match &self.vote {
             Some(vote) => vote.record(now, &self.voters),
             None => {
                 Record { holder: String::new(), epoch: self.highest, hold: Duration::ZERO, voters: self.voters.clone() }
@@ -136,7 +137,12 @@ impl Voter {
     /// A voter whose record cannot be read: it may have promised as much as its configuration allows.
     pub fn without_record(now: Instant, voters: Voters, hold: Duration) -> Self {
         let hold = if is_off(Rule::LostRecord) { Duration::ZERO } else { hold };
-        Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) }
+        let mut voter = Self { waits_until: Some(now + with_drift(hold)), ..Self::new(now, voters, None) };
+        // Those in force are lost as well. Until the wait is over nobody may count on any: a change of voters takes its next step when they are.
+        if !is_off(Rule::PendingVoters) {
+            voter.pending = Some(core::mem::take(&mut voter.voters));
+        }
+        voter
     }
 
     /// Who has the vote.
@@ -150,7 +156,7 @@ impl Voter {
         self.highest
     }
 
-    /// The voters in force.
+    /// The voters in force; none while they are not known.
     pub const fn voters(&self) -> &Voters {
         &self.voters
     }
@@ -234,8 +240,9 @@ impl Voter {
             // Who renews has won this epoch, and nobody else has: this vote was not among those that it got.
             Kind::Renew => ask.epoch < self.highest,
         };
+        // It could do no harm, but would keep everybody from the vote: a renewal may be heard after the word that its node is off.
         let is_released = self.released.as_ref().is_some_and(|(node, epoch)| *node == ask.node && ask.epoch <= *epoch);
-        if (is_stale && !is_off(Rule::Epochs)) || (is_released && !is_off(Rule::Released)) {
+        if (is_stale && !is_off(Rule::Epochs)) || is_released {
             return Err(Refusal::Stale);
         }
         if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
@@ -281,7 +288,7 @@ impl Voter {
         self.released = Some((release.node.clone(), release.epoch));
         self.vote.take()?;
         self.highest = self.highest.max(release.epoch);
-        let successor = release.successor.clone().filter(|node| self.voters.contains(node));
+        let successor = release.successor.clone().filter(|node| self.configured().contains(node));
         self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
         self.forget(now);
         let voters = self.voters.clone();

@@ -641,3 +641,28 @@ fn some_input(number: usize, link: LinkId, cluster: &Cluster) -> Option<Input> {
     let all = all.chain(link_event.into_iter().map(|event| Input::Link(link, event))).chain(rest);
     all.into_iter().nth(number)
 }
+
+/// The voters that have voted for both leases would be free while the resource runs under the first one.
+#[test]
+fn a_candidate_gives_back_no_votes_while_what_an_earlier_worker_has_left_still_runs() {
+    let mut cluster = Cluster::left_running(s(3), &[]);
+    cluster.wait(ms(100));
+    assert_eq!(cluster.bench.state(), State::Run);
+    for node in ["b", "c"] {
+        cluster.peer(node).is_up = true;
+        cluster.peer(node).refuses = bound("c", s(9));
+    }
+    cluster.wait(ms(2_800));
+    assert!(!cluster.asked(Kind::Vote).is_empty());
+    assert!(cluster.told().iter().any(|event| matches!(event, Event::VotesRefused { .. })));
+    assert_eq!(cluster.count(is_release), 0);
+    cluster.take();
+    cluster.wait(ms(200));
+    let stop =
+        cluster.log.iter().position(|(_, action)| matches!(action, Action::RunHook(call) if call.hook == Hook::Stop));
+    let given = cluster.log.iter().position(|(_, action)| match action {
+        Action::ReleaseHere(release) => release.was_held,
+        _ => false,
+    });
+    assert!(stop.is_some() && given > stop, "{stop:?} {given:?}");
+}

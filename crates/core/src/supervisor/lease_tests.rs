@@ -96,6 +96,23 @@ fn enough_complaints_without_a_primary_make_a_secondary_stand() {
     assert!(!bench.orders().contains(&Order::Stand), "a primary is connected");
 }
 
+/// The word of the watchdog is quicker than that of the primary.
+#[test]
+fn a_watchdog_that_tells_of_a_release_before_it_arrives_is_not_forgotten() {
+    for (later, stands) in [(ms(1), true), (ms(1_100), false)] {
+        let mut bench = of(Role::Secondary, "", "");
+        let b = bench.peer("b", Role::Primary, 100, State::Run);
+        let c = bench.peer("c", Role::Watchdog, 100, State::Unknown);
+        bench.take();
+        complain(&mut bench, c, true);
+        assert!(bench.orders().is_empty(), "a primary is connected");
+        bench.wait(later);
+        bench.said(b, &release("b", None));
+        assert!(bench.orders().contains(&Order::ServedBy(None)));
+        assert_eq!(bench.orders().contains(&Order::Stand), stands);
+    }
+}
+
 #[test]
 fn a_lease_that_was_given_back_need_not_be_waited_for() {
     let mut bench = of(Role::Secondary, "", "");

@@ -67,6 +67,13 @@ impl Cluster {
         Self::with_grant(role, resource, up, None)
     }
 
+    /// A primary after one that has died, and has left the resource running under a lease that ends after this time.
+    pub(crate) fn left_running(left: Duration, up: &[&str]) -> Self {
+        let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
+        let lease = LeasePart { keep_until: Some(START + left), ..Self::part(None) };
+        Self::with_part(Role::Primary, resource, up, lease, Script { runs: true, ..Script::GOOD })
+    }
+
     /// A primary for which epoch 5 was won, for this long.
     pub(crate) fn granted(left: Duration, up: &[&str]) -> Self {
         let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
@@ -74,7 +81,15 @@ impl Cluster {
         Self::with_grant(Role::Primary, resource, up, Some(grant))
     }
 
+    const fn part(grant: Option<Grant>) -> LeasePart {
+        LeasePart { node: String::new(), grant, force: false, keep_until: None, seed: 7 }
+    }
+
     fn with_grant(role: Role, resource: Resource, up: &[&str], grant: Option<Grant>) -> Self {
+        Self::with_part(role, resource, up, Self::part(grant), Script::GOOD)
+    }
+
+    fn with_part(role: Role, resource: Resource, up: &[&str], part: LeasePart, script: Script) -> Self {
         let voters = Voters::new(resource.nodes.iter().cloned()).digest();
         let peer = |node: &str| Peer {
             node: node.to_string(),
@@ -90,10 +105,9 @@ impl Cluster {
             voters,
         };
         let peers = ["b", "c", "d"].map(peer).into();
-        let lease = LeasePart { node: "a".to_string(), grant, force: false, keep_until: None, seed: 7 };
+        let lease = LeasePart { node: "a".to_string(), ..part };
         let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
-        let mut cluster =
-            Self { bench: Bench::of(assignment, Some(Script::GOOD)), peers, refuses: None, log: Vec::new() };
+        let mut cluster = Self { bench: Bench::of(assignment, Some(script)), peers, refuses: None, log: Vec::new() };
         cluster.settle();
         cluster
     }

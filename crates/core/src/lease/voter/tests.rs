@@ -323,3 +323,36 @@ fn a_fenced_nodes_vote_is_free_at_once_but_not_that_of_its_next_lease() {
     assert_eq!(voter.on_fenced(at(10), "a", 2), Some(record("a", 2, Duration::ZERO)));
     assert_eq!(asks(&mut voter, at(10), &vote("b", 3, s(4))), Ok(Some(record("b", 3, s(4)))));
 }
+
+#[test]
+fn after_a_restart_the_voters_are_those_of_before_until_the_step_is_taken() {
+    let mut voter = Voter::new(at(0), nodes("a b c d"), Some(record("a", 5, s(4))));
+    assert_eq!((voter.voters(), voter.configured(), voter.accepted()), (&abc(), &nodes("a b c d"), &abc()));
+    let step = voter.on_ask(at(10), &with(renewal("a", 5, s(4)), &nodes("a b c d")));
+    assert_eq!(step.verdict.refused, Some(Refusal::Voters { ours: abc() }), "not even for the holder");
+    let step = voter.on_ask(at(20), &with(renewal("a", 5, s(4)), &abc()));
+    assert_eq!(step.verdict.refused, None);
+    voter.step(at(30), nodes("a b c d"));
+    assert_eq!(voter.voters(), &abc(), "the vote is bound");
+    assert!(voter.on_release(at(40), &release("a", 5)).is_some());
+    assert_eq!((voter.voters(), voter.unproven()), (&abc(), Some(&nodes("a b c d"))));
+    voter.step(at(50), nodes("a b c d"));
+    assert_eq!((voter.voters(), voter.unproven(), voter.in_force()), (&nodes("a b c d"), None, 0));
+    let record = voter.unrecorded(at(50)).unwrap();
+    assert_eq!((&record.voters, record.epoch, record.hold), (&nodes("a b c d"), 5, Duration::ZERO));
+    voter.recorded(&record);
+    assert_eq!((voter.unrecorded(at(50)), voter.in_force()), (None, nodes("a b c d").digest()));
+}
+
+#[test]
+fn a_voter_that_has_lost_its_record_knows_no_voters_until_it_has_waited() {
+    let mut voter = Voter::without_record(at(0), abc(), s(4));
+    voter.on_ask(at(4_039), &vote("b", 6, s(4)));
+    assert_eq!((voter.voters(), voter.unrecorded(at(4_039))), (&Voters::default(), None));
+    voter.on_ask(at(4_040), &vote("b", 6, s(4)));
+    assert_eq!(voter.voters(), &abc());
+    assert_eq!(
+        Voter::new(at(0), abc(), Some(record("a", 5, Duration::ZERO))).on_release(at(10), &release("a", 5)),
+        None
+    );
+}
