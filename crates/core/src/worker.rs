@@ -461,9 +461,10 @@ impl Worker {
 
     /// When the votes are about to be free, and another node may start what this one should have stopped by then.
     fn budget_ends(&self) -> Option<Instant> {
-        self.base.ending.as_ref().filter(|ending| ending.stop.is_some() && !ending.has_failed)?;
+        let ending = self.base.ending.as_ref().filter(|ending| ending.stop.is_some() && !ending.has_failed)?;
         let members = self.members.as_ref()?;
-        Some(members.lease_ends()? + members.claim().terms().stop)
+        // After this process was frozen past the end of its lease it is too late already, but `stop` may well work.
+        Some(members.lease_ends()?.max(ending.since) + members.claim().terms().stop)
     }
 
     /// Until everything is stopped the lease is renewed: nobody else shall start meanwhile.
@@ -699,6 +700,7 @@ impl Worker {
         let reason = reason.into();
         let begins = self.base.ending.is_none();
         let fresh = Ending {
+            since: now,
             farewell,
             mode,
             reason: reason.clone(),
@@ -832,6 +834,7 @@ enum EndMode {
 
 #[derive(Debug)]
 struct Ending {
+    since: Instant,
     farewell: Farewell,
     mode: EndMode,
     reason: Reason,

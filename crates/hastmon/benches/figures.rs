@@ -23,6 +23,7 @@ mod figures {
     use std::hash::{BuildHasher, RandomState};
     use std::time::Duration;
 
+    use crate::support::events::overlaps;
     use crate::support::lab::{Lab, Plan};
     use crate::support::process::{processor_time, signal, title};
     use crate::support::time::{now_ns, pause, seconds, wait_for, wait_some_within};
@@ -46,7 +47,7 @@ mod figures {
         once: bool,
     }
 
-    const FIGURES: [Figure; 11] = [
+    const FIGURES: [Figure; 14] = [
         Figure { name: "host dies, heartbeat 1 s: started", unit: "s", goal: 4.0, measure: host_dies_1s, once: false },
         Figure { name: "host dies, 100 ms: started", unit: "s", goal: 0.4, measure: host_dies_100ms, once: false },
         Figure { name: "host dies, 25 ms: started", unit: "s", goal: 0.12, measure: host_dies_25ms, once: false },
@@ -59,6 +60,15 @@ mod figures {
             once: false,
         },
         Figure { name: "switchover, beyond the scripts", unit: "s", goal: 0.1, measure: switchover, once: false },
+        Figure { name: "isolated primary: both ran", unit: "s", goal: 0.0, measure: isolated, once: false },
+        Figure { name: "one of two secondaries kept: both ran", unit: "s", goal: 0.0, measure: keeps_one, once: false },
+        Figure {
+            name: "stop takes 90 %, 2 watchdogs: both ran",
+            unit: "s",
+            goal: 0.0,
+            measure: slow_stop,
+            once: false,
+        },
         Figure { name: "resource dies: started again", unit: "s", goal: 1.1, measure: resource_dies, once: false },
         Figure { name: "idle node: processor", unit: "%", goal: 0.1, measure: idle_own, once: true },
         Figure { name: "idle node: with the hooks' shells", unit: "%", goal: 0.1, measure: idle_all, once: true },
@@ -73,7 +83,8 @@ mod figures {
     fn cluster_of(plan: Plan) -> Lab {
         let lab = plan.hosts().expect("figures need hosts of their own");
         lab.run_standard();
-        wait_for("all vote for it", || lab.res("a").says("lease").contains("3 of 3 votes"));
+        let all = format!("{0} of {0} votes", lab.nodes().count());
+        wait_for("all vote for it", || lab.res("a").says("lease").contains(&all));
         // Faults do not wait for a heartbeat: any moment between two must be as likely as any other.
         pause(Duration::from_millis(RandomState::new().hash_one(now_ns()) % 1000));
         lab
@@ -126,6 +137,39 @@ mod figures {
         let [stop, down] = ["stop res", "down res"].map(|call| lab.wait_after(start, "a", call));
         let up = lab.wait_after(start, "b", "up res");
         seconds(up.saturating_sub(start).saturating_sub(down - stop))
+    }
+
+    /// How long the resource ran twice, from a fault until it has run on the other node for a while.
+    fn both_ran(lab: &Lab, starts_on: &str, fault: impl FnOnce()) -> f64 {
+        lab.may_overlap();
+        let start = now_ns();
+        fault();
+        lab.wait_after(start, starts_on, "up res");
+        lab.wait_after(start, "a", "down res");
+        pause(Duration::from_secs(2));
+        let events = lab.events();
+        let last = events.last().map_or(0, |event| event.at_ns);
+        let twice = overlaps(&events);
+        seconds(twice.iter().map(|overlap| overlap.until_ns.unwrap_or(last) - overlap.from_ns).sum())
+    }
+
+    fn isolated() -> f64 {
+        let lab = cluster();
+        both_ran(&lab, "b", || lab.hosts().isolate("a"))
+    }
+
+    /// A primary and one of its secondaries on one side, the other secondary and the watchdogs on the other.
+    fn keeps_one() -> f64 {
+        let lab = cluster_of(Plan::new(&["a", "b", "c", "w", "v"]).lease());
+        let cut = ["a", "b"].into_iter().flat_map(|here| ["c", "w", "v"].map(|there| [(here, there), (there, here)]));
+        both_ran(&lab, "c", || lab.hosts().cut_all(cut.flatten()))
+    }
+
+    fn slow_stop() -> f64 {
+        // Nine tenths of a stop budget of a heartbeat, which is the default.
+        let lab = cluster_of(Plan::new(&["a", "b", "w", "v"]).lease());
+        lab.before("a", "stop", "sleep 0.9");
+        both_ran(&lab, "b", || lab.hosts().isolate("a"))
     }
 
     fn daemon_dies() -> f64 {
@@ -235,14 +279,14 @@ mod figures {
         values.sort_by(f64::total_cmp);
         let (least, median, most) = (values[0], values[values.len() / 2], values[values.len() - 1]);
         let Figure { name, unit, goal, .. } = figure;
-        println!("| {name:<36} | {median:>8.2} | {least:>8.2} | {most:>8.2} | {runs:>4} | {goal:>6} | {unit:<2} |");
+        println!("| {name:<38} | {median:>8.2} | {least:>8.2} | {most:>8.2} | {runs:>4} | {goal:>6} | {unit:<2} |");
     }
 
     pub(super) fn main() {
         let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
         let runs = arguments.first().map_or(5, |word| word.parse().expect("RUNS is a number"));
-        println!("| {:<36} | {:>8} | {:>8} | {:>8} | runs |   goal |    |", "", "median", "least", "most");
-        println!("|{:-<38}|{:->10}|{:->10}|{:->10}|-----:|-------:|----|", "", ":", ":", ":");
+        println!("| {:<38} | {:>8} | {:>8} | {:>8} | runs |   goal |    |", "", "median", "least", "most");
+        println!("|{:-<40}|{:->10}|{:->10}|{:->10}|-----:|-------:|----|", "", ":", ":", ":");
         let words = arguments.get(1..).unwrap_or_default();
         let chosen =
             |figure: &&Figure| words.is_empty() || words.iter().any(|word| figure.name.contains(word.as_str()));

@@ -333,6 +333,24 @@ fn what_is_configured_for_a_failed_stop_is_done_when_the_votes_are_about_to_be_f
 }
 
 #[test]
+fn a_primary_that_wakes_after_its_time_has_its_whole_budget_to_stop() {
+    for stop_works in [true, false] {
+        let mut cluster = Cluster::new(Role::Primary, &["b", "c"], "", "on_stop_failure reboot");
+        cluster.wait(ms(500));
+        cluster.bench.script.as_mut().unwrap().stop_works = stop_works;
+        cluster.peer("b").is_mute = true;
+        cluster.peer("c").is_mute = true;
+        let reboots = |cluster: &Cluster| cluster.count(|action| matches!(action, Action::Reboot));
+        cluster.bench.now = cluster.bench.now + s(60);
+        cluster.give(Input::Timer);
+        cluster.wait(ms(999));
+        assert_eq!((reboots(&cluster), cluster.told().contains(&Event::MayStillRun)), (0, false));
+        cluster.wait(ms(1));
+        assert_eq!(reboots(&cluster), usize::from(!stop_works));
+    }
+}
+
+#[test]
 fn a_secondary_that_is_served_does_not_stand_and_gives_back_what_it_got() {
     let mut cluster = standing("", "", &["b", "c"], |_| {});
     assert_eq!(cluster.count(|action| matches!(action, Action::Won(_))), 1);
