@@ -37,6 +37,8 @@ pub(crate) struct Outcome {
     pub(crate) broken: Vec<String>,
     /// No node ran the resource for good when all was over.
     pub(crate) is_stuck: bool,
+    /// Only after an administrator had removed the records of votes.
+    pub(crate) starts_over: bool,
     /// How often the resource ran on two hosts at once, and for how long at the longest.
     pub(crate) overlaps: usize,
     pub(crate) longest_overlap: Duration,
@@ -113,10 +115,19 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let ready = |node: &Node| if node.role == Role::Watchdog { Role::Watchdog } else { Role::Secondary };
     let off: Vec<HostId> =
         (0..storm.cluster.nodes.len()).map(HostId).filter(|host| !storm.voters.contains(host)).collect();
-    world.recover(&storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &off, beat);
+    let roles = storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>();
+    world.recover(&roles, &off, beat);
     let since = world.now();
     let steady = beat * STEADY;
-    let lives = world.until_or(beat * LIVE_WITHIN + LIVE_MORE + steady, |world| world.has_run_for(steady)).is_some();
+    let live = |world: &mut World| {
+        world.until_or(beat * LIVE_WITHIN + LIVE_MORE + steady, |world| world.has_run_for(steady)).is_some()
+    };
+    let mut lives = live(&mut world);
+    let starts_over = !lives && !storm.is_agreed(&world);
+    if starts_over {
+        world.start_over(&roles, &off, beat);
+        lives = live(&mut world);
+    }
     let exclusion = &world.kernel.exclusion;
     let mut broken: Vec<String> = exclusion
         .overlaps
@@ -133,6 +144,7 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let outcome = Outcome {
         broken,
         is_stuck: !lives,
+        starts_over,
         overlaps: exclusion.overlaps.len(),
         longest_overlap: exclusion.longest_overlap(world.now()),
         recovered_in: exclusion.since().saturating_sub(since).as_secs_f64() / beat.as_secs_f64(),
@@ -163,6 +175,8 @@ pub(crate) struct Summary {
     longest_overlap: (Duration, u64),
     /// In heartbeats, each with its seed.
     recoveries: Vec<(f64, u64)>,
+    /// Runs in which an administrator had to remove the records of votes.
+    started_over: usize,
     /// The seed of a run that broke a promise, what it broke, and after how many simulated hours that was.
     pub(crate) broken: Option<(u64, Vec<String>, f64)>,
 }
@@ -177,7 +191,11 @@ impl Summary {
         }
         self.overlaps += usize::from(outcome.overlaps > 0);
         self.longest_overlap = self.longest_overlap.max((outcome.longest_overlap, seed));
-        self.recoveries.push((outcome.recovered_in, seed));
+        if outcome.starts_over {
+            self.started_over += 1;
+        } else {
+            self.recoveries.push((outcome.recovered_in, seed));
+        }
         for (name, count) in outcome.faults {
             *self.faults.entry(name).or_default() += count;
         }
@@ -207,6 +225,12 @@ impl Summary {
         println!("{:.1} cluster hours in {} runs", self.hours(), self.runs);
         println!("faults: {}", faults.join(", "));
         println!("runs again after all faults: median {median:.1}, worst {worst:.1} heartbeats (seed {worst_seed})");
+        if self.started_over > 0 {
+            println!(
+                "{} more after the records of all nodes were removed, which had split over changes of voters",
+                self.started_over
+            );
+        }
         let (longest, seed) = self.longest_overlap;
         match self.overlaps {
             0 => println!("never on two hosts at once"),

@@ -408,7 +408,7 @@ impl Storm {
     }
 
     /// Whether the last change of voters has come into force at a majority of them.
-    fn is_agreed(&self, world: &World) -> bool {
+    pub(crate) fn is_agreed(&self, world: &World) -> bool {
         let names = self.names();
         let agree = self.voters.iter().filter(|host| world.voters_in_force(**host).as_ref() == Some(&names)).count();
         agree > self.voters.len() / 2

@@ -517,6 +517,23 @@ impl World {
         }
     }
 
+    /// What the log advises when the nodes have gone so different ways with their voters that no majority is left of any: nothing runs anywhere, the
+    /// records are removed, and all start again.
+    pub(crate) fn start_over(&mut self, roles: &[Role], off: &[HostId], beat: Duration) {
+        self.kernel.trace.tell(self.kernel.now, "####", || "the records of all nodes are removed".to_string());
+        let hosts: Vec<HostId> = (0..self.kernel.hosts.len()).map(HostId).filter(|host| !off.contains(host)).collect();
+        hosts.iter().for_each(|host| self.apply(Fault::StopDaemon(*host)));
+        self.run_for(beat * 12);
+        assert!(self.kernel.exclusion.running().is_empty(), "all daemons were told to stop");
+        self.kernel.exclusion.epochs_excused = true;
+        for host in &hosts {
+            self.kernel.host_mut(*host).disk.record = None;
+            self.apply(Fault::StartDaemon(*host));
+        }
+        self.run_for(beat);
+        hosts.iter().for_each(|host| self.apply(Fault::Operator(*host, roles[host.0])));
+    }
+
     #[cfg(test)]
     /// Connections that some process holds, counted at both ends.
     pub(crate) fn open_ends(&self) -> usize {
