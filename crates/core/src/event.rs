@@ -495,9 +495,8 @@ impl fmt::Display for Event {
             ),
             Self::VotersUnproven { why } => write!(
                 f,
-                "the nodes of the resource were changed while hastmon did not run here; until that is safe this node goes \
-                 by those of before: {why}. When the resource runs nowhere, and on no other way: remove its record from the state directory \
-                 of every node, and start them again"
+                "the nodes were changed while hastmon did not run here, and those of before count until the step is safe (see Changing the \
+                 nodes in hastmon(8)): {why}"
             ),
             Self::NotRecorded { why } => write!(f, "this node gives no votes: {why}"),
             Self::RecordUnreadable { why } => {

@@ -7,6 +7,10 @@
 //! from the receipt of the question, the holder from before it asked, and the voter's time is longer by what clocks may differ:
 //! the holder has stopped before the voter is free. (PaxosLease, arXiv 1209.4187, without its prepare phase, with the time of `stop` and a bound
 //! on drift added.)
+//!
+//! Which nodes vote may change, one node at a time: any majorities of two such sets meet as well. A node takes the next step only when a majority
+//! of the present set is known to have that in force, on disk ([`record`]), or the next one: then no majority of an older one is left. A
+//! configuration that was changed while the node was down is taken step by step in the same way.
 
 pub mod claim;
 pub mod record;
