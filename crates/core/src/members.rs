@@ -438,6 +438,9 @@ impl Members {
     /// Gives the lease or the candidate's votes back. Only when the resource does not run here.
     pub(crate) fn release(&mut self, base: &mut Base, successor: Option<String>) {
         if let Some(release) = self.claim.release(successor, base.heartbeat() * RESERVE_BEATS) {
+            if release.was_held {
+                base.event(Event::LeaseReleased { epoch: release.epoch, successor: release.successor.clone() });
+            }
             self.tell_all(base, &Said::Release(release.clone()));
             base.act(Action::ReleaseHere(release));
         }

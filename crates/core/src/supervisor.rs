@@ -889,6 +889,13 @@ impl Supervisor {
         self.legacy
     }
 
+    /// The epoch of the lease: of the one that is held here, or the highest that this node has voted for.
+    pub fn epoch(&self) -> Option<u64> {
+        let held = self.report().and_then(|report| report.lease.as_ref()?.epoch);
+        let known = self.peers.voter().map(Voter::highest).filter(|epoch| *epoch > 0);
+        held.or(known).filter(|_| !self.legacy)
+    }
+
     /// The nodes whose votes count here, as soon as the record of the vote has been looked for. Those of the configuration may come into force later.
     pub fn voters_in_force(&self) -> Option<&Voters> {
         self.peers.voter().map(Voter::voters)
@@ -1020,8 +1027,8 @@ impl Supervisor {
     }
 
     /// A connection of protocol 1 is gone; says whether it was one of this resource.
-    pub(crate) fn on_peer_gone(&mut self, cx: &mut Context<'_>, conn: ConnId) -> bool {
-        let was_ours = self.peers.on_gone(conn);
+    pub(crate) fn on_peer_gone(&mut self, cx: &mut Context<'_>, conn: ConnId, why: Option<String>) -> bool {
+        let was_ours = self.peers.on_gone(cx, &self.settings, conn, why);
         self.mind_primary(cx);
         was_ours
     }
@@ -1029,6 +1036,7 @@ impl Supervisor {
     fn mind_peers(&mut self, cx: &mut Context<'_>) {
         self.peers.find_again(cx, &self.settings);
         self.peers.drop_silent(cx, &self.settings);
+        self.peers.note_expired(cx, &self.settings);
         self.mind_primary(cx);
         self.mind_switchover(cx);
     }

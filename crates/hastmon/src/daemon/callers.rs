@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::config::Key;
-use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
+use hastmon_core::daemon::{Caller, ConnId, Daemon, Input, Operator};
 use hastmon_core::time::Instant;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
@@ -346,7 +346,11 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     let (caller, message) = match &mut stream {
         Stream::Control(stream) => {
             let mut reader = MessageReader::new(CONTROL_LIMIT);
-            (Caller::ControlSocket, tokio::time::timeout(TALK_TIME, reader.next_with_version(stream)).await)
+            let operator = stream
+                .peer_cred()
+                .ok()
+                .map(|peer| Operator { uid: peer.uid(), pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()) });
+            (Caller::ControlSocket(operator), tokio::time::timeout(TALK_TIME, reader.next_with_version(stream)).await)
         }
         Stream::Network(stream) => match (stream.peer_addr(), stream.local_addr(), stream.set_nodelay(true)) {
             (Ok(peer), Ok(local), Ok(())) => {
@@ -355,7 +359,7 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
                 (Caller::Network { peer, local }, said)
             }
             // Gone before it was heard.
-            _ => (Caller::ControlSocket, Ok(Err(NetError::Closed))),
+            _ => (Caller::ControlSocket(None), Ok(Err(NetError::Closed))),
         },
     };
     let message = match message {

@@ -3,6 +3,7 @@
 
 mod callers;
 mod control_socket;
+mod events;
 mod sockets;
 mod votes;
 mod workers;
@@ -13,18 +14,20 @@ use std::process::ExitCode;
 
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
+use hastmon_core::event::Event;
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
+use self::events::Events;
 use self::sockets::{SocketError, Sockets, listen_addresses};
 use self::votes::Votes;
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
-use crate::log_event;
+use crate::history::writer::Trouble;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::realtime::Starter;
@@ -45,6 +48,10 @@ enum News {
     Accepted(callers::Accepted),
     /// The first message of a connection, or why there is none.
     Heard(callers::Heard),
+    /// A worker has told of an event.
+    Told { resource: String, at: Instant, event: Box<Event> },
+    /// The history cannot be written, or can again.
+    History(Trouble),
     /// The configuration was read again, and its sockets are open.
     Loaded(Result<(Box<Config>, Sockets), ReloadError>),
 }
@@ -137,6 +144,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
+        let events = Events::start(news.clone(), &store, config.history_bytes)?;
         // After the threads that need not be in time, before the one that writes the votes.
         let starter = if config.realtime { Some(begin_realtime()?) } else { None };
         let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited, starter);
@@ -147,6 +155,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             callers,
             workers,
             votes,
+            events,
             resolver: Resolver::new(),
             news,
             opened: None,
@@ -193,6 +202,7 @@ struct Shell {
     callers: Callers,
     workers: Workers,
     votes: Votes,
+    events: Events,
     resolver: Resolver,
     news: mpsc::Sender<News>,
     /// The sockets of the configuration that was read, while it is decided whether it comes into force.
@@ -203,11 +213,13 @@ struct Shell {
 
 impl Shell {
     async fn run(mut self, config: Config, peers: PeerProtocol, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
-        ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
+        let started =
+            Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").to_string(), node: config.node.clone() };
         self.source.warn_of_weak_secrets(&config);
         self.workers.set_node(&config.node, self.callers.sockets().source());
         self.workers.tell_of_left_over(&config);
         let (mut daemon, actions) = Daemon::new(clock::now(), config, peers, seed());
+        self.events.tell(&daemon, None, started);
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
         while !ended {
@@ -229,7 +241,8 @@ impl Shell {
             // What was not adopted is closed.
             self.opened = None;
         }
-        ::log::info!("hastmon stopped");
+        self.events.tell(&daemon, None, Event::DaemonStopped);
+        self.events.end();
     }
 
     /// Reads the configuration off the loop, because its file may be on a file system that hangs, and opens the sockets that it asks for
@@ -261,6 +274,7 @@ impl Shell {
             let wanted = if wanted { "on" } else { "off" };
             ::log::warn!("realtime {wanted} takes effect at the next start of hastmon");
         }
+        self.events.adopt(daemon);
         self.names_due = clock::now();
     }
 
@@ -271,6 +285,18 @@ impl Shell {
                     self.callers.forget(*conn);
                 }
                 Some(input)
+            }
+            News::Told { resource, at, event } => {
+                self.events.record(daemon, at, Some(&resource), *event);
+                None
+            }
+            News::History(trouble) => {
+                let event = match trouble {
+                    Trouble::Begins(why) => Event::HistoryFailed { why },
+                    Trouble::Ends => Event::HistoryBack,
+                };
+                self.events.tell(daemon, None, event);
+                None
             }
             News::Accepted(accepted) => self.callers.take_in(daemon, accepted),
             News::Heard(heard) => self.callers.understand(heard),
@@ -337,7 +363,7 @@ impl Shell {
                 }
                 Action::FindRecord(resource) => self.votes.find(resource),
                 Action::Record { id, resource, record } => self.votes.write(id, resource, record),
-                Action::Event(resource, event) => log_event(resource.as_deref(), &event),
+                Action::Event(resource, event) => self.events.tell(daemon, resource.as_deref(), event),
                 Action::Exit => return true,
             }
         }
