@@ -366,6 +366,15 @@ pub enum Event {
     },
     /// The history is written again.
     HistoryBack,
+    /// The script of `notify` did not do what was asked.
+    NotifyFailed {
+        /// Which.
+        path: String,
+        /// How it ended.
+        outcome: Outcome,
+        /// What it said on standard error.
+        output: Vec<String>,
+    },
 }
 
 /// Why a vote is bound no longer.
@@ -531,6 +540,19 @@ impl Event {
         }
     }
 
+    /// Whether somebody is to be told of it who does not look: what runs elsewhere now, or may not run, or may run twice.
+    pub const fn is_for_notify(&self) -> bool {
+        matches!(
+            self,
+            Self::RoleChanged { .. }
+                | Self::LeaseLost { .. }
+                | Self::MayStillRun
+                | Self::LeftAlone
+                | Self::Forced
+                | Self::Rebooting
+        )
+    }
+
     /// How much it matters.
     pub const fn level(&self) -> Level {
         match self {
@@ -552,6 +574,7 @@ impl Event {
             | Self::HookEnded { .. }
             | Self::LeaseLost { .. }
             | Self::EventsLost { .. }
+            | Self::NotifyFailed { .. }
             | Self::HookSlow { .. }
             | Self::HookDropped(_)
             | Self::RemoteRunsToo { .. }
@@ -719,6 +742,10 @@ impl fmt::Display for Event {
                 write!(f, "the history is not written, everything else goes on: {why}")
             }
             Self::HistoryBack => f.write_str("the history is written again"),
+            Self::NotifyFailed { path, outcome, output } => {
+                write!(f, "notify {path}: {outcome}")?;
+                output.last().map_or(Ok(()), |said| write!(f, ": {said}"))
+            }
         }
     }
 }

@@ -237,7 +237,7 @@ impl Supervisor {
     }
 
     /// Complaints that count: a watchdog's own, or those heard.
-    pub(crate) fn complaints(&self, now: Instant) -> u32 {
+    pub fn complaints(&self, now: Instant) -> u32 {
         match (self.role, &self.report) {
             (Role::Watchdog, Some(report)) => report.complaints,
             _ => self.complaints.within(now, self.settings.complaint_interval),
@@ -510,7 +510,7 @@ impl Supervisor {
     }
 
     /// How long a worker has been silent that should speak at every heartbeat; `None` while that is no reason to doubt it.
-    pub(crate) fn stuck_for(&self, now: Instant) -> Option<Duration> {
+    pub fn stuck_for(&self, now: Instant) -> Option<Duration> {
         let silent_for = now.since(self.heard);
         (self.expects_reports() && silent_for >= self.silence_limit()).then_some(silent_for)
     }
@@ -1002,7 +1002,8 @@ impl Supervisor {
         }
     }
 
-    fn holds_lease(&self, now: Instant) -> bool {
+    /// Whether the worker holds the lease, by votes or by the word of an operator.
+    pub fn holds_lease(&self, now: Instant) -> bool {
         let lease = self.report.as_ref().and_then(|report| report.lease.as_ref());
         lease.is_some_and(|lease| lease.is_forced || lease.until.is_some_and(|until| now < until))
     }

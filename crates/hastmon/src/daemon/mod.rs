@@ -4,6 +4,8 @@
 mod callers;
 mod control_socket;
 mod events;
+mod metrics;
+mod notify;
 mod sockets;
 mod votes;
 mod workers;
@@ -11,23 +13,24 @@ mod workers;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
 use hastmon_core::event::Event;
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
 use self::events::Events;
+use self::notify::Notifier;
 use self::sockets::{SocketError, Sockets, listen_addresses};
 use self::votes::Votes;
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
-use crate::history::writer::Trouble;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::realtime::Starter;
@@ -50,8 +53,10 @@ enum News {
     Heard(callers::Heard),
     /// A worker has told of an event.
     Told { resource: String, at: Instant, event: Box<Event> },
-    /// The history cannot be written, or can again.
-    History(Trouble),
+    /// Something has happened to this process, or by the way of what it does for a resource.
+    Event(Option<String>, Box<Event>),
+    /// A collector wants the metrics.
+    Scrape(oneshot::Sender<String>),
     /// The configuration was read again, and its sockets are open.
     Loaded(Result<(Box<Config>, Sockets), ReloadError>),
 }
@@ -144,9 +149,10 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
-        let events = Events::start(news.clone(), &store, config.history_bytes)?;
+        let history = events::start_history(news.clone(), &store, config.history_bytes)?;
         // After the threads that need not be in time, before the one that writes the votes.
-        let starter = if config.realtime { Some(begin_realtime()?) } else { None };
+        let starter = if config.realtime { Some(Rc::new(begin_realtime()?)) } else { None };
+        let events = Events::new(history, Notifier::new(news.clone(), starter.clone()));
         let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited, starter);
         let callers = Callers::new(news.clone(), sockets, limit.now);
         let votes = Votes::new(news.clone(), store)?;
@@ -242,7 +248,7 @@ impl Shell {
             self.opened = None;
         }
         self.events.tell(&daemon, None, Event::DaemonStopped);
-        self.events.end();
+        self.events.end().await;
     }
 
     /// Reads the configuration off the loop, because its file may be on a file system that hangs, and opens the sockets that it asks for
@@ -281,8 +287,14 @@ impl Shell {
     fn understand(&mut self, daemon: &Daemon, news: News) -> Option<Input> {
         match news {
             News::Input(input) => {
-                if let Input::Gone { conn, .. } = &input {
-                    self.callers.forget(*conn);
+                match &input {
+                    Input::Gone { conn, .. } => self.callers.forget(*conn),
+                    Input::Report(id, report) if !report.statuses.is_empty() => {
+                        if let Some(resource) = self.workers.resource_of(*id) {
+                            self.events.note_statuses(resource, &report.statuses);
+                        }
+                    }
+                    _ => {}
                 }
                 Some(input)
             }
@@ -290,12 +302,13 @@ impl Shell {
                 self.events.record(daemon, at, Some(&resource), *event);
                 None
             }
-            News::History(trouble) => {
-                let event = match trouble {
-                    Trouble::Begins(why) => Event::HistoryFailed { why },
-                    Trouble::Ends => Event::HistoryBack,
-                };
-                self.events.tell(daemon, None, event);
+            News::Event(resource, event) => {
+                self.events.tell(daemon, resource.as_deref(), *event);
+                None
+            }
+            News::Scrape(collector) => {
+                // It may have gone.
+                let _ = collector.send(self.events.metrics(daemon));
                 None
             }
             News::Accepted(accepted) => self.callers.take_in(daemon, accepted),

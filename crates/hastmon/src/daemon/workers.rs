@@ -69,7 +69,7 @@ impl Workers {
         args: &DaemonArgs,
         pidfile: PathBuf,
         descriptor_limit: Option<u64>,
-        starter: Option<Starter>,
+        starter: Option<Rc<Starter>>,
     ) -> Self {
         Self {
             news,
@@ -81,7 +81,7 @@ impl Workers {
             verbosity: args.common.debug,
             pidfile,
             descriptor_limit,
-            starter: starter.map(Rc::new),
+            starter,
         }
     }
 
@@ -146,6 +146,11 @@ impl Workers {
             }
             tell(&news, Input::WorkerExited(id, exit)).await;
         });
+    }
+
+    /// The resource of a worker.
+    pub(super) fn resource_of(&self, id: WorkerId) -> Option<&str> {
+        self.running.get(&id).map(|handle| handle.resource.as_str())
     }
 
     pub(super) fn order(&self, id: WorkerId, order: Order) {

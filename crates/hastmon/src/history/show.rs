@@ -35,8 +35,12 @@ pub(crate) struct Show {
 #[expect(clippy::disallowed_methods, reason = "hastmonctl has no loop that this could hold up")]
 pub(crate) fn show(directory: &Path, show: Show, out: impl Write) -> io::Result<()> {
     let mut reader = Reader::new(directory, show.wanted, show.last)?;
-    let mut printer =
-        Printer { out: io::BufWriter::with_capacity(BUFFER, out), zone: TimeZone::system(), json: show.json };
+    let mut printer = Printer {
+        out: io::BufWriter::with_capacity(BUFFER, out),
+        zone: TimeZone::system(),
+        json: show.json,
+        second: None,
+    };
     loop {
         let mut outcome = Ok(());
         let end = reader.read(&mut |raw, line| {
@@ -57,6 +61,8 @@ struct Printer<W: Write> {
     out: io::BufWriter<W>,
     zone: TimeZone,
     json: bool,
+    /// A second, and how it is written: many events fall into one.
+    second: Option<(u64, String)>,
 }
 
 impl<W: Write> Printer<W> {
@@ -64,9 +70,17 @@ impl<W: Write> Printer<W> {
         if self.json {
             return self.out.write_all(raw);
         }
-        let time = i64::try_from(line.unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let time = time.unwrap_or_default().to_zoned(self.zone.clone()).datetime();
-        write!(self.out, "{} {:.3} ", time.date(), time.time())?;
+        let unix_s = line.unix_ms / 1000;
+        let second = match self.second.take().filter(|(known, _)| *known == unix_s) {
+            Some((_, second)) => second,
+            None => {
+                let time = i64::try_from(unix_s).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or_default();
+                let time = time.to_zoned(self.zone.clone()).datetime();
+                format!("{} {}", time.date(), time.time())
+            }
+        };
+        write!(self.out, "{second}.{:03} ", line.unix_ms % 1000)?;
+        self.second = Some((unix_s, second));
         let text = format_line(line.resource.as_deref(), format_args!("{}", line.text));
         let node = format_line(None, format_args!("{}", line.node));
         write!(self.out, "{node} [{}] {text}", Word(&line.level))?;

@@ -25,6 +25,7 @@ use self::links::{Introduction, Links};
 use self::orphan::Notebook;
 pub(crate) use self::orphan::remove_harmless_note;
 use self::script::Scripts;
+pub(crate) use self::script::{exit_of, why_not_started};
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
 use crate::os::pidfile::{Pidfile, PidfileError};

@@ -297,7 +297,7 @@ pub(super) fn reboot(resource: &str) {
 }
 
 /// Which file, what the system says, and what to look at.
-fn why_not_started(exec: &str, error: &io::Error) -> String {
+pub(crate) fn why_not_started(exec: &str, error: &io::Error) -> String {
     let hint = match Errno::from_io_error(error) {
         Some(Errno::NOENT) => "; does it exist, and the interpreter in its first line?",
         Some(Errno::ACCESS) => "; is it executable (chmod +x), and its file system not mounted noexec?",
@@ -311,7 +311,8 @@ fn why_not_started(exec: &str, error: &io::Error) -> String {
     format!("{exec}: {error}{hint}")
 }
 
-fn exit_of(status: std::process::ExitStatus) -> Exit {
+/// How a process has ended.
+pub(crate) fn exit_of(status: std::process::ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Code(code),

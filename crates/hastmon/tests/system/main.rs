@@ -26,6 +26,10 @@ mod lease;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod originals;
 #[cfg(test)]
 mod processes;

@@ -59,6 +59,11 @@ impl Line {
 
 impl Write for Line {
     fn write_str(&mut self, part: &str) -> fmt::Result {
+        let fits = self.left_out_bytes == 0 && self.text.len() + part.len() <= TEXT_BYTES_MAX;
+        if fits && part.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            self.text.push_str(part);
+            return Ok(());
+        }
         let mut characters = part.chars();
         while self.left_out_bytes == 0 {
             let Some(character) = characters.next() else { return Ok(()) };
