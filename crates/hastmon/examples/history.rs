@@ -8,8 +8,9 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use hastmon::os::clock;
 use hastmon_core::event::{Event, RoleReason};
 use hastmon_core::hooks::{Exit, Hook, Outcome};
 use hastmon_core::types::Role;
@@ -88,7 +89,7 @@ fn write(directory: &Path, count: u64) -> Result<(u64, u64), Box<dyn Error>> {
 fn show(directory: &Path, arguments: &[&str]) -> Result<(usize, Duration, Duration, u64), Box<dyn Error>> {
     let programs = std::env::current_exe()?;
     let program = programs.ancestors().nth(2).ok_or("no directory")?.join("hastmonctl");
-    let began = Instant::now();
+    let began = clock::now();
     let mut child =
         Command::new(program).args(["history", "-s"]).arg(directory).args(arguments).stdout(Stdio::piped()).spawn()?;
     let mut output = child.stdout.take().ok_or("no output")?;
@@ -112,7 +113,7 @@ fn show(directory: &Path, arguments: &[&str]) -> Result<(usize, Duration, Durati
     if !child.wait()?.success() {
         return Err("hastmonctl has failed".into());
     }
-    Ok((lines, began.elapsed(), Duration::from_millis(ticks * 10), most))
+    Ok((lines, clock::now().since(began), Duration::from_millis(ticks * 10), most))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
