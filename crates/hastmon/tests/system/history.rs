@@ -187,6 +187,28 @@ fn a_history_of_its_size_is_no_larger_and_none_is_written_where_none_is_wanted()
 }
 
 #[test]
+fn another_size_takes_effect_with_a_reload() {
+    let lab = Plan::new(&["a"]).loopback();
+    lab.start("a");
+    let reload = |history: &str| {
+        lab.write_config(&format!("history {history}\n{}", lab.standard_config()));
+        assert_eq!(lab.ctl("a", &["reload"]).code, 0);
+    };
+    reload("0");
+    lab.role("a", "secondary");
+    lab.wait_status("a", "secondary", "stopped");
+    reload("64k");
+    lab.role("a", "init");
+    waits_for(&lab, "a", "role_changed", |change| change["new"] == "init");
+    let told = events(&lab, "a");
+    assert!(of_kind(&told, "role_changed").iter().all(|change| change["new"] != "secondary"));
+    assert_eq!(of_kind(&told, "daemon_started").len(), 1, "what was there is left alone");
+    // What happened meanwhile has its numbers: it is seen that something is missing.
+    let gaps = told.windows(2).filter(|pair| pair[0]["seq"].as_u64().unwrap() + 1 < pair[1]["seq"].as_u64().unwrap());
+    assert_eq!(gaps.count(), 1);
+}
+
+#[test]
 fn a_time_that_is_none_and_a_directory_that_is_not_there_are_told() {
     let history = |arguments: &[&str]| run(Command::new(hastmonctl()).arg("history").args(arguments));
     let output = history(&["--since", "yesterday", "-s", "/"]);

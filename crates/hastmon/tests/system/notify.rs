@@ -79,6 +79,21 @@ fn a_script_that_hangs_and_fails_is_in_nobodys_way() {
 }
 
 #[test]
+fn a_script_that_is_named_in_a_reload_is_told_and_no_worker_is_restarted() {
+    let lab = Plan::new(&["a"]).loopback();
+    lab.start("a");
+    lab.role("a", "primary");
+    lab.wait_status("a", "primary", "run");
+    let worker = lab.worker("a", "hastmon: res (primary)");
+    script(&lab, KEEP);
+    assert_eq!(lab.ctl("a", &["reload"]).code, 0);
+    assert_eq!(lab.worker("a", "hastmon: res (primary)"), worker);
+    lab.role("a", "secondary");
+    wait_for("it is told", || told(&lab, "a").iter().any(|event| event["detail"]["new"] == "secondary"));
+    assert!(told(&lab, "a").iter().all(|event| event["detail"]["new"] != "primary"));
+}
+
+#[test]
 fn a_resource_has_the_script_of_its_own() {
     let lab = Plan::new(&["a"]).resources(["web".to_owned(), "db".to_owned()]).loopback();
     script(&lab, KEEP);
