@@ -43,7 +43,7 @@ pub enum Event {
         /// The name of the node.
         node: String,
     },
-    /// The daemon ends, and nothing runs any more.
+    /// The daemon ends. What still runs, when it was told twice to stop, its workers stop.
     DaemonStopped,
     /// An operator has asked for something that changes what runs.
     Commanded {

@@ -110,9 +110,11 @@ impl Events {
         }
     }
 
-    /// Waits, not for long, until what was told last is told.
-    pub(super) async fn end(self) {
-        self.notifier.end().await;
+    /// Waits, not for long, until what was told last is told; for a script only when this process need not leave at once.
+    pub(super) async fn end(self, at_once: bool) {
+        if !at_once {
+            self.notifier.end().await;
+        }
         self.history.end();
     }
 }

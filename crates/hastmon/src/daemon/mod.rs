@@ -248,7 +248,7 @@ impl Shell {
             self.opened = None;
         }
         self.events.tell(&daemon, None, Event::DaemonStopped);
-        self.events.end().await;
+        self.events.end(!ended).await;
     }
 
     /// Reads the configuration off the loop, because its file may be on a file system that hangs, and opens the sockets that it asks for

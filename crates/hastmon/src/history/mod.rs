@@ -195,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_in_the_manual() {
+        let manual = include_str!("../../../../docs/man/hastmonctl.8");
+        let has = |kind: &str| manual.lines().any(|line| line.trim_end_matches(" ,") == format!(".Ql {kind}"));
+        let missing: Vec<_> = Event::KINDS.iter().filter(|kind| !has(kind)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
     fn a_line_that_would_be_too_long_keeps_what_matters() {
         let event = Event::WorkerNotStarted { why: "é".repeat(MAX_LINE) };
         let line = Record::new(0, 1, "a", None, None, event).to_line();
