@@ -326,7 +326,7 @@ impl World {
         let message = if input.flag() { input.list() } else { request.encode(Via::ControlSocket) };
         let conn = self.accept(None, true, None);
         let (unix_now_s, random) = (self.unix_now_s, [7; 16]);
-        let caller = Caller::ControlSocket;
+        let caller = Caller::ControlSocket(None);
         let is_set_role = matches!(Request::decode(&message), Ok(Request::SetRole { .. }));
         self.change_roles(
             |world| world.tell(DaemonInput::Message { conn, caller, message, unix_now_s, random }),
@@ -369,6 +369,7 @@ impl World {
             complaints: input.byte().into(),
             lease: None,
             lateness: None,
+            statuses: Vec::new(),
         };
         self.tell(DaemonInput::Report(id, report));
     }

@@ -242,7 +242,7 @@ impl Nodes {
     fn end_hook(&mut self, id: u64, exit: Exit) {
         self.hooks.remove(&id);
         self.killed.remove(&id);
-        self.tell(WorkerInput::HookExited { id, exit });
+        self.tell(WorkerInput::HookExited { id, exit, output: Vec::new() });
     }
 
     fn hear(&mut self, input: &mut Input<'_>) {
@@ -514,8 +514,15 @@ impl Daemons {
                 };
                 let lateness = input.flag().then(|| span(input));
                 let (remotes, complaints) = (Vec::new(), u32::MAX);
-                let report =
-                    Report { state: state(input), attempts: 1, remotes, complaints, lease: Some(lease), lateness };
+                let report = Report {
+                    state: state(input),
+                    attempts: 1,
+                    remotes,
+                    complaints,
+                    lease: Some(lease),
+                    lateness,
+                    statuses: Vec::new(),
+                };
                 DaemonInput::Report(id, report)
             }
             3 => DaemonInput::Asked(id, ask(input, "a".to_string())),
@@ -544,7 +551,7 @@ impl Daemons {
             _ => Request::Status { resources },
         };
         let message = request.encode(Via::ControlSocket);
-        let caller = Caller::ControlSocket;
+        let caller = Caller::ControlSocket(None);
         self.tell(DaemonInput::Message { conn, caller, message, unix_now_s: 1_700_000_000, random: [7; 16] });
     }
 

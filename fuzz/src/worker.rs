@@ -214,7 +214,7 @@ impl World {
         if process.is_some_and(|process| process.hook == Hook::Status) && exit == Exit::Code(0) {
             self.starts_in_vain = 0;
         }
-        self.tell(WorkerInput::HookExited { id, exit });
+        self.tell(WorkerInput::HookExited { id, exit, output: Vec::new() });
     }
 
     fn some_link(&self, input: &mut Input<'_>) -> LinkId {

@@ -39,11 +39,20 @@ pub struct ConnId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub u64);
 
+/// The process of an operator, as the system knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Its user.
+    pub uid: u32,
+    /// Its number, where the system tells it.
+    pub pid: Option<u32>,
+}
+
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// Somebody who may open the control socket: hastmonctl.
-    ControlSocket,
+    ControlSocket(Option<Operator>),
     /// Somebody on the network.
     Network {
         /// The caller's end of the connection.
@@ -51,6 +60,12 @@ pub enum Caller {
         /// Our end.
         local: SocketAddr,
     },
+}
+
+impl Caller {
+    const fn is_local(self) -> bool {
+        matches!(self, Self::ControlSocket(_))
+    }
 }
 
 /// What happens to the daemon.
@@ -352,7 +367,8 @@ impl Daemon {
                 }
             }
             Input::WorkerStarted(id, pid) => {
-                if self.of_worker(&mut turn, id).is_some() {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    cx.event(supervisor.settings(), Event::WorkerStarted { pid });
                     self.pids.insert(id, pid);
                 }
             }
@@ -377,7 +393,10 @@ impl Daemon {
                 turn.out.push(Action::Event(None, Event::StrangerRefused { address: address.to_string() }));
             }
             Input::Refused(address, why) => turn.refused(&address, why),
-            Input::Hangup => self.on_reload_asked(&mut turn, None),
+            Input::Hangup => {
+                turn.commanded(None, "reload", &"the signal HUP");
+                self.on_reload_asked(&mut turn, None);
+            }
             Input::Reload(_) if self.stopping => self.on_reload_failed(&mut turn, STOPPING.to_string(), None),
             Input::Reload(config) if config.resources.is_empty() && !self.resources.is_empty() => {
                 self.on_reload_failed(&mut turn, NO_RESOURCE.to_string(), None);
@@ -392,6 +411,7 @@ impl Daemon {
             }
             Input::ReloadFailed { why, report } => self.on_reload_failed(&mut turn, why, Some(report)),
             Input::Stop => {
+                turn.commanded(None, "stop hastmon", &"a signal");
                 self.stopping = true;
                 let Reloads { callers, next, .. } = core::mem::take(&mut self.reloads);
                 let refused = ReloadReply::Refused(STOPPING.to_string());
@@ -455,6 +475,11 @@ impl Daemon {
     /// The resources, in the order of the configuration.
     pub fn resources(&self) -> &[Supervisor] {
         &self.resources
+    }
+
+    /// The epoch of the lease of a resource, held here or not, as far as this node knows.
+    pub fn epoch_of(&self, name: &str) -> Option<u64> {
+        self.find(name).and_then(|(_, supervisor)| supervisor.epoch())
     }
 
     /// Whether anybody with this address may speak at all. Others are not listened to.
@@ -641,7 +666,7 @@ impl Daemon {
                 };
             }
         };
-        if self.peers == PeerProtocol::Lease && caller != Caller::ControlSocket {
+        if self.peers == PeerProtocol::Lease && !caller.is_local() {
             return self.refuse_legacy(turn, conn, &caller, &request);
         }
         match request {
@@ -649,8 +674,15 @@ impl Daemon {
                 self.on_set_role(turn, conn, &proof, (role, force), &resources);
             }
             Request::Status { resources } => self.on_status(turn, conn, &proof, &resources),
-            Request::Reload if caller == Caller::ControlSocket => self.on_reload_asked(turn, Some(conn)),
-            Request::Switchover { resource, to } if caller == Caller::ControlSocket => {
+            Request::Reload if caller.is_local() => {
+                turn.commanded(None, "reload", &caller);
+                self.on_reload_asked(turn, Some(conn));
+            }
+            Request::Switchover { resource, to } if caller.is_local() => {
+                if self.find(&resource).is_some() {
+                    let command = alloc::format!("switchover {}", to.as_deref().unwrap_or_default());
+                    turn.commanded(Some(&resource), command.trim_end(), &caller);
+                }
                 self.on_switchover(turn, conn, &resource, to);
             }
             Request::Reload | Request::Switchover { .. } => {
@@ -745,12 +777,13 @@ impl Daemon {
 
     fn on_gone(&mut self, turn: &mut Turn<'_>, conn: ConnId, why: Option<String>) {
         let Some(name) = self.sessions.remove(&conn) else { return };
-        if let (Some(why), Some(node)) =
-            (why, self.find(&name).and_then(|(_, supervisor)| supervisor.node_of(conn)).map(ToString::to_string))
-        {
+        if let (Some(why), Some(node)) = (
+            why.clone(),
+            self.find(&name).and_then(|(_, supervisor)| supervisor.node_of(conn)).map(ToString::to_string),
+        ) {
             turn.refused(&node, alloc::format!("connection for {name}: {why}"));
         }
-        self.named(turn, &name, |supervisor, cx| _ = supervisor.on_peer_gone(cx, conn));
+        self.named(turn, &name, |supervisor, cx| _ = supervisor.on_peer_gone(cx, conn, why));
     }
 
     fn on_switchover(&mut self, turn: &mut Turn<'_>, conn: ConnId, name: &str, to: Option<String>) {
@@ -813,7 +846,7 @@ impl Daemon {
         }
         let settings = supervisor.settings();
         let may = match proof.caller {
-            Caller::ControlSocket => true,
+            Caller::ControlSocket(_) => true,
             Caller::Network { peer, .. } => {
                 self.is_friend(peer.ip(), supervisor)
                     && settings.key.as_ref().is_some_and(|key| proof.verify(Some(key)).is_ok())
@@ -823,6 +856,8 @@ impl Daemon {
             return Err(ErrorCode::Authentication);
         }
         let before = supervisor.role();
+        let command = alloc::format!("role {role}{}", if force { " --force" } else { "" });
+        turn.commanded(Some(&settings.name), &command, &proof.caller);
         let reason = RoleReason::Operator(who.to_string());
         if force && role == Role::Primary && self.peers == PeerProtocol::Lease {
             self.on(turn, at, |supervisor, cx| supervisor.force(cx, reason));
@@ -838,7 +873,7 @@ impl Daemon {
         let Some(selected) = self.select(turn, conn, proof, names) else { return };
         for (resource, found) in selected {
             let Some((at, supervisor)) = found.and_then(|at| Some((at, self.resources.get(at)?))) else {
-                if proof.caller == Caller::ControlSocket {
+                if proof.caller.is_local() {
                     entries.push(Entry { resource, outcome: Err(ErrorCode::NoEntry.to_wire()) });
                 }
                 continue;
@@ -853,12 +888,12 @@ impl Daemon {
                 }
             }
             let mut status = self.status_of(turn.now, supervisor);
-            if proof.caller != Caller::ControlSocket {
+            if !proof.caller.is_local() {
                 // An original asks, and is answered as it expects.
                 status.lines.clear();
             }
             entries.push(Entry { resource, outcome: Ok(status) });
-            if proof.caller != Caller::ControlSocket {
+            if !proof.caller.is_local() {
                 self.on(turn, at, |supervisor, cx| supervisor.on_polled(cx));
             }
         }
@@ -867,7 +902,7 @@ impl Daemon {
                 turn.refused(&proof.caller, alloc::format!("status of {resource}: {why}"));
                 turn.reply(conn, StatusReply::Failed(ErrorCode::Authentication.to_wire()).encode());
             }
-            None if entries.is_empty() && proof.caller != Caller::ControlSocket => {
+            None if entries.is_empty() && !proof.caller.is_local() => {
                 turn.refused(
                     &proof.caller,
                     alloc::format!("status of {}: no such resource, or not its friend", names.join(" ")),
@@ -924,10 +959,10 @@ impl Daemon {
         } else {
             // hastmonctl is answered as often as it asks, as in hastmon 0.3; who is on the network asks once for each.
             let mut seen = BTreeSet::new();
-            let names = names.iter().filter(|name| proof.caller == Caller::ControlSocket || seen.insert(*name));
+            let names = names.iter().filter(|name| proof.caller.is_local() || seen.insert(*name));
             names.map(|name| (name.clone(), self.find(name).map(|(at, _)| at))).collect()
         };
-        if proof.caller == Caller::ControlSocket || selected.len() <= MAX_ASKED {
+        if proof.caller.is_local() || selected.len() <= MAX_ASKED {
             return Some(selected);
         }
         let why = alloc::format!("it asks for {} resources at once; {MAX_ASKED} are allowed", selected.len());
@@ -1004,6 +1039,11 @@ impl Turn<'_> {
         self.out.push(Action::Event(None, Event::CallerRefused { caller: caller.to_string(), why }));
     }
 
+    fn commanded(&mut self, resource: Option<&str>, command: &str, who: &impl ToString) {
+        let event = Event::Commanded { command: command.to_string(), who: who.to_string() };
+        self.out.push(Action::Event(resource.map(ToString::to_string), event));
+    }
+
     fn refuse_hello(&mut self, conn: ConnId, why: String) {
         self.reply(conn, Answer::Refused { errmsg: why, priority: None }.encode());
     }
@@ -1070,7 +1110,11 @@ impl Proof {
 impl core::fmt::Display for Caller {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::ControlSocket => f.write_str("hastmonctl"),
+            Self::ControlSocket(None) => f.write_str("hastmonctl"),
+            Self::ControlSocket(Some(Operator { uid, pid: None })) => write!(f, "hastmonctl (uid {uid})"),
+            Self::ControlSocket(Some(Operator { uid, pid: Some(pid) })) => {
+                write!(f, "hastmonctl (uid {uid}, pid {pid})")
+            }
             Self::Network { peer, .. } => write!(f, "{}", peer.ip().to_canonical()),
         }
     }

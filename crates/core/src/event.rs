@@ -1,4 +1,8 @@
-//! What is worth telling an administrator. One list, so that the log and whatever else tells of events agree.
+//! What is worth telling an administrator. **One list**: the line of the log, the JSON of the history and of `notify`, and the metric come
+//! from it alone.
+//!
+//! The name of a kind is that of its variant in small letters, and stays as it is: scripts and alerts go by it. In JSON an event is `kind` and
+//! `detail`; lengths of time are numbers whose name ends in `_ms`.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -7,13 +11,15 @@ use core::fmt;
 use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
-use crate::hooks::{Exit, Finished, Hook, Outcome};
-use crate::time::Duration;
+use crate::hooks::{Exit, Hook, Outcome};
+use crate::time::{Duration, as_ms};
 use crate::types::{Role, State};
 
 /// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// For those who look for a fault.
     Debug,
@@ -25,9 +31,27 @@ pub enum Level {
     Error,
 }
 
-/// Something that happened, for one resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something that happened, to one resource or to the daemon as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(tag = "kind", content = "detail", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Event {
+    /// The daemon has started.
+    DaemonStarted {
+        /// The version of the program.
+        version: String,
+        /// The name of the node.
+        node: String,
+    },
+    /// The daemon ends. What still runs, when it was told twice to stop, its workers stop.
+    DaemonStopped,
+    /// An operator has asked for something that changes what runs.
+    Commanded {
+        /// What, in the words of the command line.
+        command: String,
+        /// Who.
+        who: String,
+    },
     /// The role on this node has changed.
     RoleChanged {
         /// The role before.
@@ -71,13 +95,24 @@ pub enum Event {
     RunsWithoutLease,
     /// The primary gives up its role.
     GivingUp(GiveUp),
-    /// A hook did not do what was asked.
-    HookFailed(Finished),
+    /// A hook is over. (A `status` that says what the one before it said is not told.)
+    HookEnded {
+        /// Which.
+        hook: Hook,
+        /// What came of it.
+        outcome: Outcome,
+        /// How long it ran.
+        #[serde(rename = "took_ms", with = "as_ms")]
+        took: Duration,
+        /// The last lines that it has printed.
+        output: Vec<String>,
+    },
     /// A hook runs for long.
     HookSlow {
         /// Which.
         hook: Hook,
         /// For how long by now.
+        #[serde(rename = "running_for_ms", with = "as_ms")]
         running_for: Duration,
     },
     /// Too many hooks wait: this one will not run.
@@ -138,12 +173,67 @@ pub enum Event {
         /// How many vote.
         of: usize,
     },
+    /// The lease is lost: no majority has renewed it in time.
+    LeaseLost {
+        /// Its epoch; `None` when it was an earlier worker's.
+        epoch: Option<u64>,
+        /// How long after its end this was noticed.
+        #[serde(rename = "late_ms", with = "as_ms")]
+        late: Duration,
+    },
+    /// The lease is given back, because nothing runs under it any more.
+    LeaseReleased {
+        /// Its epoch.
+        epoch: u64,
+        /// The node that alone may have it next for a while.
+        successor: Option<String>,
+    },
+    /// The vote of this node is given, and on disk.
+    VoteGiven {
+        /// To which node.
+        to: String,
+        /// For which epoch.
+        epoch: u64,
+    },
+    /// The vote of this node was asked for, and is not given. Told once for each reason.
+    VoteRefused {
+        /// To which node.
+        to: String,
+        /// Why.
+        why: String,
+    },
+    /// The vote of this node is bound no longer.
+    VoteFreed {
+        /// The node that had it.
+        holder: String,
+        /// For which epoch.
+        epoch: u64,
+        /// Why.
+        why: VoteEnd,
+    },
     /// A candidate has not got a majority.
     VotesRefused {
         /// Who refused, and why.
         why: String,
         /// When it asks again.
+        #[serde(rename = "again_in_ms", with = "as_ms")]
         again_in: Duration,
+    },
+    /// Another node has connected to this one, by protocol 1.
+    PeerConnected {
+        /// Which.
+        node: String,
+        /// Where it is found.
+        address: String,
+        /// The role that it has.
+        role: Role,
+    },
+    /// The connection from another node is gone.
+    PeerGone {
+        /// Which.
+        node: String,
+        /// Why, where that is known.
+        why: Option<String>,
     },
     /// A node was expected to have other voters.
     VotersDiffer {
@@ -174,6 +264,7 @@ pub enum Event {
         /// Why.
         why: String,
         /// For how long it gives no vote.
+        #[serde(rename = "wait_ms", with = "as_ms")]
         wait: Duration,
     },
     /// The fence script is called for a node.
@@ -223,10 +314,16 @@ pub enum Event {
     /// This process was not woken for so long that what it knows is out of date.
     WokeLate {
         /// How late.
+        #[serde(rename = "by_ms", with = "as_ms")]
         by: Duration,
     },
     /// The main daemon is gone: the worker ends what it runs.
     DaemonGone,
+    /// A worker process runs.
+    WorkerStarted {
+        /// Its process id.
+        pid: u32,
+    },
     /// A worker ended although nobody asked it to.
     WorkerDied {
         /// How.
@@ -242,6 +339,7 @@ pub enum Event {
     /// A worker has said nothing for long: what is known of its resource is old.
     WorkerStuck {
         /// For how long.
+        #[serde(rename = "silent_for_ms", with = "as_ms")]
         silent_for: Duration,
     },
     /// A worker that was silent speaks again.
@@ -261,6 +359,39 @@ pub enum Event {
         /// Its resource runs a new script: it is stopped with the old one and started with the new one.
         restart: bool,
     },
+    /// More happened at once than could be taken note of.
+    EventsLost {
+        /// How many events are in the log alone, if anywhere.
+        count: u64,
+    },
+    /// The history cannot be written. Told once; the daemon goes on.
+    HistoryFailed {
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The history is written again.
+    HistoryBack,
+    /// The script of `notify` did not do what was asked.
+    NotifyFailed {
+        /// Which.
+        path: String,
+        /// How it ended.
+        outcome: Outcome,
+        /// What it said on standard error.
+        output: Vec<String>,
+    },
+}
+
+/// Why a vote is bound no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VoteEnd {
+    /// It was given back.
+    Released,
+    /// Its holder is off for certain.
+    Fenced,
+    /// Its time is over.
+    Expired,
 }
 
 /// Kinds of events that peers can cause as often as they like. Each is limited by itself, so that none hides another.
@@ -274,6 +405,10 @@ pub enum Flood {
     Complaints,
     /// Primaries that connect and go.
     Connections,
+    /// Nodes that connect and go.
+    Peers,
+    /// Candidates that ask for votes.
+    Votes,
     /// Calls of the script for such events that find no room.
     Hooks,
     /// A machine that is late again and again.
@@ -281,7 +416,8 @@ pub enum Flood {
 }
 
 /// What follows the unexpected end of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WorkerNext {
     /// A new one for the same role, after a pause.
     Restart,
@@ -290,11 +426,13 @@ pub enum WorkerNext {
 }
 
 /// Why a secondary that has heard enough complaints stays what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StaysSecondary {
     /// It has a connection from a primary.
     Connected,
     /// Its own starts have failed lately: the time that is left to wait.
+    #[serde(rename = "holds_off_ms", with = "as_ms")]
     HoldsOff(Duration),
     /// It has not yet finished what its role before asked of it.
     Changing,
@@ -302,14 +440,17 @@ pub enum StaysSecondary {
 
 /// Why a primary gives up its role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GiveUp {
     /// The resource does not run after this many attempts to start it.
     StartsFailed(u32),
     /// No remote was connected and nobody polled for this long.
+    #[serde(rename = "isolated_for_ms", with = "as_ms")]
     Isolated(Duration),
     /// No majority has renewed the lease.
     LeaseLost {
         /// How long after its end this was noticed.
+        #[serde(rename = "late_ms", with = "as_ms")]
         late: Duration,
     },
     /// The operator wants it on another node.
@@ -329,7 +470,8 @@ pub enum GiveUp {
 }
 
 /// Why a role changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RoleReason {
     /// `role_on_start` says so.
     Start,
@@ -367,6 +509,25 @@ pub enum RoleReason {
 }
 
 impl Event {
+    /// The stable name of its kind; one of [`KINDS`](Self::KINDS). What stands for others of its kind has the name of that.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Repeated { last, .. } => last.kind(),
+            other => other.into(),
+        }
+    }
+
+    /// How many events it stands for.
+    pub const fn count(&self) -> u64 {
+        match self {
+            Self::Repeated { others, .. } => others.saturating_add(1),
+            _ => 1,
+        }
+    }
+
+    /// The names of all kinds.
+    pub const KINDS: &[&str] = Self::VARIANTS;
+
     /// Whether peers can cause it as often as they like, and as part of which flood.
     pub const fn flood(&self) -> Option<Flood> {
         match self {
@@ -374,10 +535,27 @@ impl Event {
             Self::CallerRefused { .. } => Some(Flood::Refusals),
             Self::ComplaintHeard { .. } => Some(Flood::Complaints),
             Self::Connected { .. } | Self::Disconnected { .. } => Some(Flood::Connections),
-            Self::HookDropped(_) => Some(Flood::Hooks),
+            Self::PeerConnected { .. } | Self::PeerGone { .. } => Some(Flood::Peers),
+            Self::VoteRefused { .. } => Some(Flood::Votes),
+            Self::HookDropped(_) | Self::HookEnded { hook: Hook::Connect | Hook::Disconnect | Hook::Complain, .. } => {
+                Some(Flood::Hooks)
+            }
             Self::WokeLate { .. } => Some(Flood::Lateness),
             _ => None,
         }
+    }
+
+    /// Whether somebody is to be told of it who does not look: what runs elsewhere now, or may not run, or may run twice.
+    pub const fn is_for_notify(&self) -> bool {
+        matches!(
+            self,
+            Self::RoleChanged { .. }
+                | Self::LeaseLost { .. }
+                | Self::MayStillRun
+                | Self::LeftAlone
+                | Self::Forced
+                | Self::Rebooting
+        )
     }
 
     /// How much it matters.
@@ -393,11 +571,16 @@ impl Event {
             | Self::RecordUnreadable { .. }
             | Self::RecordLost { .. }
             | Self::FenceFailed { .. }
+            | Self::HistoryFailed { .. }
             | Self::Rebooting => Level::Error,
+            Self::HookEnded { hook, outcome, .. } if outcome.is_expected(*hook) => Level::Debug,
             // Done on purpose.
-            Self::HookFailed(Finished { outcome: Outcome::CutShort, .. }) => Level::Info,
+            Self::HookEnded { outcome: Outcome::CutShort, .. } => Level::Info,
             Self::GivingUp(_)
-            | Self::HookFailed(_)
+            | Self::HookEnded { .. }
+            | Self::LeaseLost { .. }
+            | Self::EventsLost { .. }
+            | Self::NotifyFailed { .. }
             | Self::HookSlow { .. }
             | Self::HookDropped(_)
             | Self::RemoteRunsToo { .. }
@@ -423,7 +606,18 @@ impl Event {
                 reason: RoleReason::GaveUp(_) | RoleReason::Yields { .. } | RoleReason::WorkerFailed,
                 ..
             } => Level::Warning,
-            Self::RoleChanged { .. }
+            Self::Commanded { .. }
+            | Self::LeaseReleased { .. }
+            | Self::VoteGiven { .. }
+            | Self::VoteRefused { .. }
+            | Self::VoteFreed { .. }
+            | Self::PeerConnected { .. }
+            | Self::PeerGone { .. }
+            | Self::WorkerStarted { .. } => Level::Debug,
+            Self::DaemonStarted { .. }
+            | Self::DaemonStopped
+            | Self::HistoryBack
+            | Self::RoleChanged { .. }
             | Self::StateChanged { .. }
             | Self::Starting { .. }
             | Self::StartWaits { .. }
@@ -440,6 +634,9 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::DaemonStarted { version, node } => write!(f, "hastmon {version} started on node {node}"),
+            Self::DaemonStopped => f.write_str("hastmon stopped"),
+            Self::Commanded { command, who } => write!(f, "{who} asks: {command}"),
             Self::RoleChanged { old, new, reason } => write!(f, "role changed from {old} to {new}: {reason}"),
             Self::StateChanged { old, new } => write!(f, "state changed from {old} to {new}"),
             Self::Starting { attempt, of } => write!(f, "starting the resource (attempt {attempt} of {of})"),
@@ -456,7 +653,8 @@ impl fmt::Display for Event {
                 f.write_str("the resource runs here, but this node does not hold the lease: stopping it, so that it does not run twice")
             }
             Self::GivingUp(why) => write!(f, "giving up the role primary: {why}"),
-            Self::HookFailed(Finished { hook, outcome, took }) => write!(f, "{hook}: {outcome} (after {took:.1?})"),
+            // What it has printed stands in the log already.
+            Self::HookEnded { hook, outcome, took, .. } => write!(f, "{hook}: {outcome} (after {took:.1?})"),
             Self::HookSlow { hook, running_for } => write!(f, "{hook} has been running for {running_for:?}"),
             Self::HookDropped(hook) => write!(f, "{hook} is not called: too many calls of the script wait already"),
             Self::Connected { remote } => write!(f, "connected to {remote}"),
@@ -482,6 +680,24 @@ impl fmt::Display for Event {
                 write!(f, "{name} is now known as {}", addresses.join(", "))
             }
             Self::LeaseWon { epoch, votes, of } => write!(f, "holds the lease: epoch {epoch}, {votes} of {of} votes"),
+            Self::LeaseLost { late, .. } => write!(f, "the lease is lost: no majority has renewed it; it ended {late:.1?} ago"),
+            Self::LeaseReleased { epoch, successor: None } => write!(f, "gives the lease back (epoch {epoch})"),
+            Self::LeaseReleased { epoch, successor: Some(node) } => {
+                write!(f, "gives the lease back for {node} to have it (epoch {epoch})")
+            }
+            Self::VoteGiven { to, epoch } => write!(f, "votes for {to} (epoch {epoch})"),
+            Self::VoteRefused { to, why } => write!(f, "no vote for {to}: {why}"),
+            Self::VoteFreed { holder, epoch, why } => {
+                let why = match why {
+                    VoteEnd::Released => "it was given back",
+                    VoteEnd::Fenced => "that node is off",
+                    VoteEnd::Expired => "it was not renewed in time",
+                };
+                write!(f, "the vote for {holder} is free (epoch {epoch}): {why}")
+            }
+            Self::PeerConnected { node, address, role } => write!(f, "{node} ({address}, {role}) has connected"),
+            Self::PeerGone { node, why: None } => write!(f, "{node} has gone"),
+            Self::PeerGone { node, why: Some(why) } => write!(f, "{node} has gone: {why}"),
             Self::VotesRefused { why, again_in } if why.is_empty() => {
                 write!(f, "no majority has voted for this node; asking again in {again_in:.1?}")
             }
@@ -519,6 +735,7 @@ impl fmt::Display for Event {
             ),
             Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
             Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),
+            Self::WorkerStarted { pid } => write!(f, "worker started (pid {pid})"),
             Self::WorkerDied { how, then } => match then {
                 WorkerNext::Restart => write!(f, "worker {how}; starting a new one"),
                 WorkerNext::Role(role) => write!(f, "worker {how}; going back to the role {role}"),
@@ -532,6 +749,17 @@ impl fmt::Display for Event {
             Self::ReloadFailed { why } => write!(f, "the configuration stays as it was: {why}"),
             Self::Reconfigured { restart: false } => f.write_str("configuration changed"),
             Self::Reconfigured { restart: true } => f.write_str("configuration changed: restarting with the new exec"),
+            Self::EventsLost { count } => {
+                write!(f, "{count} events are missing in the history: more happened at once than could be written")
+            }
+            Self::HistoryFailed { why } => {
+                write!(f, "the history is not written, everything else goes on: {why}")
+            }
+            Self::HistoryBack => f.write_str("the history is written again"),
+            Self::NotifyFailed { path, outcome, output } => {
+                write!(f, "notify {path}: {outcome}")?;
+                output.last().map_or(Ok(()), |said| write!(f, ": {said}"))
+            }
         }
     }
 }
@@ -588,5 +816,69 @@ impl fmt::Display for RoleReason {
             }
             Self::WorkerFailed => f.write_str("the worker failed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_kind_has_one_name_in_the_metric_and_in_json() {
+        for kind in Event::KINDS {
+            let error = serde_json::from_value::<Event>(json!({ "kind": kind })).err().map(|error| error.to_string());
+            assert!(!error.unwrap_or_default().contains("unknown variant"), "{kind}");
+        }
+        let forced = Event::Forced;
+        assert_eq!((forced.kind(), serde_json::to_value(&forced).unwrap()), ("forced", json!({ "kind": "forced" })));
+        let many = Event::Repeated { last: Box::new(forced), others: 6 };
+        assert_eq!((many.kind(), many.count()), ("forced", 7));
+    }
+
+    #[test]
+    fn an_event_is_the_same_after_its_way_through_json_and_tells_lengths_of_time_in_milliseconds() {
+        let role = |reason| Event::RoleChanged { old: Role::Primary, new: Role::Secondary, reason };
+        let ended = |hook, outcome| {
+            let output = Vec::from(["no such device".to_string()]);
+            Event::HookEnded { hook, outcome, took: Duration::from_micros(1_234_567), output }
+        };
+        let start_failed = json!({
+            "kind": "hook_ended",
+            "detail": { "hook": "start", "outcome": { "ended": { "code": 1 } }, "took_ms": 1234.567, "output": ["no such device"] },
+        });
+        let events = [
+            (ended(Hook::Start, Outcome::Ended(Exit::Code(1))), Some(start_failed)),
+            (
+                ended(Hook::Role { old: Role::Init, new: Role::Primary }, Outcome::TimedOut(Duration::from_secs(5))),
+                None,
+            ),
+            (ended(Hook::Stop, Outcome::Unkillable), None),
+            (role(RoleReason::GaveUp(GiveUp::LeaseLost { late: Duration::from_millis(3) })), None),
+            (role(RoleReason::GaveUp(GiveUp::Isolated(Duration::from_millis(3300)))), None),
+            (role(RoleReason::Operator("hastmonctl (uid 0)".to_string())), None),
+            (Event::WorkerDied { how: "was killed".to_string(), then: WorkerNext::Role(Role::Init) }, None),
+            (
+                Event::Repeated { last: Box::new(Event::HookDropped(Hook::Complain)), others: 3 },
+                Some(json!({
+                    "kind": "repeated", "detail": { "last": { "kind": "hook_dropped", "detail": "complain" }, "others": 3 },
+                })),
+            ),
+        ];
+        for (event, expected) in events {
+            let json = serde_json::to_value(&event).unwrap();
+            assert_eq!(serde_json::from_value::<Event>(json.clone()).unwrap(), event, "{json}");
+            expected.into_iter().for_each(|expected| assert_eq!(json, expected));
+        }
+    }
+
+    #[test]
+    fn a_hook_that_did_its_work_is_told_to_those_alone_who_look_for_a_fault() {
+        let level = |hook, code| {
+            let outcome = Outcome::Ended(Exit::Code(code));
+            Event::HookEnded { hook, outcome, took: Duration::ZERO, output: Vec::new() }.level()
+        };
+        assert_eq!([level(Hook::Start, 0), level(Hook::Status, 0), level(Hook::Status, 1)], [Level::Debug; 3]);
+        assert_eq!([level(Hook::Start, 1), level(Hook::Stop, 1), level(Hook::Status, 2)], [Level::Warning; 3]);
     }
 }

@@ -10,9 +10,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Resource;
 use crate::lease::rules::{Rule, is_off};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, as_ms};
 use crate::types::Role;
 
 /// After TERM a hook's processes get this long to clean up before KILL.
@@ -31,7 +33,8 @@ pub const MAX_LEFT_OVER: usize = 4;
 pub const MAX_LEFT_OVER_FOR_STOP: usize = 8;
 
 /// An event that the exec script is called for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Hook {
     /// Start the resource.
     Start,
@@ -134,7 +137,8 @@ pub struct Call {
 }
 
 /// How the process of a hook ended, as the operating system tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Exit {
     /// It returned this code.
     Code(i32),
@@ -145,11 +149,13 @@ pub enum Exit {
 }
 
 /// What the end of a hook means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It ended by itself (or by a signal that was not ours).
     Ended(Exit),
     /// It was ended because it outlived its limit.
+    #[serde(rename = "timed_out_after_ms", with = "as_ms")]
     TimedOut(Duration),
     /// It was ended because a `stop` could not wait for it.
     CutShort,
@@ -161,6 +167,11 @@ impl Outcome {
     /// It did what was asked.
     pub const fn is_success(&self) -> bool {
         matches!(self, Self::Ended(Exit::Code(0)))
+    }
+
+    /// It did what was asked, or is a `status` that says that the resource does not run.
+    pub const fn is_expected(&self, hook: Hook) -> bool {
+        self.is_success() || matches!((hook, self), (Hook::Status, Self::Ended(Exit::Code(1))))
     }
 
     /// The script was not even asked: that says nothing of the resource.

@@ -466,6 +466,9 @@ impl Members {
         let ends_it = withheld.is_some();
         let Some(release) = release.or(withheld) else { return };
         let release = Release { was_held: release.was_held || ends_it, ..release };
+        if release.was_held {
+            base.event(Event::LeaseReleased { epoch: release.epoch, successor: release.successor.clone() });
+        }
         self.tell_all(base, &Said::Release(release.clone()));
         base.act(Action::ReleaseHere(release));
     }

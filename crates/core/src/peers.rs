@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
-use crate::event::Event;
+use crate::event::{Event, VoteEnd};
 use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
@@ -97,6 +97,10 @@ pub(crate) struct Peers {
     told_voters: BTreeMap<String, Voters>,
     /// Why the voters of the configuration are not in force, as told.
     told_unproven: Option<String>,
+    /// Whom the vote is given to, and for which epoch, as told.
+    told_vote: Option<(String, u64)>,
+    /// Who was refused the vote, and why, as told: it is asked for again and again.
+    told_refusals: BTreeMap<String, Refusal>,
 }
 
 impl Peers {
@@ -112,6 +116,8 @@ impl Peers {
             no_votes: None,
             told_voters: BTreeMap::new(),
             told_unproven: None,
+            told_vote: None,
+            told_refusals: BTreeMap::new(),
         }
     }
 
@@ -262,6 +268,8 @@ impl Peers {
         let is_new = !core::mem::replace(&mut peer.is_proven, true);
         let node = peer.node.clone();
         if is_new {
+            let (address, role) = (peer.address.to_string(), peer.role);
+            cx.event(settings, Event::PeerConnected { node: node.clone(), address, role });
             self.close_older(cx, conn, &node);
         }
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
@@ -330,6 +338,7 @@ impl Peers {
                 (Verdict { round: ask.round, highest: 0, refused }, None)
             }
         };
+        self.tell_verdict(cx, settings, &ask.node, verdict.refused.as_ref());
         match record {
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
@@ -340,6 +349,31 @@ impl Peers {
                     self.owe(id, to, verdict);
                 }
             }
+        }
+    }
+
+    /// Tells once of each reason why somebody does not get the vote.
+    fn tell_verdict(&mut self, cx: &mut Context<'_>, settings: &Resource, to: &str, refused: Option<&Refusal>) {
+        let Some(why) = refused else {
+            self.told_refusals.remove(to);
+            return;
+        };
+        if self.told_refusals.insert(to.to_string(), why.without_time()) != Some(why.without_time()) {
+            cx.event(settings, Event::VoteRefused { to: to.to_string(), why: why.to_string() });
+        }
+    }
+
+    /// Tells that the vote is free, if it was told that it is given.
+    fn tell_freed(&mut self, cx: &mut Context<'_>, settings: &Resource, why: VoteEnd) {
+        if let Some((holder, epoch)) = self.told_vote.take() {
+            cx.event(settings, Event::VoteFreed { holder, epoch, why });
+        }
+    }
+
+    /// Tells of a vote whose time is over, as soon as anything happens after that.
+    pub(crate) fn note_expired(&mut self, cx: &mut Context<'_>, settings: &Resource) {
+        if self.told_vote.is_some() && self.bound(cx.now).is_none() {
+            self.tell_freed(cx, settings, VoteEnd::Expired);
         }
     }
 
@@ -354,6 +388,9 @@ impl Peers {
     /// The vote of somebody comes back: of another node, or of a worker here.
     pub(crate) fn on_release(&mut self, cx: &mut Context<'_>, settings: &Resource, release: &Release) {
         let record = self.voter.as_mut().and_then(|voter| voter.on_release(cx.now, release));
+        if record.is_some() {
+            self.tell_freed(cx, settings, VoteEnd::Released);
+        }
         record.into_iter().for_each(|record| _ = self.record(cx, settings, record));
     }
 
@@ -364,6 +401,9 @@ impl Peers {
         }
         cx.event(settings, Event::Fenced { node: node.to_string() });
         let record = self.voter.as_mut().and_then(|voter| voter.on_fenced(cx.now, node, epoch));
+        if record.is_some() {
+            self.tell_freed(cx, settings, VoteEnd::Fenced);
+        }
         record.into_iter().for_each(|record| _ = self.record(cx, settings, record));
     }
 
@@ -462,6 +502,12 @@ impl Peers {
         let written = self.writing.extract_if(.., |(written, _)| *written <= id).filter(|(written, _)| *written == id);
         if let (Some((_, record)), Some(voter), Ok(())) = (written.last(), &mut self.voter, &result) {
             voter.recorded(&record);
+            let vote = (record.holder, record.epoch);
+            // One that is given back has no time left.
+            if !record.hold.is_zero() && self.told_vote.as_ref() != Some(&vote) {
+                cx.event(settings, Event::VoteGiven { to: vote.0.clone(), epoch: vote.1 });
+                self.told_vote = Some(vote);
+            }
         }
         let due: Vec<Owed> = self.owed.extract_if(.., |owed| owed.id == id).collect();
         for owed in due {
@@ -514,8 +560,18 @@ impl Peers {
     }
 
     /// A connection is gone; says whether it was one of this resource.
-    pub(crate) fn on_gone(&mut self, conn: ConnId) -> bool {
-        self.sessions.remove(&conn).is_some()
+    pub(crate) fn on_gone(
+        &mut self,
+        cx: &mut Context<'_>,
+        settings: &Resource,
+        conn: ConnId,
+        why: Option<String>,
+    ) -> bool {
+        let Some(peer) = self.sessions.remove(&conn) else { return false };
+        if peer.is_proven {
+            cx.event(settings, Event::PeerGone { node: peer.node, why });
+        }
+        true
     }
 
     pub(crate) fn next_deadline(&self, settings: &Resource) -> Option<Instant> {
@@ -541,7 +597,7 @@ impl Peers {
         let silent: Vec<ConnId> =
             self.sessions.iter().filter(|(_, peer)| cx.now.since(peer.heard) >= limit).map(|(conn, _)| *conn).collect();
         for conn in &silent {
-            self.sessions.remove(conn);
+            self.on_gone(cx, settings, *conn, Some(alloc::format!("it has said nothing for {limit:?}")));
             cx.out.push(Action::Close(*conn));
         }
         silent

@@ -240,7 +240,7 @@ impl Supervisor {
     }
 
     /// Complaints that count: a watchdog's own, or those heard.
-    pub(crate) fn complaints(&self, now: Instant) -> u32 {
+    pub fn complaints(&self, now: Instant) -> u32 {
         match (self.role, &self.report) {
             (Role::Watchdog, Some(report)) => report.complaints,
             _ => self.complaints.within(now, self.settings.complaint_interval),
@@ -516,7 +516,7 @@ impl Supervisor {
     }
 
     /// How long a worker has been silent that should speak at every heartbeat; `None` while that is no reason to doubt it.
-    pub(crate) fn stuck_for(&self, now: Instant) -> Option<Duration> {
+    pub fn stuck_for(&self, now: Instant) -> Option<Duration> {
         let silent_for = now.since(self.heard);
         (self.expects_reports() && silent_for >= self.silence_limit()).then_some(silent_for)
     }
@@ -895,6 +895,13 @@ impl Supervisor {
         self.legacy
     }
 
+    /// The epoch of the lease: of the one that is held here, or the highest that this node has voted for.
+    pub fn epoch(&self) -> Option<u64> {
+        let held = self.report().and_then(|report| report.lease.as_ref()?.epoch);
+        let known = self.peers.voter().map(Voter::highest).filter(|epoch| *epoch > 0);
+        held.or(known).filter(|_| !self.legacy)
+    }
+
     /// The nodes whose votes count here, as soon as the record of the vote has been looked for. Those of the configuration may come into force later.
     pub fn voters_in_force(&self) -> Option<&Voters> {
         self.peers.voter().map(Voter::voters)
@@ -1004,7 +1011,8 @@ impl Supervisor {
         }
     }
 
-    fn holds_lease(&self, now: Instant) -> bool {
+    /// Whether the worker holds the lease, by votes or by the word of an operator.
+    pub fn holds_lease(&self, now: Instant) -> bool {
         let lease = self.report.as_ref().and_then(|report| report.lease.as_ref());
         lease.is_some_and(|lease| lease.is_forced || lease.until.is_some_and(|until| now < until))
     }
@@ -1031,8 +1039,8 @@ impl Supervisor {
     }
 
     /// A connection of protocol 1 is gone; says whether it was one of this resource.
-    pub(crate) fn on_peer_gone(&mut self, cx: &mut Context<'_>, conn: ConnId) -> bool {
-        let was_ours = self.peers.on_gone(conn);
+    pub(crate) fn on_peer_gone(&mut self, cx: &mut Context<'_>, conn: ConnId, why: Option<String>) -> bool {
+        let was_ours = self.peers.on_gone(cx, &self.settings, conn, why);
         self.mind_primary(cx);
         was_ours
     }
@@ -1040,6 +1048,7 @@ impl Supervisor {
     fn mind_peers(&mut self, cx: &mut Context<'_>) {
         self.peers.mind_record(cx, &self.settings);
         self.peers.drop_silent(cx, &self.settings);
+        self.peers.note_expired(cx, &self.settings);
         self.mind_primary(cx);
         self.mind_switchover(cx);
     }

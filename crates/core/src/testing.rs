@@ -197,7 +197,7 @@ impl Bench {
 
     fn exited(&mut self, id: u64, exit: Exit) {
         self.running.retain(|call| call.id != id);
-        let actions = self.worker.handle(self.now, Input::HookExited { id, exit });
+        let actions = self.worker.handle(self.now, Input::HookExited { id, exit, output: Vec::new() });
         self.note(actions);
     }
 
@@ -395,7 +395,7 @@ impl DaemonBench {
     }
 
     pub(crate) fn control(&mut self, request: &Request) -> ConnId {
-        self.message(Caller::ControlSocket, request.encode(Via::ControlSocket))
+        self.message(Caller::ControlSocket(None), request.encode(Via::ControlSocket))
     }
 
     pub(crate) fn set_role(&mut self, role: Role) -> ConnId {

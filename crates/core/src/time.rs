@@ -45,6 +45,38 @@ impl Sub<Duration> for Instant {
     }
 }
 
+/// A length of time as a number of milliseconds, with a fraction down to the microsecond: for JSON, under a name that ends in `_ms`.
+pub mod as_ms {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    use super::Duration;
+
+    /// Microseconds in a millisecond.
+    const US_PER_MS: f64 = 1e3;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        // Whole numbers of microseconds up to 285 years are exact.
+        let us = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        serializer.serialize_f64(us as f64 / US_PER_MS)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is no number, negative, or longer than can be counted.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let ms = f64::deserialize(deserializer)?;
+        let span = Duration::try_from_secs_f64(ms / 1e3).map_err(de::Error::custom)?;
+        // The fraction is that of a decimal number again.
+        let us = (span + Duration::from_nanos(500)).as_micros();
+        Ok(Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

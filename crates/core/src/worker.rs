@@ -33,6 +33,9 @@ pub(crate) const LAST_STOP_PAUSE: Duration = Duration::from_secs(1);
 /// A secondary stands for the lease for at least so many heartbeats after it was told to.
 const STAND_BEATS: u32 = 4;
 
+/// There is a `status` at each heartbeat, and a report: more pile up only where something is badly wrong, and are worth no memory.
+pub const MAX_STATUSES: usize = 16;
+
 /// Names one attempt to connect, and the connection that comes of it; never used twice within a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LinkId(pub u64);
@@ -122,6 +125,8 @@ pub enum Input {
         id: u64,
         /// How.
         exit: Exit,
+        /// The last lines that it has printed.
+        output: Vec<String>,
     },
     /// The fence script has ended.
     FenceExited {
@@ -272,6 +277,9 @@ pub struct Report {
     pub lease: Option<LeaseReport>,
     /// How late the worker woke up at worst in the last minute; `None` when that is not worth a word.
     pub lateness: Option<Duration>,
+    /// How long each `status` took that has ended since the last report and said nothing new: it is counted, and no event. At most
+    /// [`MAX_STATUSES`].
+    pub statuses: Vec<Duration>,
 }
 
 /// How a worker stands with the lease.
@@ -345,6 +353,8 @@ impl Worker {
             hooks,
             finished: VecDeque::new(),
             last_status: None,
+            statuses: Vec::new(),
+            output: Vec::new(),
             ending: None,
             successor: None,
             node: lease.as_ref().map(|part| part.node.clone()).unwrap_or_default(),
@@ -399,7 +409,7 @@ impl Worker {
                     self.end(now, Farewell::AsOrdered, "the main daemon is gone", EndMode::Orphaned);
                 }
             }
-            Input::HookExited { id, exit } => self.base.hook_exited(now, id, exit),
+            Input::HookExited { id, exit, output } => self.base.hook_exited(now, id, exit, output),
             Input::FenceExited { node, exit } if node == self.base.node => self.base.fenced_itself(exit),
             Input::FenceExited { node, exit } => {
                 if let Some(members) = &mut self.members {
@@ -672,7 +682,9 @@ impl Worker {
             Duty::Secondary(_) | Duty::Init => None,
         };
         if let (Some(end), Duty::Primary(_)) = (lease_ended, &self.duty) {
-            self.give_up(now, GiveUp::LeaseLost { late: now.since(end) });
+            let (epoch, late) = (self.epoch(), now.since(end));
+            self.base.event(Event::LeaseLost { epoch, late });
+            self.give_up(now, GiveUp::LeaseLost { late });
             // `stop` has its whole budget from here on, whatever else runs.
             self.base.make_way_for_stop(now);
         } else if let (Some(_), Duty::Secondary(_)) = (lease_ended, &self.duty) {
@@ -798,6 +810,7 @@ impl Worker {
             // half of them, at the shortest lease.
             self.base.report_due = now + self.base.heartbeat() / 4;
             self.base.reported = Some(report.clone());
+            let report = Report { statuses: core::mem::take(&mut self.base.statuses), ..report };
             // Before everything else: whoever acts on what follows may ask for the report.
             actions.insert(0, Action::Report(report));
         }
@@ -815,7 +828,8 @@ impl Worker {
         let remotes = self.members.as_ref().map_or(remotes, Members::remotes);
         let lease = self.members.as_ref().map(|members| members.report(now));
         let lateness = self.base.lateness.worst(now, self.base.heartbeat());
-        Report { state: self.base.state, attempts: self.base.attempts, remotes, complaints, lease, lateness }
+        let (state, attempts, statuses) = (self.base.state, self.base.attempts, Vec::new());
+        Report { state, attempts, remotes, complaints, lease, lateness, statuses }
     }
 }
 
@@ -859,6 +873,10 @@ pub(crate) struct Base {
     finished: VecDeque<Finished>,
     /// What the last `status` came to: the same trouble is told once, not at every heartbeat.
     last_status: Option<Outcome>,
+    /// How long those took that said the same, since the last report.
+    statuses: Vec<Duration>,
+    /// What the hook has printed whose end is being looked at.
+    output: Vec<String>,
     ending: Option<Ending>,
     /// Who alone may have the lease after this worker's end.
     successor: Option<String>,
@@ -943,10 +961,13 @@ impl Base {
         self.out.extend(running.map(Action::KillHook));
     }
 
-    fn hook_exited(&mut self, now: Instant, id: u64, exit: Exit) {
+    fn hook_exited(&mut self, now: Instant, id: u64, exit: Exit, output: Vec<String>) {
         let mut actions = Vec::new();
         self.hooks.on_exit(now, id, exit, &mut actions);
+        self.output = output;
         self.carry_out(actions);
+        // A call that had been given up is no news any more.
+        self.output.clear();
     }
 
     fn hooks_on_timer(&mut self, now: Instant) {
@@ -972,13 +993,16 @@ impl Base {
 
     fn note_finished(&mut self, finished: Finished) {
         let is_status = finished.hook == Hook::Status;
-        let expected = finished.outcome.is_success() || (is_status && answer_of(&finished.outcome) == State::Stopped);
-        let told_before = is_status && self.last_status.as_ref() == Some(&finished.outcome);
-        if is_status {
-            self.last_status = Some(finished.outcome.clone());
-        }
-        if !expected && !told_before {
-            self.event(Event::HookFailed(finished.clone()));
+        if is_status && self.last_status.as_ref() == Some(&finished.outcome) {
+            self.statuses.truncate(MAX_STATUSES - 1);
+            self.statuses.push(finished.took);
+        } else {
+            if is_status {
+                self.last_status = Some(finished.outcome.clone());
+            }
+            let Finished { hook, outcome, took } = finished.clone();
+            let output = core::mem::take(&mut self.output);
+            self.event(Event::HookEnded { hook, outcome, took, output });
         }
         self.finished.push_back(finished);
     }

@@ -49,7 +49,7 @@ impl Lab {
         let message = Request::Reload.encode(Via::ControlSocket);
         let input = Input::Message {
             conn: ConnId(number),
-            caller: Caller::ControlSocket,
+            caller: Caller::ControlSocket(None),
             message,
             unix_now_s: 0,
             random: [0; 16],

@@ -64,6 +64,8 @@ hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
        hastmonctl role --force [--yes] [-d] [-c conf] [-n node] primary name...
        hastmonctl switchover [-d] [-c config] [-n node] RESOURCE [NODE]
        hastmonctl status [-d] [-c config] [-n node] [all|name...]
+       hastmonctl history [-d] [-c config] [-s statedir] [-n N] [--since T]
+               [--resource R] [--json] [-f]
        hastmonctl reload [-d] [-c config] [-n node]
        hastmonctl dump [-d] [-c config] [-n node]";
 
@@ -93,6 +95,24 @@ exit code is 78 then, with every error shown. What the file does not change goes
 on untouched. Where the new file moves the control socket, name the old one with
 --control, or send the daemon a HUP signal.";
 
+const HISTORY_USAGE: &str = "\
+hastmonctl history [-d] [-c config] [-s statedir] [-n N] [--since T]
+               [--resource R] [--json] [-f]";
+
+const HISTORY_HELP: &str = "\
+What has happened, from the files that the daemon writes in its state directory:
+roles, votes, leases, calls of the script with their last lines of output,
+connections, complaints, refusals, and what operators have asked for. The daemon
+is not asked and need not run.
+
+T is how long ago (30m, 2h, 3d) or a time of this host (01:30, 2026-11-23,
+\"2026-11-23 01:30\"), or one with its zone (2026-11-23T00:30:00Z).
+--node names the node here, as -n is the number of events.
+
+  hastmonctl history --since 2h --resource web
+  hastmonctl history -f
+  hastmonctl history --json | jq -r 'select(.kind == \"role_changed\").text'";
+
 const DUMP_USAGE: &str = "hastmonctl dump [-d] [-c config] [-n node]";
 
 const CTL_ABOUT: &str = "hastmonctl shows and changes what the hastmon daemon of this node does.";
@@ -105,6 +125,7 @@ What to type:
   hastmonctl role primary web    run the resource web on this node
   hastmonctl role init all       switch everything off on this node
   hastmonctl dump                check the configuration and show its meaning
+  hastmonctl history -n 50       the last 50 things that happened
   hastmonctl reload              put a changed configuration into force
 
 It finds the daemon by the configuration (control, else /var/run/hastmonctl), or
@@ -235,6 +256,35 @@ pub enum CtlCommand {
     Dump,
     /// Have the daemon read its configuration again.
     Reload,
+    /// Show what has happened.
+    History(History),
+}
+
+/// What of the history is to be shown, and how.
+#[derive(Args, Debug, PartialEq, Eq)]
+pub struct History {
+    // Of the same identity as the option of all commands, which gives its short form up here.
+    /// Act as this node of the configuration
+    #[arg(id = "node", long = "node", value_name = "NAME")]
+    pub own_node: Option<String>,
+    /// State directory, whatever the configuration says
+    #[arg(short, long, value_name = "DIR")]
+    pub statedir: Option<PathBuf>,
+    /// The last N events alone (with -f: 10)
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub last: Option<u64>,
+    /// Events since then alone
+    #[arg(long, value_name = "T")]
+    pub since: Option<String>,
+    /// Events of this resource alone
+    #[arg(long, value_name = "R")]
+    pub resource: Option<String>,
+    /// Lines of JSON, as hastmonctl(8) describes them
+    #[arg(long)]
+    pub json: bool,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 /// Whether a primary waits for a majority.
@@ -304,6 +354,9 @@ enum CtlWord {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Show what has happened on this node
+    #[command(after_help = HISTORY_HELP, override_usage = HISTORY_USAGE)]
+    History(History),
     /// Have the daemon read its configuration again
     #[command(after_help = RELOAD_HELP, override_usage = RELOAD_USAGE)]
     Reload,
@@ -336,6 +389,7 @@ pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, E
         CtlWord::Status { names } => CtlCommand::Status(select(names)?),
         CtlWord::Dump => CtlCommand::Dump,
         CtlWord::Reload => CtlCommand::Reload,
+        CtlWord::History(history) => CtlCommand::History(history),
     };
     Ok(CtlArgs { common, control, command })
 }
@@ -511,6 +565,20 @@ mod tests {
     }
 
     #[test]
+    fn the_history_takes_a_number_where_other_commands_take_a_node() {
+        let args = ctl("hastmonctl -n a history -n 20 -s /state --since 2h --resource web --json -f -c x").unwrap();
+        let CtlCommand::History(history) = &args.command else { panic!("{args:?}") };
+        assert_eq!((history.last, history.statedir.as_deref()), (Some(20), Some(std::path::Path::new("/state"))));
+        assert_eq!((history.since.as_deref(), history.resource.as_deref()), (Some("2h"), Some("web")));
+        assert!(history.json && history.follow);
+        assert_eq!((args.common.node.as_deref(), args.common.config.to_str()), (Some("a"), Some("x")));
+        assert_eq!(ctl("hastmonctl history --node b").unwrap().common.node.as_deref(), Some("b"));
+        for line in ["hastmonctl history -n x", "hastmonctl history web", "hastmonctl history -n -1"] {
+            assert_eq!(ctl(line).unwrap_err().code, 64, "{line}");
+        }
+    }
+
+    #[test]
     fn options_stand_after_the_command_or_before_it() {
         for line in [
             "hastmonctl role -d -c /etc/x -n a primary web",
@@ -546,6 +614,7 @@ mod tests {
             "hastmonctl dump -h",
             "hastmonctl reload -h",
             "hastmonctl switchover -h",
+            "hastmonctl history -h",
         ];
         for exit in ctl_lines.map(|line| ctl(line).unwrap_err()).into_iter().chain([daemon]) {
             assert_eq!(exit.code, 0);

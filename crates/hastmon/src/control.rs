@@ -13,8 +13,11 @@ use hastmon_core::wire::nv::List;
 use hastmon_core::wire::reply::{Entry, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply};
 use hastmon_core::wire::request::{ALL_RESOURCES, Request, Via};
 
-use crate::cli::{CtlArgs, CtlCommand, Force, Selection};
+use crate::cli::{self, CtlArgs, CtlCommand, Force, Selection};
 use crate::config_file::{LoadError, Source};
+use crate::history::reader::Wanted;
+use crate::history::show::{Show, show};
+use crate::history::since;
 use crate::os::{log as log_sink, sysexits};
 
 /// A daemon that has not answered after this time is stuck: it never waits for anything itself.
@@ -36,6 +39,10 @@ enum ControlError {
     Unreachable { path: PathBuf, source: io::Error, hint: &'static str },
     #[error("hastmon does not answer on its control socket {}: {why}", path.display())]
     NoAnswer { path: PathBuf, why: String },
+    #[error("{0:?} is no time; it may be {forms}", forms = since::FORMS)]
+    NoTime(String),
+    #[error("Cannot read the history in {}: {source}. It is in the state directory of the daemon (statedir, or -s)", path.display())]
+    History { path: PathBuf, source: io::Error },
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -44,6 +51,8 @@ impl ControlError {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Load(error) => error.exit_code(),
+            Self::NoTime(_) => sysexits::USAGE,
+            Self::History { .. } => sysexits::NOINPUT,
             Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::System(_) => sysexits::OSERR,
         }
     }
@@ -93,6 +102,7 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
             let reply = ask_within(&control_path(args)?, &request, SwitchoverReply::decode, None)?;
             show_switchover_reply(&reply)
         }
+        CtlCommand::History(history) => show_history(args, history),
         CtlCommand::Reload => match ask(&control_path(args)?, &Request::Reload, ReloadReply::decode)? {
             ReloadReply::Done(changes) => {
                 print(&format!("The configuration is in force. Resources: {changes}.\n"))?;
@@ -104,6 +114,25 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
             }
         },
     }
+}
+
+/// With `-f`, so many events of before are shown.
+const LAST_BEFORE: u64 = 10;
+
+fn show_history(args: &CtlArgs, history: &cli::History) -> Result<u8, ControlError> {
+    let since = history
+        .since
+        .as_ref()
+        .map(|text| since::parse(text, &jiff::Zoned::now()).ok_or_else(|| ControlError::NoTime(text.clone())));
+    let wanted = Wanted { since_ms: since.transpose()?, resource: history.resource.clone() };
+    let path = match &history.statedir {
+        Some(path) => path.clone(),
+        None => Source::new(&args.common)?.load()?.statedir.into(),
+    };
+    let last = history.last.or_else(|| (history.follow && wanted.since_ms.is_none()).then_some(LAST_BEFORE));
+    let what = Show { wanted, last, json: history.json, follow: history.follow };
+    show(&path, what, io::stdout().lock()).map_err(|source| ControlError::History { path, source })?;
+    Ok(sysexits::OK)
 }
 
 fn control_path(args: &CtlArgs) -> Result<PathBuf, ControlError> {

@@ -5,7 +5,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use hastmon_core::event::Event;
 use hastmon_core::lease::{Ask, Grant, Release};
+use hastmon_core::time::Instant;
 use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
@@ -82,6 +84,8 @@ pub(crate) enum FromWorker {
     Fenced(String, u64),
     /// Why the resource is not handed over.
     HandOverRefused(String),
+    /// Something has happened, which the worker has logged, and when.
+    Event(Instant, Box<Event>),
     /// The worker ends now.
     Farewell(Farewell),
 }

@@ -8,6 +8,7 @@ mod config_file;
 pub mod control;
 pub mod daemon;
 mod file_name;
+mod history;
 mod ipc;
 mod net;
 pub mod os;

@@ -139,6 +139,11 @@ impl Store {
         Ok(Self { directory, handle, _lock: lock })
     }
 
+    /// The directory, for what is kept beside the votes.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The recorded vote of a resource; `None` when there is none.
     ///
     /// # Errors

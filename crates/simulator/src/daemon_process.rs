@@ -97,7 +97,7 @@ impl DaemonProcess {
             Happening::Control(request) => {
                 let conn = self.new_conn(Conn::Control);
                 let message = request.encode(Via::ControlSocket);
-                Some(message_input(kernel, conn, Caller::ControlSocket, message))
+                Some(message_input(kernel, conn, Caller::ControlSocket(None), message))
             }
             Happening::Terminate => Some(Input::Stop),
             Happening::Hangup => Some(Input::Hangup),

@@ -113,7 +113,7 @@ impl WorkerProcess {
     fn understand(&mut self, kernel: &mut Kernel, what: Happening) -> Option<Input> {
         match what {
             Happening::Wake(generation) => self.waker.is_current(generation).then_some(Input::Timer),
-            Happening::HookExited(id, exit) => Some(Input::HookExited { id, exit }),
+            Happening::HookExited(id, exit) => Some(Input::HookExited { id, exit, output: Vec::new() }),
             Happening::ToWorker(said) => self.hear_daemon(kernel, said),
             Happening::LinkDeadline(link) => {
                 let timeout = self.core.resource().timeout;

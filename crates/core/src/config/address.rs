@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// The TCP port of an address that names none.
 pub const DEFAULT_PORT: u16 = 8458;
 
+/// The TCP port of `metrics` when it names none.
+pub const METRICS_PORT: u16 = 9458;
+
 /// The longest host name that DNS can carry, in bytes.
 const MAX_HOST_LEN: usize = 253;
 /// The longest part between two dots of a host name that DNS can carry, in bytes.
@@ -65,6 +68,9 @@ pub enum AddressError {
     /// The host ends in a number, as only version 4 addresses do, but is none.
     #[error("its host is not an IPv4 address")]
     Ipv4,
+    /// A name where only a literal address will do.
+    #[error("its host is a name")]
+    Name,
     /// What stands between the brackets is not an IPv6 address.
     #[error("what stands in brackets is not an IPv6 address")]
     Ipv6,
@@ -104,6 +110,24 @@ impl Address {
         }
     }
 
+    /// Where metrics are to be had: as any address, or a port alone (`9458`, `:9458`) of this host, to which nobody else has access.
+    pub(super) fn of_metrics(text: &str) -> Result<Self, AddressError> {
+        let port = text.strip_prefix(':').unwrap_or(text);
+        if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
+            let host = Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            return Ok(Self { text: text.to_owned(), host, port: parse_port(port)?, family: Family::Tcp4 });
+        }
+        let address = Self::with_port(text, METRICS_PORT)?;
+        match &address.host {
+            Host::Ip(_) => Ok(address),
+            // Nothing is looked up for it.
+            Host::Name(name) if name == "localhost" => {
+                Ok(Self { host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..address })
+            }
+            Host::Name(_) => Err(AddressError::Name),
+        }
+    }
+
     /// Whether both lead to the same place, however they are written.
     pub(super) fn same_place(&self, other: &Self) -> bool {
         let same_host = match (&self.host, &other.host) {
@@ -125,6 +149,13 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::with_port(text, DEFAULT_PORT)
+    }
+}
+
+impl Address {
+    /// Reads it; `default`: the port when there is none in it.
+    fn with_port(text: &str, default: u16) -> Result<Self, AddressError> {
         let (family, rest) = match text.split_once("://") {
             None => (Family::Any, text),
             Some(("tcp", rest)) => (Family::Any, rest),
@@ -133,7 +164,7 @@ impl FromStr for Address {
             Some((scheme, _)) => return Err(AddressError::Scheme(scheme.to_owned())),
         };
         let (host, port) = split_port(rest)?;
-        let port = port.map_or(Ok(DEFAULT_PORT), parse_port)?;
+        let port = port.map_or(Ok(default), parse_port)?;
         match (&host, family) {
             (Host::Ip(IpAddr::V6(_)), Family::Tcp4) | (Host::Ip(IpAddr::V4(_)), Family::Tcp6) => {
                 Err(AddressError::Family)

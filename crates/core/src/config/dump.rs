@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::lexer::is_bare;
 use super::params::{self, Name, PARAMETERS, Parameter, Place};
-use super::value::show_duration;
+use super::value::{show_duration, show_size};
 use super::{Address, Config, Resource, short_name};
 
 /// What stands in place of a secret.
@@ -65,6 +65,9 @@ pub(super) fn top_value(config: &Config, name: Name) -> Option<String> {
         Name::Listen => Some(quote(&config.listen.text).into_owned()),
         Name::Friends => list(&config.friends),
         Name::Statedir => Some(quote(&config.statedir).into_owned()),
+        Name::History => Some(show_size(config.history_bytes)),
+        Name::Metrics => Some(quote(&config.metrics.as_ref()?.text).into_owned()),
+        Name::Notify => Some(quote(config.notify.as_deref()?).into_owned()),
         Name::Realtime => Some(if config.realtime { "on" } else { "off" }.to_owned()),
         _ => None,
     }
@@ -74,6 +77,7 @@ pub(super) fn value(resource: &Resource, name: Name) -> Option<String> {
     Some(match name {
         Name::Exec => quote(&resource.exec).into_owned(),
         Name::Fence => quote(resource.fence.as_deref()?).into_owned(),
+        Name::Notify => quote(resource.notify.as_deref()?).into_owned(),
         Name::Remote => list(&resource.remotes).unwrap_or_else(|| "none".to_owned()),
         Name::Friends => return list(&resource.friends),
         Name::Priority => resource.priority.to_string(),
@@ -92,7 +96,7 @@ pub(super) fn value(resource: &Resource, name: Name) -> Option<String> {
         Name::OnStopFailure => resource.on_stop_failure.as_str().to_owned(),
         Name::Key => format!("{{ algorithm {} secret \"{MASK}\" }}", resource.key.as_ref()?.algorithm),
         // Of the whole daemon, inside of a key, or written as sections.
-        Name::Control | Name::Listen | Name::Statedir | Name::Realtime => return None,
+        Name::Control | Name::Listen | Name::Statedir | Name::Realtime | Name::History | Name::Metrics => return None,
         Name::Algorithm | Name::Secret | Name::On | Name::Resource => return None,
     })
 }

@@ -32,7 +32,14 @@ pub const DEFAULT_FENCE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_ON_STOP_FAILURE: StopFailure = StopFailure::Log;
 /// The directory of what must outlive the daemon.
 pub const DEFAULT_STATEDIR: &str = if cfg!(target_os = "freebsd") { "/var/db/hastmon" } else { "/var/lib/hastmon" };
+/// How much the history of events may take on the disk. An event takes 300 to 400 bytes, a failover some tens of events: this holds about
+/// 45,000, months of a cluster that is well, and the first hours of one that flaps.
+pub const DEFAULT_HISTORY_BYTES: u64 = 16 << 20;
 
+/// The smallest history that is one: a few failovers.
+pub const MIN_HISTORY_BYTES: u64 = 64 << 10;
+/// Tens of millions of events; more is a slip of the unit.
+pub const MAX_HISTORY_BYTES: u64 = 16 << 30;
 /// The longest file, in bytes: the dump of 10,000 resources fits, and what is longer is some other file.
 pub const MAX_FILE_LEN: usize = 8 << 20;
 /// Each resource may cost a process: more do not fit on one machine.

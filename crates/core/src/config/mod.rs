@@ -34,7 +34,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-pub use address::{Address, AddressError, DEFAULT_PORT, Family, Host};
+pub use address::{Address, AddressError, DEFAULT_PORT, Family, Host, METRICS_PORT};
 pub use diagnostic::{Diagnostic, MAX_SHOWN, Severity};
 pub use key::{Algorithm, Key, NotAnAlgorithm, Secret};
 pub use limits::*;
@@ -55,6 +55,12 @@ pub struct Config {
     pub listen: Address,
     /// The path of the directory of what must outlive the daemon.
     pub statedir: String,
+    /// How much the history of events may take on the disk, in bytes; 0: there is none.
+    pub history_bytes: u64,
+    /// Where metrics are to be had, if anywhere.
+    pub metrics: Option<Address>,
+    /// The path of the script that is told of events, if there is one.
+    pub notify: Option<String>,
     /// Whether the daemon and its workers ask the system to run before others and to stay in memory.
     pub realtime: bool,
     /// Who may talk about any resource.
@@ -104,6 +110,8 @@ pub struct Resource {
     pub fence_timeout: Duration,
     /// What follows a `stop` that failed or outlived its time limit. [`StopFailure::Fence`] only where there is a `fence`.
     pub on_stop_failure: StopFailure,
+    /// The path of the script that is told of its events, if there is one.
+    pub notify: Option<String>,
     /// The shared key, if there is one.
     pub key: Option<Key>,
     /// All nodes that have a section in it, this one included, in the order of the file.

@@ -49,9 +49,12 @@ pub(super) enum Name {
     Control,
     Listen,
     Statedir,
+    History,
+    Metrics,
     Realtime,
     Exec,
     Fence,
+    Notify,
     Remote,
     Friends,
     Priority,
@@ -86,6 +89,10 @@ pub(super) enum Kind {
     Address,
     /// One address or more, up to a limit.
     Addresses { most: usize },
+    /// Where metrics are to be had.
+    MetricsAddress,
+    /// A number of bytes, or 0.
+    Size { least: u64, most: u64 },
     /// A length of time, and the shortest one.
     Duration { least: Duration },
     /// A whole number in a range.
@@ -145,17 +152,21 @@ const SPAN: Kind = Kind::Duration { least: limits::MIN_DURATION };
 const HEARTBEAT: Kind = Kind::Duration { least: limits::MIN_HEARTBEAT_INTERVAL };
 const ATTEMPTS: Kind = Kind::Count { least: 1, most: limits::MAX_ATTEMPTS };
 const COMPLAINTS: Kind = Kind::Count { least: 0, most: limits::MAX_COMPLAINT_COUNT };
+const HISTORY: Kind = Kind::Size { least: limits::MIN_HISTORY_BYTES, most: limits::MAX_HISTORY_BYTES };
 const REMOTES: Kind = Kind::Addresses { most: limits::MAX_REMOTES };
 const FRIENDS: Kind = Kind::Addresses { most: limits::MAX_FRIENDS };
 
 /// Every word that means something, in the order of the dump and of the hints.
-pub(super) static PARAMETERS: [Parameter; 27] = [
+pub(super) static PARAMETERS: [Parameter; 30] = [
     row(Name::Control, "control", Kind::Control, &[Top, TopNode], "uds:///var/run/hastmonctl"),
     row(Name::Listen, "listen", Kind::Address, &[Top, TopNode], "tcp4://0.0.0.0:8458"),
     row(Name::Statedir, "statedir", Kind::Path, &[Top, TopNode], limits::DEFAULT_STATEDIR),
+    row(Name::History, "history", HISTORY, &[Top, TopNode], "16M"),
+    row(Name::Metrics, "metrics", Kind::MetricsAddress, &[Top, TopNode], "127.0.0.1:9458"),
     row(Name::Realtime, "realtime", Kind::Switch, &[Top, TopNode], "off"),
     row(Name::Exec, "exec", Kind::Path, SCRIPT, "/usr/local/etc/rc.d/service"),
     row(Name::Fence, "fence", Kind::Path, SCRIPT, "/usr/local/libexec/hastmon/fence.sh"),
+    row(Name::Notify, "notify", Kind::Path, ALL_BUT_KEY, "/usr/local/libexec/hastmon/notify-mail.sh"),
     row(Name::Remote, "remote", REMOTES, &[ResourceNode], "tcp4://192.0.2.1 tcp4://192.0.2.2"),
     row(Name::Friends, "friends", FRIENDS, ALL_BUT_KEY, "tcp4://192.0.2.3"),
     row(Name::Priority, "priority", Kind::Priority, &[TopNode, ResourceNode], "100"),

@@ -80,6 +80,10 @@ pub(super) enum Problem<'a> {
     Unit(&'a str),
     #[error("`{}` is finer than a millisecond", clip(.0))]
     TooFine(&'a str),
+    #[error("`{}` is not a number of bytes", clip(.0))]
+    NotASize(&'a str),
+    #[error("`{}` is not an address: {error}", clip(.word))]
+    MetricsAddress { word: &'a str, error: AddressError },
     #[error("`{}` is not a whole number", clip(.0))]
     NotANumber(&'a str),
     #[error("`{word}` must be from {least} to {most}")]
@@ -191,6 +195,10 @@ impl Problem<'_> {
             Self::ExtraValue { .. } => "a value with blanks in it must stand in quotes",
             Self::NotADuration(_) => "seconds, or a number with a unit: 5, 500ms, 1.5s, 2m, 1h",
             Self::Unit(_) => "the units are ms, s, m and h",
+            Self::NotASize(_) => "a number of bytes, or with a unit: 512k, 16M, 1G; 0 for none",
+            Self::MetricsAddress { .. } => {
+                "an IP address with :PORT, or a port alone for this host; without a port it is 9458"
+            }
             Self::NegativePriority => "the lowest number is 0, and the lower is preferred",
             Self::EmptySecret => "a long random text, the same on all nodes",
             Self::EmptyPath | Self::RelativePath => "write the whole path, from /",

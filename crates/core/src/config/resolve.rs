@@ -42,6 +42,15 @@ pub(super) fn resolve(file: &Section, node: &NodeName, problems: &mut Problems) 
         control: layers.path(Name::Control).unwrap_or_else(|| DEFAULT_CONTROL.to_owned()),
         listen: layers.listen(),
         statedir: layers.path(Name::Statedir).unwrap_or_else(|| DEFAULT_STATEDIR.to_owned()),
+        history_bytes: match layers.value(Name::History) {
+            Some(Value::Size(bytes)) => *bytes,
+            _ => DEFAULT_HISTORY_BYTES,
+        },
+        metrics: match layers.value(Name::Metrics) {
+            Some(Value::Address(address)) => Some(address.clone()),
+            _ => None,
+        },
+        notify: layers.path(Name::Notify),
         realtime: matches!(layers.value(Name::Realtime), Some(Value::Switch(true))),
         friends: layers.addresses(Name::Friends),
         resources,
@@ -178,6 +187,7 @@ fn resource(section: &Section, layers: &Layers<'_>) -> Resource {
             Some(Value::StopFailure(what)) => *what,
             _ => DEFAULT_ON_STOP_FAILURE,
         },
+        notify: layers.path(Name::Notify),
         key: layers.key(),
         nodes: node_names(section).map(str::to_owned).collect(),
     }

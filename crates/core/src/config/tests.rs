@@ -89,6 +89,7 @@ fn what_is_not_set_has_the_default_of_the_manual() {
 control uds:///var/run/hastmonctl
 listen tcp4://0.0.0.0:8458
 statedir STATEDIR
+history 16M
 realtime off
 
 resource r {
@@ -183,6 +184,23 @@ fn the_daemon_and_the_script_that_fences_are_set_where_they_may_be() {
     assert_eq!(load(&config.dump(), &node("a")).config, Some(config));
 }
 
+#[test]
+fn what_tells_of_events_is_set_where_it_may_be_and_a_metrics_address_is_checked() {
+    let config = config_of(
+        "history 1G notify /top metrics 9459 on a { history 512k }
+        resource r { exec /x on a { remote b notify /own } }
+        resource s { exec /x on a { remote b } }",
+        "a",
+    );
+    assert_eq!((config.history_bytes, config.notify.as_deref()), (512 << 10, Some("/top")));
+    assert_eq!(config.metrics.as_ref().map(|address| address.port), Some(9459));
+    let notified: Vec<_> = config.resources.iter().map(|resource| resource.notify.as_deref()).collect();
+    assert_eq!(notified, [Some("/own"), Some("/top")]);
+    assert_eq!(load(&config.dump(), &node("a")).config, Some(config));
+    let told = rendered("metrics [::1 resource r { exec /x on a { remote b } }", "a");
+    assert!(told.contains("is not an address") && told.contains("without a port it is 9458"), "{told}");
+}
+
 /// A file for node `a` in which a parameter is set in some places, to the value of each, and nothing else that matters.
 fn file_with(parameter: &Parameter, values: &[(Place, String)], inner_first: bool) -> String {
     let set = |place| {
@@ -214,6 +232,8 @@ fn sample(kind: Kind, index: usize) -> String {
         Kind::Path => format!("/script{index}"),
         Kind::Control => format!("uds:///socket{index}"),
         Kind::Address => format!("host{index}"),
+        Kind::MetricsAddress => format!("192.0.2.{}:9458", 1 + index),
+        Kind::Size { .. } => format!("{}M", 1 + index),
         Kind::Addresses { .. } => format!("host{index} other{index}:1"),
         Kind::Duration { .. } => format!("{}s", 61 + index),
         Kind::Count { .. } => format!("{}", 1 + index),
@@ -428,6 +448,13 @@ fn any_value(parameter: &Parameter) -> BoxedStrategy<String> {
         }
         Kind::Addresses { .. } => vec(address, 1..5).prop_map(|list| list.join(" ")).boxed(),
         Kind::Duration { .. } => "[1-9][0-9]{0,2}(\\.5)?(s|m)?|[1-9][0-9]{0,8}ms".boxed(),
+        Kind::MetricsAddress => prop_oneof![
+            "(tcp4://)?127\\.0\\.0\\.[1-9](:[1-9][0-9]{0,3})?",
+            ":?[1-9][0-9]{0,3}",
+            "tcp6://\\[::[1-9a-f]\\]"
+        ]
+        .boxed(),
+        Kind::Size { .. } => "0|[1-9][0-9]{2,4}[kK]|[1-9][0-9]{0,2}[mM]|[1-9][gG]".boxed(),
         Kind::Count { least, most } => (least..=most).prop_map(|number| number.to_string()).boxed(),
         Kind::Priority => (0..=i32::MAX).prop_map(|number| number.to_string()).boxed(),
         Kind::Role => proptest::sample::select(&Role::ALL[..]).prop_map(|role| role.to_string()).boxed(),

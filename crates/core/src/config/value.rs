@@ -35,6 +35,7 @@ pub(super) enum Value {
     Address(Address),
     Addresses(Vec<Address>),
     Duration(Duration),
+    Size(u64),
     Count(u32),
     Priority(i32),
     Role(Role),
@@ -55,6 +56,10 @@ pub(super) fn parse(parameter: &'static Parameter, words: Vec<Word<'_>>, problem
         Kind::Path => path(text_ref, MAX_PATH_LEN).map(Value::Path),
         Kind::Control => control(text_ref).map(Value::Path),
         Kind::Address => address(text_ref).map(Value::Address),
+        Kind::MetricsAddress => Address::of_metrics(text_ref)
+            .map(Value::Address)
+            .map_err(|error| Problem::MetricsAddress { word: text_ref, error }),
+        Kind::Size { least, most } => size(parameter.word, text_ref, least, most).map(Value::Size),
         Kind::Duration { least } => duration(parameter.word, text_ref, least).map(Value::Duration),
         Kind::Count { least, most } => count(parameter.word, text_ref, least, most).map(Value::Count),
         Kind::Priority => priority(parameter.word, text_ref).map(Value::Priority),
@@ -145,6 +150,34 @@ fn whole_number(text: &str) -> Result<Option<i64>, Problem<'_>> {
         return Err(Problem::NotANumber(text));
     }
     Ok(text.parse().ok())
+}
+
+/// `65536`, `512k`, `16M`, `1G`, in either case; 0 is none at all.
+fn size<'t>(word: &'static str, text: &'t str, least: u64, most: u64) -> Result<u64, Problem<'t>> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit {
+        "" => 0,
+        "k" | "K" => 10,
+        "m" | "M" => 20,
+        "g" | "G" => 30,
+        _ => return Err(Problem::NotASize(text)),
+    };
+    if number.is_empty() {
+        return Err(Problem::NotASize(text));
+    }
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|bytes| *bytes == 0 || (least..=most).contains(bytes)).ok_or_else(|| Problem::OutOfRange {
+        word,
+        least: show_size(least),
+        most: show_size(most),
+    })
+}
+
+/// A number of bytes in the words of the file, in the largest unit that leaves it whole.
+pub(super) fn show_size(bytes: u64) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "k")];
+    let whole = units.into_iter().find(|(shift, _)| bytes != 0 && bytes.is_multiple_of(1 << shift));
+    whole.map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 fn count<'t>(word: &'static str, text: &'t str, least: u32, most: u32) -> Result<u32, Problem<'t>> {
@@ -266,6 +299,38 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn sizes_carry_units_and_zero_is_none() {
+        let read = |text| size("history", text, 1 << 16, 1 << 34).map_err(|problem| problem.to_string());
+        for (text, bytes) in
+            [("0", 0), ("65536", 1 << 16), ("64k", 1 << 16), ("16M", 16 << 20), ("16m", 16 << 20), ("16G", 1 << 34)]
+        {
+            assert_eq!(read(text), Ok(bytes), "{text}");
+        }
+        for text in ["63k", "17G", "1", "99999999999999999999", "18446744073709551615G"] {
+            assert_eq!(read(text), Err("`history` must be from 64k to 16G".to_owned()), "{text}");
+        }
+        for text in ["", "M", "16 M", "16MB", "-1", "1.5M"] {
+            assert_eq!(read(text), Err(format!("`{text}` is not a number of bytes")), "{text}");
+        }
+        for text in ["0", "64k", "16M", "3G", "65537"] {
+            assert_eq!(size("history", text, 1, u64::MAX).map(show_size).unwrap_or_default(), text);
+        }
+    }
+
+    #[test]
+    fn metrics_of_a_port_alone_are_for_this_host() {
+        let read = |text| Address::of_metrics(text).map(|address| (address.host, address.port));
+        let ip = |text: &str| super::super::address::Host::Ip(text.parse().unwrap());
+        assert_eq!(read("9458"), Ok((ip("127.0.0.1"), 9458)));
+        assert_eq!(read(":80"), Ok((ip("127.0.0.1"), 80)));
+        assert_eq!(read("192.0.2.1"), Ok((ip("192.0.2.1"), 9458)));
+        assert_eq!(read("tcp6://[::1]:99"), Ok((ip("::1"), 99)));
+        assert_eq!(read("localhost:1"), Ok((ip("127.0.0.1"), 1)));
+        assert_eq!(read("host"), Err(super::super::AddressError::Name));
+        assert!(read("0").is_err() && read(":").is_err() && read("65536").is_err());
     }
 
     #[test]

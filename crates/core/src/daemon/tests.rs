@@ -117,7 +117,15 @@ mod status {
         let remotes = vec![RemoteReport::Connected(true), RemoteReport::Connected(false)];
         report(
             &mut bench,
-            Report { state: State::Run, attempts: 2, remotes, complaints: 0, lease: None, lateness: None },
+            Report {
+                state: State::Run,
+                attempts: 2,
+                remotes,
+                complaints: 0,
+                lease: None,
+                lateness: None,
+                statuses: Vec::new(),
+            },
         );
         let conn = bench.control(&Request::Status { resources: names(&["all"]) });
         let Reply::Entries(entries) = status_of(&bench, conn) else { panic!() };
@@ -141,7 +149,15 @@ mod status {
             vec![RemoteReport::Polled(Some(Role::Primary), State::Run), RemoteReport::Polled(None, State::Unknown)];
         report(
             &mut bench,
-            Report { state: State::Run, attempts: 0, remotes, complaints: 7, lease: None, lateness: None },
+            Report {
+                state: State::Run,
+                attempts: 0,
+                remotes,
+                complaints: 7,
+                lease: None,
+                lateness: None,
+                statuses: Vec::new(),
+            },
         );
         let conn = bench.control(&Request::Status { resources: names(&[RESOURCE]) });
         let Reply::Entries(entries) = status_of(&bench, conn) else { panic!() };
@@ -556,6 +572,7 @@ mod stop {
             complaints: 0,
             lease: None,
             lateness: None,
+            statuses: Vec::new(),
         };
         bench.give(Input::Report(bench.worker(), report));
         bench.worker_exits(WorkerExit::Signal(9));

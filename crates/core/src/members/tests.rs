@@ -649,7 +649,7 @@ fn some_input(number: usize, link: LinkId, cluster: &Cluster) -> Option<Input> {
         Input::Timer,
         Input::DaemonGone,
         Input::FenceExited { node: "b".to_string(), exit: Exit::Code(0) },
-        Input::HookExited { id: 999, exit: Exit::Code(0) },
+        Input::HookExited { id: 999, exit: Exit::Code(0), output: Vec::new() },
         Input::PrimaryConnected { link: LinkId(999), from: String::new() },
         Input::Heartbeat { link, seq: u64::MAX },
         Input::PrimaryLost { link, why: String::new() },

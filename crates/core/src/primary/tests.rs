@@ -523,7 +523,7 @@ fn a_hook_that_cannot_be_started_counts_as_one_that_failed() {
     let fail = |bench: &mut Bench, hook| {
         assert_eq!(bench.runs(), Some(hook));
         let id = bench.running.pop().unwrap().id;
-        bench.give(Input::HookExited { id, exit: Exit::NotStarted("no such file".to_string()) });
+        bench.give(Input::HookExited { id, exit: Exit::NotStarted("no such file".to_string()), output: Vec::new() });
     };
     for hook in [Hook::Status, Hook::Start, Hook::Status] {
         fail(&mut bench, hook);

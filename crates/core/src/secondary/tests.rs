@@ -118,7 +118,8 @@ fn a_script_that_never_says_stopped_neither_flaps_nor_alarms() {
     assert_eq!(bench.state(), State::Unknown);
     bench.take();
     bench.wait(s(10));
-    let actions = without_signs_of_life(&bench, 10);
+    let mut actions = without_signs_of_life(&bench, 10);
+    actions.retain(|(_, action)| !matches!(action, Action::Event(Event::HookEnded { hook: Hook::Stop, .. })));
     assert_eq!(actions.len(), 30, "only status, stop, status at each heartbeat: {actions:?}");
     assert_eq!(bench.calls(Hook::Stop), 10);
     assert_eq!(bench.state(), State::Unknown);

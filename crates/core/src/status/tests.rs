@@ -115,6 +115,7 @@ fn a_late_worker_is_shown() {
         complaints: 0,
         lease: None,
         lateness: Some(Duration::from_micros(123_900)),
+        statuses: Vec::new(),
     };
     bench.give(crate::daemon::Input::Report(id, report));
     assert_eq!(line(&bench, "lateness"), "123 ms at worst in the last minute");

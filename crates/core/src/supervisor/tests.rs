@@ -27,7 +27,10 @@ fn daemon_with(role: Role, settings: &str) -> DaemonBench {
 fn report(bench: &mut DaemonBench, state: State) {
     let id = bench.worker();
     let remotes = vec![RemoteReport::Connected(false); 2];
-    bench.give(Input::Report(id, Report { state, attempts: 0, remotes, complaints: 0, lease: None, lateness: None }));
+    bench.give(Input::Report(
+        id,
+        Report { state, attempts: 0, remotes, complaints: 0, lease: None, lateness: None, statuses: Vec::new() },
+    ));
 }
 
 /// Reaches the role by way of another one.
@@ -103,7 +106,9 @@ mod roles {
         for role in Role::ALL {
             let mut bench = daemon(role);
             bench.set_role(role);
-            assert!(matches!(&bench.take()[..], [Action::Reply { .. }]), "{role}");
+            let actions = bench.take();
+            let told = |action: &Action| matches!(action, Action::Event(_, Event::Commanded { .. }));
+            assert!(matches!(&actions[..], [asked, Action::Reply { .. }] if told(asked)), "{role}");
         }
     }
 
@@ -615,7 +620,15 @@ mod workers {
         bench.give(Input::PrimaryGone(old, LinkId(1)));
         bench.give(Input::Report(
             old,
-            Report { state: State::Run, attempts: 9, remotes: Vec::new(), complaints: 0, lease: None, lateness: None },
+            Report {
+                state: State::Run,
+                attempts: 9,
+                remotes: Vec::new(),
+                complaints: 0,
+                lease: None,
+                lateness: None,
+                statuses: Vec::new(),
+            },
         ));
         assert!(bench.take().is_empty());
         assert_eq!(bench.daemon.resources()[0].report(), None);

@@ -355,7 +355,15 @@ impl DaemonBench {
     /// The worker of this node reports.
     pub(crate) fn reports(&mut self, state: State, lease: Option<crate::worker::LeaseReport>) {
         let id = self.worker();
-        let report = Report { state, attempts: 0, remotes: Vec::new(), complaints: 0, lease, lateness: None };
+        let report = Report {
+            state,
+            attempts: 0,
+            remotes: Vec::new(),
+            complaints: 0,
+            lease,
+            lateness: None,
+            statuses: Vec::new(),
+        };
         self.give(daemon::Input::Report(id, report));
     }
 

@@ -3,6 +3,7 @@
 extern crate std;
 
 use super::*;
+use crate::event::Level;
 use crate::testing::{B, Bench, Script, ms, resource, s};
 
 const ALONE: &str = "remote none friendless";
@@ -290,7 +291,7 @@ fn the_same_trouble_with_status_is_told_once() {
     let mut bench = Bench::with_script(Role::Primary, ALONE);
     bench.script = Some(Script { runs: false, start_works: false, stopped: 3, ..Script::GOOD });
     bench.wait(s(3));
-    let status_failed = |event: &Event| matches!(event, Event::HookFailed(finished) if finished.hook == Hook::Status);
+    let status_failed = |event: &Event| matches!(event, Event::HookEnded { hook: Hook::Status, outcome, .. } if !outcome.is_success() && event.level() > Level::Debug);
     assert_eq!(bench.told().iter().filter(|event| status_failed(event)).count(), 1);
 }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::config::Key;
-use hastmon_core::daemon::{Caller, ConnId, Daemon, Input};
+use hastmon_core::daemon::{Caller, ConnId, Daemon, Input, Operator};
 use hastmon_core::time::Instant;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 
 use super::News;
 use super::control_socket::ControlSocket;
+use super::metrics::http;
 use super::sockets::{BACKLOG, Sockets};
 use crate::net::{MessageReader, NetError, send};
 use crate::os::clock;
@@ -40,6 +41,8 @@ const ALL_PER_RESOURCE: usize = 8;
 const KEPT_PART: u64 = 2;
 /// Connections to the control socket at once.
 const MAX_CONTROL: usize = 64;
+/// Collectors of metrics at once: more than anybody has, and what each is answered takes memory.
+const MAX_COLLECTORS: usize = 8;
 /// After accept has failed (no descriptors left, say) nobody is accepted for this long: the queue of the kernel holds those who come.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// As long as it fails, that is said so often.
@@ -53,6 +56,7 @@ const MAX_UNSENT: usize = 16;
 pub(super) enum Accepted {
     Network(TcpStream, SocketAddr),
     Control(UnixStream),
+    Metrics(TcpStream),
 }
 
 /// A connection whose first message has been read, or was not to be had.
@@ -128,6 +132,9 @@ pub(super) struct Callers {
     most: usize,
     network: Door<TcpListener>,
     control: Door<ControlSocket>,
+    metrics: Option<Door<TcpListener>>,
+    /// A copy of it goes with each collector of metrics.
+    collectors: Rc<()>,
 }
 
 /// A socket that somebody may connect to. When this is dropped, those who have connected by then are let in, and it is closed.
@@ -150,13 +157,19 @@ impl Callers {
             counts: Rc::default(),
             network: open_door(sockets.network, "the network", news.clone(), accept_network),
             control: open_door(sockets.control, "the control socket", news.clone(), accept_control),
+            metrics: sockets.metrics.map(|socket| open_door(socket, METRICS, news.clone(), accept_metrics)),
+            collectors: Rc::default(),
             news,
         }
     }
 
     /// The sockets in use.
     pub(super) fn sockets(&self) -> Sockets {
-        Sockets { network: Rc::clone(&self.network.socket), control: Rc::clone(&self.control.socket) }
+        Sockets {
+            network: Rc::clone(&self.network.socket),
+            control: Rc::clone(&self.control.socket),
+            metrics: self.metrics.as_ref().map(|door| Rc::clone(&door.socket)),
+        }
     }
 
     /// Has these sockets from now on.
@@ -165,6 +178,10 @@ impl Callers {
             let address = sockets.network.local_addr().map_or_else(|_| "?".to_string(), |address| address.to_string());
             log::info!("listening on {address} from now on");
             self.network = open_door(sockets.network, "the network", self.news.clone(), accept_network);
+        }
+        let old = self.metrics.as_ref().map(|door| Rc::as_ptr(&door.socket));
+        if old != sockets.metrics.as_ref().map(Rc::as_ptr) {
+            self.metrics = sockets.metrics.map(|socket| open_door(socket, METRICS, self.news.clone(), accept_metrics));
         }
         if !Rc::ptr_eq(&sockets.control, &self.control.socket) {
             log::info!("the control socket is {} from now on", sockets.control.path.display());
@@ -176,6 +193,10 @@ impl Callers {
     /// Listens to somebody who has connected, or closes the connection before a byte of a stranger is read.
     pub(super) fn take_in(&mut self, daemon: &Daemon, accepted: Accepted) -> Option<Input> {
         let (stream, key, limit) = match accepted {
+            Accepted::Metrics(stream) => {
+                self.serve_metrics(stream);
+                return None;
+            }
             Accepted::Control(stream) => (Stream::Control(stream), None, MAX_CONTROL),
             Accepted::Network(stream, peer) => {
                 let address = peer.ip().to_canonical();
@@ -202,6 +223,24 @@ impl Callers {
             let _ = news.send(News::Heard(heard_now)).await;
         });
         None
+    }
+
+    /// Anybody who reaches the address may have the metrics, a few at once.
+    fn serve_metrics(&self, stream: TcpStream) {
+        let collector = Rc::clone(&self.collectors);
+        if Rc::strong_count(&collector) - 1 > MAX_COLLECTORS {
+            return;
+        }
+        let news = self.news.clone();
+        tokio::task::spawn_local(async move {
+            http::serve(stream, async || {
+                let (collector, text) = oneshot::channel();
+                let _ = news.send(News::Scrape(collector)).await;
+                text.await.ok()
+            })
+            .await;
+            drop(collector);
+        });
     }
 
     fn slot(&self, key: Option<IpAddr>, limit: usize, all: usize) -> Option<Slot> {
@@ -346,7 +385,11 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
     let (caller, message) = match &mut stream {
         Stream::Control(stream) => {
             let mut reader = MessageReader::new(CONTROL_LIMIT);
-            (Caller::ControlSocket, tokio::time::timeout(TALK_TIME, reader.next_with_version(stream)).await)
+            let operator = stream
+                .peer_cred()
+                .ok()
+                .map(|peer| Operator { uid: peer.uid(), pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()) });
+            (Caller::ControlSocket(operator), tokio::time::timeout(TALK_TIME, reader.next_with_version(stream)).await)
         }
         Stream::Network(stream) => match (stream.peer_addr(), stream.local_addr(), stream.set_nodelay(true)) {
             (Ok(peer), Ok(local), Ok(())) => {
@@ -355,7 +398,7 @@ async fn hear(mut stream: Stream, conn: ConnId) -> (Option<Stream>, Heard) {
                 (Caller::Network { peer, local }, said)
             }
             // Gone before it was heard.
-            _ => (Caller::ControlSocket, Ok(Err(NetError::Closed))),
+            _ => (Caller::ControlSocket(None), Ok(Err(NetError::Closed))),
         },
     };
     let message = match message {
@@ -427,6 +470,13 @@ where
 
 async fn accept_network(listener: Rc<TcpListener>) -> io::Result<Accepted> {
     listener.accept().await.map(|(stream, peer)| Accepted::Network(stream, peer))
+}
+
+/// As the log calls it.
+const METRICS: &str = "the address of metrics";
+
+async fn accept_metrics(listener: Rc<TcpListener>) -> io::Result<Accepted> {
+    listener.accept().await.map(|(stream, _)| Accepted::Metrics(stream))
 }
 
 async fn accept_control(control: Rc<ControlSocket>) -> io::Result<Accepted> {

@@ -3,6 +3,9 @@
 
 mod callers;
 mod control_socket;
+mod events;
+mod metrics;
+mod notify;
 mod sockets;
 mod votes;
 mod workers;
@@ -10,21 +13,24 @@ mod workers;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
+use hastmon_core::event::Event;
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use self::callers::Callers;
+use self::events::Events;
+use self::notify::Notifier;
 use self::sockets::{SocketError, Sockets, listen_addresses};
 use self::votes::Votes;
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
-use crate::log_event;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::realtime::Starter;
@@ -45,6 +51,12 @@ enum News {
     Accepted(callers::Accepted),
     /// The first message of a connection, or why there is none.
     Heard(callers::Heard),
+    /// A worker has told of an event.
+    Told { resource: String, at: Instant, event: Box<Event> },
+    /// Something has happened to this process, or by the way of what it does for a resource.
+    Event(Option<String>, Box<Event>),
+    /// A collector wants the metrics.
+    Scrape(oneshot::Sender<String>),
     /// The configuration was read again, and its sockets are open.
     Loaded(Result<(Box<Config>, Sockets), ReloadError>),
 }
@@ -137,8 +149,10 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             None => log::to_stderr_queue()?,
         }
         let (news, inbox) = mpsc::channel(MAX_NEWS);
+        let history = events::start_history(news.clone(), &store, config.history_bytes)?;
         // After the threads that need not be in time, before the one that writes the votes.
-        let starter = if config.realtime { Some(begin_realtime()?) } else { None };
+        let starter = if config.realtime { Some(Rc::new(begin_realtime()?)) } else { None };
+        let events = Events::new(history, Notifier::new(news.clone(), starter.clone()));
         let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited, starter);
         let callers = Callers::new(news.clone(), sockets, limit.now);
         let votes = Votes::new(news.clone(), store)?;
@@ -147,6 +161,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             callers,
             workers,
             votes,
+            events,
             resolver: Resolver::new(),
             news,
             opened: None,
@@ -193,6 +208,7 @@ struct Shell {
     callers: Callers,
     workers: Workers,
     votes: Votes,
+    events: Events,
     resolver: Resolver,
     news: mpsc::Sender<News>,
     /// The sockets of the configuration that was read, while it is decided whether it comes into force.
@@ -203,11 +219,13 @@ struct Shell {
 
 impl Shell {
     async fn run(mut self, config: Config, peers: PeerProtocol, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
-        ::log::info!("hastmon {} started on node {}", env!("CARGO_PKG_VERSION"), config.node);
+        let started =
+            Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").to_string(), node: config.node.clone() };
         self.source.warn_of_weak_secrets(&config);
         self.workers.set_node(&config.node, self.callers.sockets().source());
         self.workers.tell_of_left_over(&config);
         let (mut daemon, actions) = Daemon::new(clock::now(), config, peers, seed());
+        self.events.tell(&daemon, None, started);
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
         while !ended {
@@ -229,7 +247,8 @@ impl Shell {
             // What was not adopted is closed.
             self.opened = None;
         }
-        ::log::info!("hastmon stopped");
+        self.events.tell(&daemon, None, Event::DaemonStopped);
+        self.events.end(!ended).await;
     }
 
     /// Reads the configuration off the loop, because its file may be on a file system that hangs, and opens the sockets that it asks for
@@ -261,16 +280,36 @@ impl Shell {
             let wanted = if wanted { "on" } else { "off" };
             ::log::warn!("realtime {wanted} takes effect at the next start of hastmon");
         }
+        self.events.adopt(daemon);
         self.names_due = clock::now();
     }
 
     fn understand(&mut self, daemon: &Daemon, news: News) -> Option<Input> {
         match news {
             News::Input(input) => {
-                if let Input::Gone { conn, .. } = &input {
-                    self.callers.forget(*conn);
+                match &input {
+                    Input::Gone { conn, .. } => self.callers.forget(*conn),
+                    Input::Report(id, report) if !report.statuses.is_empty() => {
+                        if let Some(resource) = self.workers.resource_of(*id) {
+                            self.events.note_statuses(resource, &report.statuses);
+                        }
+                    }
+                    _ => {}
                 }
                 Some(input)
+            }
+            News::Told { resource, at, event } => {
+                self.events.record(daemon, at, Some(&resource), *event);
+                None
+            }
+            News::Event(resource, event) => {
+                self.events.tell(daemon, resource.as_deref(), *event);
+                None
+            }
+            News::Scrape(collector) => {
+                // It may have gone.
+                let _ = collector.send(self.events.metrics(daemon));
+                None
             }
             News::Accepted(accepted) => self.callers.take_in(daemon, accepted),
             News::Heard(heard) => self.callers.understand(heard),
@@ -337,7 +376,7 @@ impl Shell {
                 }
                 Action::FindRecord(resource) => self.votes.find(resource),
                 Action::Record { id, resource, record } => self.votes.write(id, resource, record),
-                Action::Event(resource, event) => log_event(resource.as_deref(), &event),
+                Action::Event(resource, event) => self.events.tell(daemon, resource.as_deref(), event),
                 Action::Exit => return true,
             }
         }

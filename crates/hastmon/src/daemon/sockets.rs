@@ -1,4 +1,4 @@
-//! The two sockets that the daemon is called on, opened at its start and beside those in use when they move. Opens; decides nothing.
+//! The sockets that the daemon is called on, opened at its start and beside those in use when they move. Opens; decides nothing.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -20,6 +20,8 @@ pub(super) const BACKLOG: u32 = 1024;
 pub(super) struct Sockets {
     pub(super) network: Rc<TcpListener>,
     pub(super) control: Rc<ControlSocket>,
+    /// Where metrics are to be had.
+    pub(super) metrics: Option<Rc<TcpListener>>,
 }
 
 /// Why one of them cannot be had.
@@ -72,7 +74,8 @@ impl Sockets {
         };
         let network = bind_first(listen, in_use.map(|in_use| &in_use.network));
         let network = network.map_err(|source| SocketError::Listen { address: config.listen.to_string(), source })?;
-        Ok(Self { network, control })
+        let metrics = config.metrics.as_ref().and_then(|address| open_metrics(address, in_use));
+        Ok(Self { network, control, metrics })
     }
 
     /// The address that outgoing connections leave from, when the daemon listens on a specific one.
@@ -80,6 +83,18 @@ impl Sockets {
         let ip = self.network.local_addr().ok()?.ip();
         (!ip.is_unspecified()).then_some(ip)
     }
+}
+
+/// Without the metrics everything else goes on: a port that another program has must not keep a resource from running.
+fn open_metrics(address: &Address, in_use: Option<&Sockets>) -> Option<Rc<TcpListener>> {
+    // The configuration takes no name here.
+    let Host::Ip(ip) = address.host else { return None };
+    let wanted = [SocketAddr::new(ip, address.port)];
+    bind_first(&wanted, in_use.and_then(|in_use| in_use.metrics.as_ref()))
+        .inspect_err(|error| {
+            log::error!("no metrics: cannot listen on {address}: {error}; when that is mended: hastmonctl reload")
+        })
+        .ok()
 }
 
 fn bind_first(addresses: &[SocketAddr], in_use: Option<&Rc<TcpListener>>) -> io::Result<Rc<TcpListener>> {

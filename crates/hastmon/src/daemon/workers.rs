@@ -69,7 +69,7 @@ impl Workers {
         args: &DaemonArgs,
         pidfile: PathBuf,
         descriptor_limit: Option<u64>,
-        starter: Option<Starter>,
+        starter: Option<Rc<Starter>>,
     ) -> Self {
         Self {
             news,
@@ -81,7 +81,7 @@ impl Workers {
             verbosity: args.common.debug,
             pidfile,
             descriptor_limit,
-            starter: starter.map(Rc::new),
+            starter,
         }
     }
 
@@ -132,11 +132,12 @@ impl Workers {
         // The first into an empty line: there is room.
         let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
         let kill = Rc::new(Notify::new());
-        self.running.insert(id, Handle { resource: name, orders, kill: Rc::clone(&kill) });
+        self.running.insert(id, Handle { resource: name.clone(), orders, kill: Rc::clone(&kill) });
         let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
         let starter = self.starter.clone();
         tokio::task::spawn_local(async move {
-            let exit = match life(id, &title, unsent, &kill, &news, starts, starter).await {
+            let who = Who { id, title, resource: name };
+            let exit = match life(&who, unsent, &kill, &news, starts, starter).await {
                 Ok(exit) => exit,
                 Err(error) => WorkerExit::NotStarted(error.to_string()),
             };
@@ -145,6 +146,11 @@ impl Workers {
             }
             tell(&news, Input::WorkerExited(id, exit)).await;
         });
+    }
+
+    /// The resource of a worker.
+    pub(super) fn resource_of(&self, id: WorkerId) -> Option<&str> {
+        self.running.get(&id).map(|handle| handle.resource.as_str())
     }
 
     pub(super) fn order(&self, id: WorkerId, order: Order) {
@@ -234,16 +240,24 @@ async fn tell(news: &mpsc::Sender<News>, input: Input) {
     let _ = news.send(News::Input(input)).await;
 }
 
+/// A worker, as it is called.
+struct Who {
+    id: WorkerId,
+    title: String,
+    resource: String,
+}
+
 /// Starts a worker when its turn has come, hears it until it is gone, and says how it ended.
 async fn life(
-    id: WorkerId,
-    title: &str,
+    who: &Who,
     unsent: mpsc::Receiver<(ToWorker, Vec<OwnedFd>)>,
     kill: &Notify,
     news: &mpsc::Sender<News>,
     starts: Arc<Semaphore>,
     starter: Option<Rc<Starter>>,
 ) -> io::Result<WorkerExit> {
+    let Who { id, title, resource } = who;
+    let id = *id;
     let turn = starts.acquire_owned().await.map_err(io::Error::other)?;
     let (mut child, channel) = spawn(title, starter.as_deref()).await?;
     let channel = Rc::new(channel);
@@ -266,6 +280,9 @@ async fn life(
             FromWorker::Won(grant) => tell(news, Input::Won(id, grant)).await,
             FromWorker::Fenced(node, epoch) => tell(news, Input::Fenced(id, node, epoch)).await,
             FromWorker::HandOverRefused(why) => tell(news, Input::HandOverRefused(id, why)).await,
+            FromWorker::Event(at, event) => {
+                let _ = news.send(News::Told { resource: resource.clone(), at, event }).await;
+            }
             FromWorker::Farewell(last) => farewell = Some(last),
         }
         heard = hear(title, &mut child, &channel, kill).await;

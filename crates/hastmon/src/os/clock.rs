@@ -1,4 +1,4 @@
-//! Reads the clocks: the one that all decisions use, and the time of day for signatures of protocol 0.
+//! Reads the clocks: the one that all decisions use, and the time of day, for signatures of protocol 0 and for the history.
 //! Never sleeps, and never sets anything.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,6 +30,12 @@ pub fn now() -> Instant {
 /// Seconds since 1970, as anyone may have set them: for the signatures of protocol 0 alone, no decision rests on it. 0 before 1970.
 pub fn unix_time_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Milliseconds since 1970 at a moment of the past, as the clock of the host says now: for those who read what happened, no decision rests on it.
+pub fn unix_time_ms(at: Instant) -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.saturating_sub(now().since(at)).as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

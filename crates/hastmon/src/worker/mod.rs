@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hastmon_core::event::Event;
 use hastmon_core::time::Instant;
 use hastmon_core::worker::{Action, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
@@ -24,6 +25,7 @@ use self::links::{Introduction, Links};
 use self::orphan::Notebook;
 pub(crate) use self::orphan::remove_harmless_note;
 use self::script::Scripts;
+pub(crate) use self::script::{exit_of, why_not_started};
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
 use crate::os::pidfile::{Pidfile, PidfileError};
@@ -33,6 +35,9 @@ use crate::os::{clock, log, process, realtime, sysexits, title};
 /// News from the tasks of this process that wait in line. They come in ones and twos at every heartbeat; a task that finds the line full
 /// waits.
 const MAX_NEWS: usize = 64;
+
+/// Events that may wait for the daemon to hear them: a few failovers. Beyond that they are in the log alone, and counted.
+const MAX_UNSENT: usize = 64;
 
 /// At its end a worker waits so long for the daemon to hear its last words.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
@@ -104,7 +109,7 @@ async fn run() -> io::Result<()> {
     let mut hands = Hands {
         links: Links::new(news.clone(), source, introduction),
         scripts: Scripts::new(news, node, role, notebook.clone(), starter),
-        daemon: Daemon { channel: Some(channel), unsent: VecDeque::new() },
+        daemon: Daemon::new(channel),
     };
     let mut ended = hands.carry_out(&worker, actions);
     while !ended {
@@ -237,11 +242,35 @@ pub(crate) async fn sleep_until(deadline: Option<Instant>) {
 struct Daemon {
     /// `None` when it is gone.
     channel: Option<Channel>,
-    /// What it has had no room for yet. Bounded: only the newest report is kept, and a primary that comes is told of only by the daemon itself.
+    /// What it has had no room for yet. Bounded: only the newest report is kept, a primary that comes is told of only by the daemon itself,
+    /// and events only while there are few.
     unsent: VecDeque<FromWorker>,
+    /// Events that it had no room for and does not know of.
+    lost: u64,
 }
 
 impl Daemon {
+    const fn new(channel: Channel) -> Self {
+        Self { channel: Some(channel), unsent: VecDeque::new(), lost: 0 }
+    }
+
+    /// Tells of an event, if there is room.
+    fn tell_event(&mut self, event: Event) {
+        if self.channel.is_none() {
+            return;
+        }
+        if self.unsent.len() >= MAX_UNSENT {
+            self.lost += 1;
+            return;
+        }
+        let now = clock::now();
+        if self.lost > 0 {
+            let count = std::mem::take(&mut self.lost);
+            self.tell(FromWorker::Event(now, Box::new(Event::EventsLost { count })));
+        }
+        self.tell(FromWorker::Event(now, Box::new(event)));
+    }
+
     fn tell(&mut self, message: FromWorker) {
         // Of these only the newest is worth anything.
         match message {
@@ -340,7 +369,10 @@ impl Hands {
                 Action::Won(grant) => self.daemon.tell(FromWorker::Won(grant)),
                 Action::HandOverRefused(why) => self.daemon.tell(FromWorker::HandOverRefused(why)),
                 Action::Report(report) => self.daemon.tell(FromWorker::Report(report)),
-                Action::Event(event) => log_event(Some(&resource.name), &event),
+                Action::Event(event) => {
+                    log_event(Some(&resource.name), &event);
+                    self.daemon.tell_event(event);
+                }
                 Action::Exit(farewell) => {
                     self.daemon.tell(FromWorker::Farewell(farewell));
                     return true;
@@ -361,11 +393,44 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (theirs, ours) = pair().unwrap();
-            let mut daemon = Daemon { channel: Some(Channel::new(ours).unwrap()), unsent: VecDeque::new() };
+            let mut daemon = Daemon::new(Channel::new(ours).unwrap());
             drop(theirs);
             daemon.tell(FromWorker::Farewell(Farewell::AsOrdered));
             let heard = tokio::time::timeout(Duration::from_secs(60), daemon.talk()).await;
             assert!(heard.expect("it is noticed").is_none());
+        });
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_listen_costs_events_which_are_counted_and_nothing_else() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            const COUNT: u64 = 100_000;
+            let (theirs, ours) = pair().unwrap();
+            let mut daemon = Daemon::new(Channel::new(ours).unwrap());
+            for _ in 0..COUNT {
+                daemon.tell_event(Event::MayStillRun);
+            }
+            assert!(daemon.unsent.len() <= MAX_UNSENT && daemon.lost > 0);
+            daemon.tell(FromWorker::Farewell(Farewell::AsOrdered));
+            let (mut heard, mut missing) = (0, 0);
+            let hears = async {
+                loop {
+                    match theirs.receive::<FromWorker>().await.unwrap().unwrap().0 {
+                        FromWorker::Event(_, event) => match *event {
+                            Event::EventsLost { count } => missing += count,
+                            _ => heard += 1,
+                        },
+                        FromWorker::Farewell(_) => break,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            };
+            tokio::join!(daemon.say_all(), hears);
+            assert_eq!((heard + daemon.lost, missing), (COUNT, 0));
+            daemon.tell_event(Event::MayStillRun);
+            let FromWorker::Event(_, lost) = theirs.receive::<FromWorker>().await.unwrap().unwrap().0 else { panic!() };
+            assert_eq!(*lost, Event::EventsLost { count: COUNT - heard });
         });
     }
 }

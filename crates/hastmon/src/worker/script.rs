@@ -1,7 +1,8 @@
-//! The processes of hooks: started, signalled, reaped, and what they print put into the log. Knows no queue and no limit of time.
+//! The processes of hooks: started, signalled, reaped, and what they print put into the log; its last lines come with the end of a call.
+//! Knows no queue and no limit of time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,7 +16,6 @@ use hastmon_core::types::Role;
 use hastmon_core::worker::Input;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
@@ -31,6 +31,12 @@ const MAX_LINES: u64 = 100;
 const MAX_LINE: usize = 1024;
 /// How much is read at once.
 const CHUNK: usize = 4096;
+/// Of what has been printed when a call ends, so many chunks are looked at before its end is told: as much as a pipe holds.
+const LAST_CHUNKS: usize = 16;
+/// The last lines of a call that come with its end: why it failed stands there.
+const TAIL_LINES: usize = 10;
+/// Bytes of each of them.
+const TAIL_LINE: usize = 256;
 /// Calls whose output is still read when they are over, because something that they have left running holds it open: one for each service
 /// that `start` has left, some for those of before. A script that leaves something behind at every call would take all descriptors.
 const MAX_OUTPUTS: usize = 16;
@@ -105,18 +111,19 @@ impl Scripts {
     pub(super) fn run(&self, resource: &Resource, call: &Call, epoch: Option<u64>) {
         let id = call.id;
         self.running.borrow_mut().insert(id, Group::default());
-        let begun = match self.command(resource, call, epoch) {
-            Ok((command, output)) => {
-                if let Some(output) = output {
-                    let (resource, hook, open) = (resource.name.clone(), call.hook, Rc::clone(&self.outputs));
+        let (begun, output) = match self.command(resource, call, epoch) {
+            Ok((command, reader)) => {
+                let output = reader.map(|reader| Rc::new(Output::new(reader, &resource.name, call.hook)));
+                if let Some(output) = output.clone() {
+                    let open = Rc::clone(&self.outputs);
                     tokio::task::spawn_local(async move {
-                        log_output(output, resource, hook).await;
+                        output.log().await;
                         drop(open);
                     });
                 }
-                self.begin(command)
+                (self.begin(command), output)
             }
-            Err(error) => Begun::Now(Err(error)),
+            Err(error) => (Begun::Now(Err(error)), None),
         };
         if let Begun::Now(Ok(child)) = &begun {
             note_start(&self.running, id, child);
@@ -140,7 +147,8 @@ impl Scripts {
             running.borrow_mut().remove(&id);
             notebook.inspect(|notebook| notebook.end(id));
             // The loop that hears the news ends only with the process.
-            let _ = news.send(Input::HookExited { id, exit }).await;
+            let output = output.map(|output| output.tail()).unwrap_or_default();
+            let _ = news.send(Input::HookExited { id, exit, output }).await;
         });
     }
 
@@ -289,7 +297,7 @@ pub(super) fn reboot(resource: &str) {
 }
 
 /// Which file, what the system says, and what to look at.
-fn why_not_started(exec: &str, error: &io::Error) -> String {
+pub(crate) fn why_not_started(exec: &str, error: &io::Error) -> String {
     let hint = match Errno::from_io_error(error) {
         Some(Errno::NOENT) => "; does it exist, and the interpreter in its first line?",
         Some(Errno::ACCESS) => "; is it executable (chmod +x), and its file system not mounted noexec?",
@@ -303,7 +311,8 @@ fn why_not_started(exec: &str, error: &io::Error) -> String {
     format!("{exec}: {error}{hint}")
 }
 
-fn exit_of(status: std::process::ExitStatus) -> Exit {
+/// How a process has ended.
+pub(crate) fn exit_of(status: std::process::ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Code(code),
@@ -312,21 +321,63 @@ fn exit_of(status: std::process::ExitStatus) -> Exit {
     }
 }
 
-/// Puts what a hook prints into the log, line by line, until the last process that holds its output has closed it: a service that the
-/// hook has started may do so for as long as it runs, and must not be stopped by a pipe that nobody reads.
-async fn log_output(mut output: impl AsyncRead + Unpin, resource: String, hook: Hook) {
-    let mut lines = Lines { resource, hook, line: Vec::new(), cut: false, told: 0, left_out: 0 };
-    let mut chunk = Vec::with_capacity(CHUNK);
-    loop {
-        chunk.clear();
-        match output.read_buf(&mut chunk).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => lines.take(&chunk),
-        }
-    }
-    lines.finish();
+/// What a hook prints.
+#[derive(Debug)]
+struct Output {
+    reader: pipe::Receiver,
+    lines: RefCell<Lines>,
 }
 
+impl Output {
+    fn new(reader: pipe::Receiver, resource: &str, hook: Hook) -> Self {
+        let lines = Lines {
+            resource: resource.to_string(),
+            hook,
+            line: Vec::new(),
+            cut: false,
+            told: 0,
+            left_out: 0,
+            tail: VecDeque::new(),
+        };
+        Self { reader, lines: RefCell::new(lines) }
+    }
+
+    /// Puts it into the log, line by line, until the last process that holds it has closed it: a service that the hook has started may do so
+    /// for as long as it runs, and must not be stopped by a pipe that nobody reads.
+    async fn log(&self) {
+        let mut chunk = [0; CHUNK];
+        while self.reader.readable().await.is_ok() {
+            match self.reader.try_read(&mut chunk) {
+                Ok(0) => break,
+                Ok(read) => self.take(&chunk, read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+            // A script that prints without end is not alone in this process.
+            tokio::task::yield_now().await;
+        }
+        self.lines.borrow_mut().finish();
+    }
+
+    /// The last lines of what has been printed by now, all of which is read first.
+    fn tail(&self) -> Vec<String> {
+        let mut chunk = [0; CHUNK];
+        for _ in 0..LAST_CHUNKS {
+            // Not by way of the runtime, which may not have noticed yet that there is something.
+            match rustix::io::read(&self.reader, &mut chunk) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => self.take(&chunk, read),
+            }
+        }
+        self.lines.borrow().tail()
+    }
+
+    fn take(&self, chunk: &[u8], read: usize) {
+        self.lines.borrow_mut().take(chunk.get(..read).unwrap_or_default());
+    }
+}
+
+#[derive(Debug)]
 struct Lines {
     resource: String,
     hook: Hook,
@@ -334,6 +385,7 @@ struct Lines {
     cut: bool,
     told: u64,
     left_out: u64,
+    tail: VecDeque<String>,
 }
 
 impl Lines {
@@ -348,6 +400,10 @@ impl Lines {
     }
 
     fn end_line(&mut self) {
+        if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(clipped(&self.line));
         let text = String::from_utf8_lossy(&self.line).into_owned();
         self.line.clear();
         let cut = if std::mem::take(&mut self.cut) { " [...]" } else { "" };
@@ -362,12 +418,55 @@ impl Lines {
         }
     }
 
-    fn finish(mut self) {
+    /// The last lines, and what stands on one that has no end yet.
+    fn tail(&self) -> Vec<String> {
+        let open = (!self.line.is_empty()).then(|| clipped(&self.line));
+        let all: Vec<String> = self.tail.iter().cloned().chain(open).collect();
+        all.into_iter().rev().take(TAIL_LINES).rev().collect()
+    }
+
+    fn finish(&mut self) {
         if !self.line.is_empty() {
             self.end_line();
         }
         if self.left_out > 0 {
             log::warn!(target: &self.resource, "{}: {} more lines were not logged", self.hook, self.left_out);
         }
+    }
+}
+
+fn clipped(line: &[u8]) -> String {
+    String::from_utf8_lossy(line.get(..TAIL_LINE).unwrap_or(line)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn output() -> (Output, io::PipeWriter) {
+        let (reader, writer) = io::pipe().unwrap();
+        (Output::new(pipe::Receiver::from_owned_fd(reader.into()).unwrap(), "web", Hook::Start), writer)
+    }
+
+    #[test]
+    fn the_end_of_a_call_comes_with_its_last_lines_though_nobody_has_read_them_yet() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (output, mut writer) = output();
+            assert_eq!(output.tail(), [""; 0]);
+            for number in 0..30 {
+                writeln!(writer, "line {number}").unwrap();
+            }
+            write!(writer, "no such {}", "x".repeat(TAIL_LINE)).unwrap();
+            let tail = output.tail();
+            assert_eq!((tail.len(), tail[0].as_str(), tail[8].as_str()), (TAIL_LINES, "line 21", "line 29"));
+            assert!(tail[9].starts_with("no such x") && tail[9].len() == TAIL_LINE);
+            // What comes later, when a service has been left behind, is still read.
+            writeln!(writer, "\nlater").unwrap();
+            drop(writer);
+            output.log().await;
+            assert_eq!(output.tail().last().unwrap(), "later");
+        });
     }
 }

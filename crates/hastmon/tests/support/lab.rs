@@ -595,6 +595,13 @@ impl Lab {
         run(Command::new(hastmonctl()).arg(subcommand).arg("-c").arg(self.config()).args(["-n", node]).args(rest))
     }
 
+    /// What `hastmonctl history` shows of a node, whose daemon may be dead.
+    pub(crate) fn ctl_history(&self, node: &str, arguments: &[&str]) -> String {
+        let output = run(Command::new(hastmonctl()).arg("history").arg("-s").arg(self.state_dir(node)).args(arguments));
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        output.stdout
+    }
+
     /// Sets the role of all resources of a node.
     pub(crate) fn role(&self, node: &str, role: &str) {
         let output = self.ctl(node, &["role", role, "all"]);

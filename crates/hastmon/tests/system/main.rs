@@ -12,6 +12,8 @@ mod failover;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod hostile;
@@ -23,6 +25,10 @@ mod known_faults;
 mod lease;
 #[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod notify;
 #[cfg(test)]
 mod originals;
 #[cfg(test)]

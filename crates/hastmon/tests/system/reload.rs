@@ -156,7 +156,8 @@ struct Case {
 }
 
 /// Parameters that have tests of their own below or, those of the lease, beside the tests of what they are for.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 13] = [
+    "history",
     "control",
     "listen",
     "exec",

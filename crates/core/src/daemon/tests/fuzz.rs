@@ -171,6 +171,7 @@ impl Fuzz {
                         complaints: 1,
                         lease: None,
                         lateness: None,
+                        statuses: Vec::new(),
                     },
                 )
             }
@@ -199,7 +200,7 @@ impl Fuzz {
 
     fn message(&mut self, from: usize, asked: Asked) -> Input {
         let caller = match from {
-            4 => Caller::ControlSocket,
+            4 => Caller::ControlSocket(None),
             from => DaemonBench::caller(["10.0.0.2", "10.0.0.3", "10.0.0.9", "10.9.9.9"][from]),
         };
         let via = if from == 4 { Via::ControlSocket } else { Via::Network(None) };

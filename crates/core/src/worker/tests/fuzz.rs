@@ -151,9 +151,11 @@ impl Fuzz {
                     3 => Exit::Signal(9),
                     code => Exit::Code(code),
                 };
-                Input::HookExited { id, exit }
+                Input::HookExited { id, exit, output: Vec::new() }
             }
-            Step::HookEndsTwice(id) if !self.alive.contains_key(&id) => Input::HookExited { id, exit: Exit::Code(0) },
+            Step::HookEndsTwice(id) if !self.alive.contains_key(&id) => {
+                Input::HookExited { id, exit: Exit::Code(0), output: Vec::new() }
+            }
             Step::HookEndsTwice(_) => return None,
             Step::Link(at, said) => {
                 let link = link(at);
@@ -256,7 +258,7 @@ impl Fuzz {
             assert!(steps < 10_000, "it does not come to its end");
             if let Some(id) = self.alive.keys().copied().find(|id| self.killed.contains(id)) {
                 self.alive.remove(&id);
-                self.give(Input::HookExited { id, exit: Exit::Signal(9) });
+                self.give(Input::HookExited { id, exit: Exit::Signal(9), output: Vec::new() });
                 continue;
             }
             let deadline = self.worker.next_deadline();

@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 pub(super) const TEXT_BYTES_MAX: usize = 2048;
 
 /// `[resource] text`, or `text` when the event is about no resource.
-pub(super) fn format(resource: Option<&str>, text: fmt::Arguments<'_>) -> String {
+pub(crate) fn format(resource: Option<&str>, text: fmt::Arguments<'_>) -> String {
     let mut line = Line { text: String::new(), left_out_bytes: 0 };
     // The writer itself never fails. A message that cannot be formatted is logged as far as it got.
     let _ = match resource {
@@ -59,6 +59,11 @@ impl Line {
 
 impl Write for Line {
     fn write_str(&mut self, part: &str) -> fmt::Result {
+        let fits = self.left_out_bytes == 0 && self.text.len() + part.len() <= TEXT_BYTES_MAX;
+        if fits && part.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            self.text.push_str(part);
+            return Ok(());
+        }
         let mut characters = part.chars();
         while self.left_out_bytes == 0 {
             let Some(character) = characters.next() else { return Ok(()) };

@@ -5,6 +5,8 @@
 //! stderr shows `[LEVEL] [resource] text`; the system's log `hastmon[pid]: [resource] text`, with the level as its severity.
 
 mod line;
+pub(crate) use line::format as format_line;
+
 mod queue;
 mod syslog;
 
