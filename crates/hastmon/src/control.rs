@@ -335,6 +335,7 @@ mod tests {
             worker: None,
             stuck_for: None,
             lines: Vec::new(),
+            detail: None,
         };
         let entry = Entry { resource: "res".to_string(), outcome: Ok(status) };
         let expected = "res:\n  role: init\n  exec: /lab/res.sh\n  remote:\n    tcp4://10.77.0.2\n  \
