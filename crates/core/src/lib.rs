@@ -6,6 +6,7 @@ extern crate alloc;
 
 pub mod complaints;
 pub mod config;
+pub mod consequences;
 pub mod daemon;
 pub mod event;
 mod explain;
