@@ -275,7 +275,7 @@ impl Subject<'_> {
         let count = self.supervisor.complaints(self.now);
         let needed = timing::complaints_needed(settings);
         let heard =
-            format!("{me} has heard {count} complaints and needs {needed} within {:?}", settings.complaint_interval);
+            format!("{me} has heard {} and needs {needed} within {:?}", complaints(count), settings.complaint_interval);
         change.push(match self.supervisor.wish(self.now) {
             Wish::Needs(more) => format!("{heard}: {more} more, and it asks for votes to take over."),
             Wish::Stays(_) => format!("{heard}, which would be enough."),
@@ -309,8 +309,9 @@ impl Subject<'_> {
         let (me, settings) = (self.me(), self.supervisor.settings());
         let count = self.supervisor.complaints(self.now);
         let first = format!(
-            "{me} has made {count} complaints within {:?}. It makes one for each heartbeat ({:?}) in which no primary runs it; \
+            "{me} has made {} within {:?}. It makes one for each heartbeat ({:?}) in which no primary runs it; \
              a secondary that hears {} takes over, if it gets the votes.",
+            complaints(count),
             settings.complaint_interval,
             settings.heartbeat_interval,
             timing::complaints_needed(settings)
@@ -321,6 +322,10 @@ impl Subject<'_> {
         };
         Vec::from([first, second])
     }
+}
+
+fn complaints(count: u32) -> String {
+    format!("{count} complaint{}", if count == 1 { "" } else { "s" })
 }
 
 /// The same at the beginning of a sentence.

@@ -91,7 +91,7 @@ fn troubles(now: Instant, supervisor: &Supervisor, detail: &Detail) -> Vec<Troub
     }
     let complaints = supervisor.complaints(now);
     if complaints > 0 && detail.runs_on.is_none() {
-        add(false, format!("{complaints} complaints"));
+        add(false, format!("{complaints} complaint{}", if complaints == 1 { "" } else { "s" }));
     }
     for other in &detail.differences {
         add(false, format!("{} is {} here, {} on {}", other.setting, other.here, other.there, other.node));

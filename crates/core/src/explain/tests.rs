@@ -144,7 +144,7 @@ fn complaints_older_than_the_interval_that_it_names_are_needed_again() {
     let mut bench = of(Role::Secondary, State::Stopped, 3);
     let w = bench.peer("c", Role::Watchdog, 100, State::Unknown);
     bench.said(w, &Said::Complaint { released: false });
-    says(&explained(&bench).change, "has heard 1 complaints and needs 4 within 60s: 3 more");
+    says(&explained(&bench).change, "has heard 1 complaint and needs 4 within 60s: 3 more");
     bench.now = bench.now + s(60) + Duration::from_nanos(1);
     says(&explained(&bench).change, "has heard 0 complaints and needs 4 within 60s: 4 more");
 }

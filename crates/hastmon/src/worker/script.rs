@@ -230,22 +230,29 @@ impl Scripts {
     ) -> io::Result<(Command, Option<pipe::Receiver>)> {
         let (output, writer) = self.output(resource)?;
         let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
-        let mut command = Command::new(&resource.exec);
+        let mut command = prepare(resource, &self.node, self.role, call.hook.name(), &call.reason);
         command
             .args(call.hook.arguments(&resource.name))
-            .env("HASTMON_RESOURCE", &resource.name)
-            .env("HASTMON_ROLE", self.role.as_str())
-            .env("HASTMON_NODE", &self.node)
-            .env("HASTMON_EVENT", call.hook.name())
-            .env("HASTMON_REASON", &*call.reason)
             .envs(epoch.map(|epoch| ("HASTMON_EPOCH", epoch.to_string())))
             .env(MARK, mark.unwrap_or_default())
-            .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .process_group(0);
+            .stderr(writer);
         Ok((command, output))
     }
+}
+
+/// The script of a resource with its environment, without arguments: in a process group of its own, with nothing to read.
+pub(crate) fn prepare(resource: &Resource, node: &str, role: Role, event: &str, reason: &str) -> Command {
+    let mut command = Command::new(&resource.exec);
+    command
+        .env("HASTMON_RESOURCE", &resource.name)
+        .env("HASTMON_ROLE", role.as_str())
+        .env("HASTMON_NODE", node)
+        .env("HASTMON_EVENT", event)
+        .env("HASTMON_REASON", reason)
+        .stdin(Stdio::null())
+        .process_group(0);
+    command
 }
 
 /// A call has its process. What it was told meanwhile it hears now.
@@ -289,7 +296,7 @@ pub(super) fn reboot(resource: &str) {
 }
 
 /// Which file, what the system says, and what to look at.
-fn why_not_started(exec: &str, error: &io::Error) -> String {
+pub(crate) fn why_not_started(exec: &str, error: &io::Error) -> String {
     let hint = match Errno::from_io_error(error) {
         Some(Errno::NOENT) => "; does it exist, and the interpreter in its first line?",
         Some(Errno::ACCESS) => "; is it executable (chmod +x), and its file system not mounted noexec?",
@@ -303,7 +310,7 @@ fn why_not_started(exec: &str, error: &io::Error) -> String {
     format!("{exec}: {error}{hint}")
 }
 
-fn exit_of(status: std::process::ExitStatus) -> Exit {
+pub(crate) fn exit_of(status: std::process::ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Code(code),

@@ -24,6 +24,8 @@ mod lease;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod originals;
 #[cfg(test)]
 mod processes;
