@@ -617,7 +617,11 @@ fn resource_of(request: &Request) -> Option<String> {
         Request::Handshake { resource, .. }
         | Request::HandshakeToken { resource, .. }
         | Request::Complaint { resource } => Some(resource.clone()),
-        Request::SetRole { .. } | Request::Switchover { .. } | Request::Status { .. } | Request::Reload => None,
+        Request::SetRole { .. }
+        | Request::Switchover { .. }
+        | Request::Status { .. }
+        | Request::Reload
+        | Request::Explain { .. } => None,
     }
 }
 

@@ -471,7 +471,13 @@ impl Daemons {
         let said = match input.byte() % 8 {
             0..=3 => {
                 let ask = input.flag().then(|| ask(input, String::new()));
-                Said::Beat { seq: self.last_seq, state: state(input), voters: voters(input).digest(), ask }
+                Said::Beat {
+                    seq: self.last_seq,
+                    state: state(input),
+                    voters: voters(input).digest(),
+                    ask,
+                    shared: None,
+                }
             }
             4 => Said::Complaint { released: input.flag() },
             5 => Said::Release(release(input, String::new())),

@@ -20,7 +20,8 @@ use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
 use crate::wire::peer::{Hello, Said};
 use crate::wire::reply::{
-    Entry, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply, WorkerStatus,
+    Entry, ExplainReply, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply,
+    WorkerStatus,
 };
 use crate::wire::request::{ALL_RESOURCES, Request};
 use crate::wire::session::{Answer, Refusal};
@@ -685,8 +686,19 @@ impl Daemon {
                 }
                 self.on_switchover(turn, conn, &resource, to);
             }
-            Request::Reload | Request::Switchover { .. } => {
-                let what = if matches!(request, Request::Reload) { "reload" } else { "switchover" };
+            Request::Explain { resource } if matches!(caller, Caller::ControlSocket(_)) => {
+                let explained = match self.find(&resource) {
+                    Some((_, supervisor)) => Ok(crate::explain::explain(turn.now, supervisor).into_sentences()),
+                    None => Err(alloc::format!("there is no resource {resource} on this node")),
+                };
+                turn.reply(conn, ExplainReply(explained).encode());
+            }
+            Request::Reload | Request::Switchover { .. } | Request::Explain { .. } => {
+                let what = match request {
+                    Request::Reload => "reload",
+                    Request::Switchover { .. } => "switchover",
+                    _ => "explain",
+                };
                 turn.refused(&caller, alloc::format!("{what}: only hastmonctl on this node may ask for it"));
                 turn.reply(conn, RoleReply::Failed(ErrorCode::NotImplemented.to_wire()).encode());
             }
@@ -890,7 +902,7 @@ impl Daemon {
             let mut status = self.status_of(turn.now, supervisor);
             if !proof.caller.is_local() {
                 // An original asks, and is answered as it expects.
-                status.lines.clear();
+                (status.lines, status.detail) = (Vec::new(), None);
             }
             entries.push(Entry { resource, outcome: Ok(status) });
             if !proof.caller.is_local() {
@@ -986,6 +998,7 @@ impl Daemon {
             };
             RemoteStatus { addr: address.to_string(), state, role }
         };
+        let detail = crate::status::detail(now, supervisor);
         ResourceStatus {
             exec: settings.exec.clone(),
             attempts_max: settings.attempts,
@@ -998,7 +1011,8 @@ impl Daemon {
             heartbeat: settings.heartbeat_interval,
             worker: report.map(|report| WorkerStatus { state: report.state, attempts: report.attempts }),
             stuck_for: supervisor.stuck_for(now),
-            lines: crate::status::lines(now, supervisor),
+            lines: crate::status::lines(supervisor.role(), &detail),
+            detail: Some(detail),
         }
     }
 

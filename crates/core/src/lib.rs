@@ -6,8 +6,10 @@ extern crate alloc;
 
 pub mod complaints;
 pub mod config;
+pub mod consequences;
 pub mod daemon;
 pub mod event;
+mod explain;
 pub mod hooks;
 mod lateness;
 pub mod lease;
@@ -23,6 +25,7 @@ mod switchover;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod timing;
 pub mod types;
 mod watchdog;
 pub mod wire;

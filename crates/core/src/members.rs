@@ -13,9 +13,10 @@ use crate::event::Event;
 use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
 use crate::lease::rules::{Rule, is_off};
-use crate::lease::{Ask, Grant, Refusal, Release, Terms, Verdict, Voters};
+use crate::lease::{Ask, Grant, Refusal, Release, Verdict, Voters};
 use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
+use crate::timing::terms;
 use crate::types::{Role, State};
 use crate::wire::peer::{Heard, Said};
 use crate::worker::{Action, Base, LeasePart, LeaseReport, LinkEvent, LinkId, RemoteReport};
@@ -101,6 +102,8 @@ struct Member {
     script_knows: bool,
     /// It is no remote, only a friend.
     is_friend: bool,
+    /// It has been told what the file says for all nodes alike.
+    knows_file: bool,
 }
 
 #[derive(Debug)]
@@ -112,7 +115,16 @@ enum Link {
 
 impl Member {
     const fn new(address: Address, is_friend: bool) -> Self {
-        Self { address, link: Link::Down, node: None, heard: None, told: None, script_knows: false, is_friend }
+        Self {
+            address,
+            link: Link::Down,
+            node: None,
+            heard: None,
+            told: None,
+            script_knows: false,
+            is_friend,
+            knows_file: false,
+        }
     }
 
     /// All that may be nodes of the resource: its remotes, then its friends.
@@ -142,7 +154,8 @@ impl Member {
         if let Link::Up { id, seq, waits_since } = &mut self.link {
             *seq += 1;
             waits_since.get_or_insert(now);
-            let said = Said::Beat { seq: *seq, state: base.state, voters, ask };
+            let shared = (!core::mem::replace(&mut self.knows_file, true)).then(|| base.resource.shared.clone());
+            let said = Said::Beat { seq: *seq, state: base.state, voters, ask, shared };
             base.act(Action::Say(*id, said));
         }
     }
@@ -179,11 +192,6 @@ impl Member {
             None => self.address.to_string(),
         }
     }
-}
-
-/// How long a lease of this resource lasts, and how long its `stop` may take.
-pub(crate) fn terms(resource: &Resource) -> Terms {
-    Terms { lease: resource.lease, stop: resource.stop_timeout }
 }
 
 impl Members {
@@ -541,6 +549,7 @@ impl Members {
         member.node = Some(node);
         member.told = None;
         member.link = Link::Up { id: link, seq: 0, waits_since: None };
+        member.knows_file = false;
         base.event(Event::Connected { remote: member.name() });
         let ask = self.claim.renew(now);
         let voters = self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest();
@@ -724,7 +733,9 @@ impl Members {
         let mut old = core::mem::take(&mut self.list);
         for new in Member::all(&base.resource) {
             let kept = old.iter().position(|member| member.address == new.address).map(|at| old.swap_remove(at));
-            let kept = kept.map(|kept| Member { is_friend: new.is_friend, ..kept });
+            let knows_file = base.resource.shared == before.shared;
+            let kept =
+                kept.map(|kept| Member { is_friend: new.is_friend, knows_file: kept.knows_file && knows_file, ..kept });
             self.list.push(kept.unwrap_or(new));
         }
         for mut member in old {

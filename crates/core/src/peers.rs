@@ -6,17 +6,18 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::config::{Address, Resource};
+use crate::config::{Address, Resource, Shared};
 use crate::daemon::{Action, ConnId, WorkerId};
 use crate::event::{Event, VoteEnd};
 use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
-use crate::members::terms;
 use crate::supervisor::Context;
 use crate::time::{Duration, Instant};
+use crate::timing::terms;
 use crate::types::{Role, State};
+use crate::wire::detail::Difference;
 use crate::wire::peer::{Heard, Hello, Said, Welcome};
 use crate::worker::Order;
 
@@ -45,6 +46,8 @@ struct Peer {
     state: State,
     /// The digest of the voters in its configuration.
     voters: u64,
+    /// What its file says for all nodes alike, as it has told.
+    shared: Option<Shared>,
     /// It has given the lease back since it was heard last: it is no primary any more.
     has_released: bool,
     /// It renews a lease, or runs the resource.
@@ -231,6 +234,7 @@ impl Peers {
             is_proven: false,
             state: State::Unknown,
             voters: hello.voters.digest(),
+            shared: None,
             has_released: false,
             is_holder: false,
         };
@@ -274,7 +278,8 @@ impl Peers {
         }
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
-            Said::Beat { seq, state, voters, ask } => {
+            Said::Beat { seq, state, voters, ask, shared } => {
+                peer.shared = shared.or(peer.shared.take());
                 peer.state = state;
                 peer.is_holder = ask.as_ref().is_some_and(|ask| ask.kind == Kind::Renew)
                     || matches!(state, State::Run | State::Starting | State::Stopping | State::Failed);
@@ -630,6 +635,31 @@ impl Peers {
         let peer =
             self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
         Some((peer.role, peer.state))
+    }
+
+    /// In which settings the files of others differ from that of this node.
+    pub(crate) fn differences(&self, ours: &Shared) -> Vec<Difference> {
+        let mut found = Vec::new();
+        let mut seen = BTreeMap::new();
+        let told = self.sessions.values().filter(|peer| peer.is_proven);
+        told.filter_map(|peer| Some((peer, peer.shared.as_ref()?)))
+            .for_each(|(peer, shared)| _ = seen.insert(peer.node.as_str(), shared));
+        for (node, theirs) in seen {
+            found.extend(ours.differences(theirs).map(|(setting, here, there)| Difference {
+                node: node.to_string(),
+                setting: setting.to_string(),
+                here: here.to_string(),
+                there: there.to_string(),
+            }));
+        }
+        found
+    }
+
+    /// The nodes that are connected to this one, each with its role, its state and its priority, as it said last.
+    pub(crate) fn known(&self) -> BTreeMap<&str, (Role, State, i32)> {
+        let mut latest: Vec<&Peer> = self.sessions.values().filter(|peer| peer.is_proven).collect();
+        latest.sort_by_key(|peer| peer.heard);
+        latest.into_iter().map(|peer| (peer.node.as_str(), (peer.role, peer.state, peer.priority))).collect()
     }
 
     /// A primary that runs the resource, as it said last.

@@ -53,6 +53,18 @@ struct Remote {
     told: Option<String>,
 }
 
+/// Whether the resource is started now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum MayStart {
+    /// It runs, or what runs at the moment will tell whether it does.
+    NotAsked,
+    /// Not before this is over.
+    Waits(String),
+    /// It was tried as often as it may.
+    TooManyAttempts(u32),
+    Yes,
+}
+
 #[derive(Debug)]
 enum Link {
     Down,
@@ -390,8 +402,39 @@ impl Primary {
     }
 
     fn start_if_allowed(&mut self, now: Instant, base: &mut Base, members: Option<&Members>) -> Option<GiveUp> {
+        let verdict = self.may_start(now, base, members);
+        let wait = match &verdict {
+            MayStart::NotAsked => return None,
+            MayStart::Waits(why) => Some(why.clone()),
+            MayStart::Yes | MayStart::TooManyAttempts(_) => None,
+        };
+        if wait != self.told_wait {
+            if let Some(why) = wait.clone() {
+                base.event(Event::StartWaits { why });
+            }
+            self.told_wait = wait;
+        }
+        match verdict {
+            MayStart::NotAsked | MayStart::Waits(_) => return None,
+            MayStart::TooManyAttempts(attempts) => {
+                self.wants_start = false;
+                return Some(GiveUp::StartsFailed(attempts));
+            }
+            MayStart::Yes => self.wants_start = false,
+        }
+        let limit = base.resource.attempts;
+        base.attempts += 1;
+        let attempt = base.attempts;
+        base.event(Event::Starting { attempt, of: limit });
+        base.set_state(State::Starting);
+        base.call(now, Hook::Start, format!("attempt {attempt} of {limit}"));
+        None
+    }
+
+    /// The decision to start.
+    fn may_start(&self, now: Instant, base: &Base, members: Option<&Members>) -> MayStart {
         if !self.wants_start || is_busy(base) {
-            return None;
+            return MayStart::NotAsked;
         }
         let wait = match members {
             None => self.why_not_start(now, base),
@@ -400,26 +443,16 @@ impl Primary {
             }
             Some(members) => members.that_runs().map(|(remote, state)| format!("{remote} reports {state}")),
         };
-        if wait != self.told_wait {
-            if let Some(why) = wait.clone() {
-                base.event(Event::StartWaits { why });
-            }
-            self.told_wait.clone_from(&wait);
+        match wait {
+            Some(why) => MayStart::Waits(why),
+            None if base.attempts >= base.resource.attempts => MayStart::TooManyAttempts(base.attempts),
+            None => MayStart::Yes,
         }
-        if wait.is_some() {
-            return None;
-        }
-        self.wants_start = false;
-        let limit = base.resource.attempts;
-        if base.attempts >= limit {
-            return Some(GiveUp::StartsFailed(base.attempts));
-        }
-        base.attempts += 1;
-        let attempt = base.attempts;
-        base.event(Event::Starting { attempt, of: limit });
-        base.set_state(State::Starting);
-        base.call(now, Hook::Start, format!("attempt {attempt} of {limit}"));
-        None
+    }
+
+    /// What the start waited for when that was decided last.
+    pub(crate) fn waits_for(&self) -> Option<&str> {
+        self.told_wait.as_deref().filter(|_| self.wants_start)
     }
 
     /// Whether silence means something: with nobody to talk to it does not.

@@ -1,77 +1,158 @@
-//! What `status` says of the lease of a resource, in lines of its own, from what the machines know that decide.
+//! What `status` says of a resource beyond the original's fields, from what the machines know that decide: with its types, and in lines.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::lease::with_drift;
-use crate::members::terms;
+use crate::lease::Voters;
+use crate::lease::voter::Voter;
 use crate::supervisor::Supervisor;
 use crate::time::Instant;
-use crate::types::Role;
+use crate::timing;
+use crate::types::{Role, State};
+use crate::wire::detail::{Detail, Protection, Trouble};
 
-/// The lines, each a name and a value.
-pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, String)> {
+/// What there is to say.
+pub(crate) fn detail(now: Instant, supervisor: &Supervisor) -> Detail {
     let settings = supervisor.settings();
-    if supervisor.is_legacy() {
-        let value = "none: legacy peers are allowed (--legacy-peers), two primaries are possible";
-        return Vec::from([("protection".to_string(), value.to_string())]);
+    let peers = supervisor.peers();
+    let report = supervisor.report();
+    let runs_here = match supervisor.role() {
+        Role::Primary => report.is_some_and(|report| report.state == State::Run),
+        _ => false,
+    };
+    let runs_on = if runs_here { Some(peers.me()) } else { peers.runs_on() };
+    let mut detail = Detail {
+        node: peers.me().to_string(),
+        runs_on: runs_on.map(ToString::to_string),
+        lateness: report.and_then(|report| report.lateness),
+        ..Detail::default()
+    };
+    if !supervisor.is_legacy() {
+        add_lease(&mut detail, now, supervisor);
     }
+    detail.differences = peers.differences(&settings.shared);
+    detail.troubles = troubles(now, supervisor, &detail);
+    detail
+}
+
+fn add_lease(detail: &mut Detail, now: Instant, supervisor: &Supervisor) {
+    let settings = supervisor.settings();
+    let lease = supervisor.report().and_then(|report| report.lease.as_ref());
+    let held = lease.filter(|lease| supervisor.role() == Role::Primary && lease.epoch.is_some());
+    let voters = Voters::new(settings.nodes.iter().cloned());
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let is_fenced = settings.fence.is_some();
+    detail.protection = if is_fenced { Protection::LeaseAndFencing } else { Protection::Lease };
+    let known = supervisor.peers().voter().map_or(0, Voter::highest);
+    detail.epoch = held.and_then(|lease| lease.epoch).unwrap_or(known);
+    detail.is_forced = held.is_some_and(|lease| lease.is_forced);
+    let until = held.and_then(|lease| lease.until).filter(|until| now < *until);
+    detail.lease_left = until.map(|until| until.since(now));
+    detail.votes = lease.map(|lease| lease.votes);
+    detail.in_reach = lease.map(|lease| lease.in_reach);
+    detail.voters = lease.map_or(count(voters.len()), |lease| lease.voters);
+    detail.needed = count(voters.majority());
+    detail.bound = supervisor.peers().bound(now).map(|bound| (bound.holder.to_string(), bound.left));
+    detail.no_votes = supervisor.peers().no_votes().map(ToString::to_string);
+    detail.waits = lease.and_then(|lease| lease.waits.clone());
+    if let (Role::Secondary, Some(lease)) = (supervisor.role(), lease) {
+        detail.standby = (lease.in_reach >= detail.needed).then(|| timing::takeover(settings));
+    }
+}
+
+/// What is not as it should be, the gravest first.
+fn troubles(now: Instant, supervisor: &Supervisor, detail: &Detail) -> Vec<Trouble> {
+    let role = supervisor.role();
+    if role == Role::Init {
+        return Vec::new();
+    }
+    let state = supervisor.report().map(|report| report.state);
+    let mut troubles = Vec::new();
+    let mut add = |is_grave: bool, text: String| troubles.push(Trouble { is_grave, text });
+    if state == Some(State::Failed) {
+        add(true, "stop has failed, it may still run here".to_string());
+    }
+    let is_watched = role == Role::Watchdog && state == Some(State::Run);
+    if detail.runs_on.is_none() && !is_watched {
+        match (role, state) {
+            (Role::Primary, Some(state)) => add(true, format!("primary, state {state}")),
+            (Role::Primary, None) => add(true, "primary, state unknown".to_string()),
+            _ => add(true, "no primary".to_string()),
+        }
+    }
+    if let Some(in_reach) = detail.in_reach.filter(|in_reach| *in_reach < detail.voters) {
+        add(in_reach < detail.needed, format!("{in_reach} of {} votes", detail.voters));
+    }
+    if let Some(silent_for) = supervisor.stuck_for(now) {
+        add(true, format!("worker silent for {} s", silent_for.as_secs()));
+    }
+    if detail.no_votes.is_some() {
+        add(false, "this node gives no votes".to_string());
+    }
+    if detail.is_forced {
+        add(true, "forced by an operator".to_string());
+    }
+    let complaints = supervisor.complaints(now);
+    if complaints > 0 && detail.runs_on.is_none() {
+        add(false, format!("{complaints} complaint{}", if complaints == 1 { "" } else { "s" }));
+    }
+    for other in &detail.differences {
+        add(false, format!("{} is {} here, {} on {}", other.setting, other.here, other.there, other.node));
+    }
+    troubles.sort_by_key(|trouble| !trouble.is_grave);
+    troubles
+}
+
+/// The lines about the lease that `status` has always had, each a name and a value.
+pub(crate) fn lines(role: Role, detail: &Detail) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| lines.push((name.to_string(), value));
-    let report = supervisor.report().and_then(|report| report.lease.clone());
-    let bound = supervisor.peers().bound(now);
-    let known = supervisor.peers().voter().map_or(0, crate::lease::voter::Voter::highest);
-    let held = report.as_ref().filter(|_| supervisor.role() == Role::Primary).and_then(|report| report.epoch);
-    line("epoch", held.unwrap_or(known).to_string());
-    let held_until = report.as_ref().filter(|_| held.is_some()).and_then(|report| report.until);
-    line(
-        "lease",
-        match (&report, held_until, bound) {
-            (Some(report), ..) if held.is_some() && report.is_forced => {
-                format!("FORCED by an operator, {} of {} votes", report.votes, report.voters)
+    if detail.protection == Protection::None {
+        line("protection", "none: legacy peers are allowed (--legacy-peers), two primaries are possible".to_string());
+    } else {
+        line("epoch", detail.epoch.to_string());
+        line("lease", lease_line(detail));
+        if let Some(why) = &detail.no_votes {
+            line("votes", format!("none are given: {why}"));
+        }
+        line("protection", detail.protection.as_str().to_string());
+        match (role, detail.in_reach, detail.standby) {
+            (Role::Secondary, _, Some(after)) => {
+                line("standby", format!("would take over in about {:.1} s", after.as_secs_f64()));
             }
-            (Some(report), Some(until), _) if now < until => format!(
-                "held here until +{:.1} s, {} of {} votes",
-                until.since(now).as_secs_f64(),
-                report.votes,
-                report.voters
-            ),
-            (_, _, Some(bound)) => {
-                format!("held by node {} (its vote here for {:.1} s)", bound.holder, bound.left.as_secs_f64())
-            }
-            _ => "none".to_string(),
-        },
-    );
-    if let Some(why) = supervisor.peers().no_votes() {
-        line("votes", format!("none are given: {why}"));
-    }
-    line("protection", if settings.fence.is_some() { "lease+fencing" } else { "lease" }.to_string());
-    if let Some(report) = report {
-        let needed = settings.nodes.len() / 2 + 1;
-        let in_reach = usize::try_from(report.in_reach).unwrap_or(usize::MAX);
-        match supervisor.role() {
-            Role::Secondary if in_reach < needed => {
-                line(
-                    "standby",
-                    format!("cannot take over: {in_reach} of {} votes in reach, needs {needed}", report.voters),
-                );
-            }
-            Role::Secondary => {
-                let complaints = settings.heartbeat_interval * settings.complaint_count.saturating_add(1);
-                let votes = with_drift(terms(settings).hold());
-                line("standby", format!("would take over in about {:.1} s", complaints.max(votes).as_secs_f64()));
+            (Role::Secondary, Some(in_reach), None) => {
+                let (of, needed) = (detail.voters, detail.needed);
+                line("standby", format!("cannot take over: {in_reach} of {of} votes in reach, needs {needed}"));
             }
             _ => {}
         }
-        if let Some(why) = report.waits {
-            line("waits", why);
+        if let Some(why) = &detail.waits {
+            line("waits", why.clone());
+        }
+        if let Some(worst) = detail.lateness {
+            line("lateness", format!("{} ms at worst in the last minute", worst.as_millis()));
         }
     }
-    if let Some(worst) = supervisor.report().and_then(|report| report.lateness) {
-        line("lateness", format!("{} ms at worst in the last minute", worst.as_millis()));
+    for other in &detail.differences {
+        let value = format!("{} is {} here and {} on {}", other.setting, other.here, other.there, other.node);
+        line("configuration", value);
     }
     lines
+}
+
+fn lease_line(detail: &Detail) -> String {
+    let votes = detail.votes.unwrap_or(0);
+    match (detail.lease_left, &detail.bound) {
+        _ if detail.is_forced => format!("FORCED by an operator, {votes} of {} votes", detail.voters),
+        (Some(left), _) => {
+            format!("held here until +{:.1} s, {votes} of {} votes", left.as_secs_f64(), detail.voters)
+        }
+        (None, Some((holder, left))) => {
+            format!("held by node {holder} (its vote here for {:.1} s)", left.as_secs_f64())
+        }
+        (None, None) => "none".to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::orphan;
 use crate::peers::{Asker, News, Peers};
 use crate::switchover::Switchover;
 use crate::time::{Duration, Instant};
+use crate::timing::complaints_needed;
 use crate::types::{Role, State};
 use crate::wire::peer::{Hello, Said};
 use crate::wire::reply::SwitchoverReply;
@@ -54,6 +55,19 @@ const TEMPORARY_FAILURE: i32 = 75;
 
 /// Spreads the numbers of workers over all bits: 2^64 divided by the golden ratio.
 const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What the complaints come to that a node has heard: what it does, and what it says of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Only a secondary takes over.
+    NotSecondary,
+    /// So many more within the interval.
+    Needs(u32),
+    /// There are enough, but something else keeps it.
+    Stays(StaysSecondary),
+    /// It takes over: with the lease, it stands for it.
+    Stands,
+}
 
 /// How a worker process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +253,27 @@ impl Supervisor {
         }
     }
 
+    /// What is under way with the worker, when it is not simply running; in words.
+    pub(crate) fn worker_is(&self, now: Instant) -> Option<String> {
+        match &self.worker {
+            Process::None if self.role == Role::Init => None,
+            Process::None => Some("no worker runs".to_string()),
+            Process::Ending { .. } if self.leaving => Some("the resource is being removed".to_string()),
+            Process::Ending { .. } => Some("what the role before has begun is being ended".to_string()),
+            Process::Pausing(until) => {
+                let why = self.told_not_started.as_ref().map_or(String::new(), |why| alloc::format!(" ({why})"));
+                Some(alloc::format!("the worker is started again in {:.1?}{why}", until.since(now)))
+            }
+            Process::Running(_) if self.role != Role::Init && self.report.is_none() => {
+                Some("the worker has just been started and has not reported".to_string())
+            }
+            Process::Running(_) => {
+                let silent_for = self.stuck_for(now)?;
+                Some(alloc::format!("the worker has said nothing for {} s", silent_for.as_secs()))
+            }
+        }
+    }
+
     /// Complaints that count: a watchdog's own, or those heard.
     pub fn complaints(&self, now: Instant) -> u32 {
         match (self.role, &self.report) {
@@ -350,14 +385,29 @@ impl Supervisor {
         }
         let count = self.complaints.within(cx.now, self.settings.complaint_interval);
         let threshold = self.settings.complaint_count;
-        let enough = count > threshold;
-        let stays = if enough { self.why_stay_secondary(cx.now) } else { None };
+        let wish = self.wish(cx.now);
+        let stays = match wish {
+            Wish::Stays(why) => Some(why),
+            Wish::NotSecondary | Wish::Needs(_) | Wish::Stands => None,
+        };
         self.event(cx, Event::ComplaintHeard { from, count, threshold, stays });
         if let Process::Running(id) = self.worker {
             cx.out.push(Action::Order { id, order: Order::Complaint });
         }
-        if enough && stays.is_none() {
+        if wish == Wish::Stands {
             self.take_over(cx);
+        }
+    }
+
+    /// What the complaints that were heard come to.
+    pub(crate) fn wish(&self, now: Instant) -> Wish {
+        if self.role != Role::Secondary {
+            return Wish::NotSecondary;
+        }
+        let count = self.complaints.within(now, self.settings.complaint_interval);
+        match complaints_needed(&self.settings).saturating_sub(count) {
+            0 => self.why_stay_secondary(now).map_or(Wish::Stands, Wish::Stays),
+            more => Wish::Needs(more),
         }
     }
 
@@ -391,7 +441,8 @@ impl Supervisor {
         self.set_role(cx, Role::Primary, reason);
     }
 
-    fn why_stay_secondary(&self, now: Instant) -> Option<StaysSecondary> {
+    /// What keeps a secondary from standing, however many complain.
+    pub(crate) fn why_stay_secondary(&self, now: Instant) -> Option<StaysSecondary> {
         if self.served.is_some() || self.primary.is_some() {
             return Some(StaysSecondary::Connected);
         }

@@ -10,6 +10,7 @@ use crate::hooks::Hook;
 use crate::members::Members;
 use crate::primary::next_beat;
 use crate::time::Instant;
+use crate::timing::complaint_after;
 use crate::types::{Role, State};
 use crate::worker::{Action, Base, LinkId, RemoteReport};
 
@@ -32,13 +33,10 @@ struct Silence {
     complained: u32,
 }
 
-/// A renewal may be late by this part of a heartbeat, on a machine that has other things to do.
-const PATIENCE_PARTS: u32 = 16;
-
 impl Silence {
     /// When the next complaint is due: at each heartbeat that has passed in silence.
     fn complaint_due(&self, heartbeat: crate::time::Duration) -> Instant {
-        self.since + heartbeat * (self.complained + 1) + heartbeat / PATIENCE_PARTS
+        self.since + complaint_after(heartbeat, self.complained + 1)
     }
 }
 

@@ -297,7 +297,7 @@ pub struct LeaseReport {
     pub votes: u32,
     /// How many vote.
     pub voters: u32,
-    /// Why this node, which wants the lease, has not got it.
+    /// Why this node, which wants the lease, has not got it; or why a primary that has got it does not start the resource.
     pub waits: Option<String>,
     /// The nodes in reach, each with the digest of the voters that it has in force.
     pub in_force: Vec<(String, u64)>,
@@ -826,7 +826,14 @@ impl Worker {
             Duty::Watchdog(watchdog) => (watchdog.remotes(), watchdog.complaints(now, resource)),
         };
         let remotes = self.members.as_ref().map_or(remotes, Members::remotes);
-        let lease = self.members.as_ref().map(|members| members.report(now));
+        let mut lease = self.members.as_ref().map(|members| members.report(now));
+        if let (Some(lease), Duty::Primary(primary)) = (&mut lease, &self.duty)
+            && self.base.ending.is_none()
+            && lease.waits.is_none()
+        {
+            // It has the lease, and something else keeps it from starting.
+            lease.waits = primary.waits_for().map(ToString::to_string);
+        }
         let lateness = self.base.lateness.worst(now, self.base.heartbeat());
         let (state, attempts, statuses) = (self.base.state, self.base.attempts, Vec::new());
         Report { state, attempts, remotes, complaints, lease, lateness, statuses }

@@ -201,8 +201,11 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
     vec![
         ("hello", hello.encode()),
         ("welcome", Welcome { protocol: 1, version, node: node.clone(), voters: voters.clone() }.encode()),
-        ("beat", Said::Beat { seq: 1, state: State::Stopped, voters: 7, ask: None }.encode()),
-        ("beat-that-asks", Said::Beat { seq: u64::MAX, state: State::Stopped, voters: 7, ask: Some(ask) }.encode()),
+        ("beat", Said::Beat { seq: 1, state: State::Stopped, voters: 7, ask: None, shared: None }.encode()),
+        (
+            "beat-that-asks",
+            Said::Beat { seq: u64::MAX, state: State::Stopped, voters: 7, ask: Some(ask), shared: None }.encode(),
+        ),
         ("complaint", Said::Complaint { released: true }.encode()),
         ("release", Said::Release(release).encode()),
         ("fenced", Said::Fenced { node, epoch }.encode()),

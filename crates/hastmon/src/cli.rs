@@ -63,11 +63,15 @@ const CTL_USAGE: &str = "\
 hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
        hastmonctl role --force [--yes] [-d] [-c conf] [-n node] primary name...
        hastmonctl switchover [-d] [-c config] [-n node] RESOURCE [NODE]
-       hastmonctl status [-d] [-c config] [-n node] [all|name...]
+       hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]
        hastmonctl history [-d] [-c config] [-s statedir] [-n N] [--since T]
                [--resource R] [--json] [-f]
+       hastmonctl explain [-d] [-c config] [-n node] RESOURCE
+       hastmonctl check [--run] [--json] [-d] [-c config] [-n node]
+       hastmonctl test-exec [--yes] [-d] [-c config] [-n node] RESOURCE
        hastmonctl reload [-d] [-c config] [-n node]
-       hastmonctl dump [-d] [-c config] [-n node]";
+       hastmonctl dump [-d] [-c config] [-n node]
+       hastmonctl completion bash|zsh|fish";
 
 const ROLE_USAGE: &str = "\
 hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
@@ -85,7 +89,41 @@ it is interrupted the switchover goes on nevertheless.
 
 Exit code 1 when the resource has not moved: the text says why.";
 
-const STATUS_USAGE: &str = "hastmonctl status [-d] [-c config] [-n node] [all|name...]";
+const STATUS_USAGE: &str = "hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]";
+
+const EXPLAIN_USAGE: &str = "hastmonctl explain [-d] [-c config] [-n node] RESOURCE";
+
+const EXPLAIN_HELP: &str = "\
+As this node sees it. Where it and another node say different things, the one
+that runs the resource is right.
+
+Exit code 1 when there is no resource of that name.";
+
+const CHECK_USAGE: &str = "hastmonctl check [--run] [--json] [-d] [-c config] [-n node]";
+
+const CHECK_HELP: &str = "\
+It needs no daemon. If one answers, it also says which nodes run another file.
+Warnings are told apart from errors, and do not change the exit code.
+
+Exit code 78 when there is an error, else 0.";
+
+const TEST_EXEC_USAGE: &str = "hastmonctl test-exec [--yes] [-d] [-c config] [-n node] RESOURCE";
+
+const TEST_EXEC_HELP: &str = "\
+It starts the resource on this node twice, stops it twice, asks for its status
+after each, and calls the script with an event that does not exist; each within
+the time limits of the configuration. At the end it is stopped. The resource
+must have the role init here, and run nowhere. If no daemon answers that could
+tell so, it wants --yes: you answer for it.
+
+Exit code 1 when the script breaks the contract, or the test was refused.";
+
+const COMPLETION_USAGE: &str = "hastmonctl completion bash|zsh|fish";
+
+const COMPLETION_HELP: &str = "\
+bash: hastmonctl completion bash > /etc/bash_completion.d/hastmonctl
+zsh:  hastmonctl completion zsh > a directory of $fpath, as _hastmonctl
+fish: hastmonctl completion fish > ~/.config/fish/completions/hastmonctl.fish";
 
 const RELOAD_USAGE: &str = "hastmonctl reload [-d] [-c config] [-n node]";
 
@@ -121,6 +159,8 @@ const CTL_HELP: &str = "\
 What to type:
   hastmonctl status              all resources of this node
   hastmonctl status web db       these two
+  hastmonctl explain web         why it runs where it runs, or nowhere
+  hastmonctl check               what is wrong, and what the settings lead to
   hastmonctl switchover web      move the resource web from here elsewhere
   hastmonctl role primary web    run the resource web on this node
   hastmonctl role init all       switch everything off on this node
@@ -252,6 +292,31 @@ pub enum CtlCommand {
     },
     /// Show resources.
     Status(Selection),
+    /// Show them for programs.
+    StatusJson(Selection),
+    /// Say why a resource runs where it runs.
+    Explain {
+        /// The resource.
+        resource: String,
+    },
+    /// Check the configuration and all that it names.
+    Check {
+        /// Call `status` of each script.
+        run: bool,
+        /// For programs.
+        json: bool,
+    },
+    /// Try the script of a resource that runs nowhere.
+    TestExec {
+        /// The resource.
+        resource: String,
+        /// The operator answers for that when no daemon can tell.
+        yes: bool,
+    },
+    /// Print what a shell needs to complete words.
+    Completion(Shell),
+    /// Print the names that a shell may complete.
+    CompleteNames(Names),
     /// Show the configuration as understood.
     Dump,
     /// Have the daemon read its configuration again.
@@ -285,6 +350,26 @@ pub struct History {
     /// Go on with what happens from now on
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// A shell that completes words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shell {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// Names that a shell may complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Names {
+    /// Those of the resources.
+    Resources,
+    /// Those of the nodes.
+    Nodes,
 }
 
 /// Whether a primary waits for a majority.
@@ -347,9 +432,45 @@ enum CtlWord {
         #[arg(value_name = "NODE")]
         to: Option<String>,
     },
+    /// Say why a resource runs where it runs, or why nobody runs it
+    #[command(after_help = EXPLAIN_HELP, override_usage = EXPLAIN_USAGE)]
+    Explain {
+        /// The resource
+        resource: String,
+    },
+    /// Check the configuration and say what follows from it
+    #[command(after_help = CHECK_HELP, override_usage = CHECK_USAGE)]
+    Check {
+        /// Call status of each script, too
+        #[arg(long)]
+        run: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try the exec script of a resource that runs nowhere
+    #[command(after_help = TEST_EXEC_HELP, override_usage = TEST_EXEC_USAGE)]
+    TestExec {
+        /// It runs nowhere, whatever can be known
+        #[arg(long)]
+        yes: bool,
+        /// The resource
+        resource: String,
+    },
+    /// Print the completion for a shell
+    #[command(after_help = COMPLETION_HELP, override_usage = COMPLETION_USAGE)]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    #[command(hide = true)]
+    CompleteNames { of: Names },
     /// Show resources: role, state, remotes, complaints
     #[command(after_help = STATUS_HELP, override_usage = STATUS_USAGE)]
     Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
         /// Resources; none, or "all", for every one of this node
         #[arg(value_name = "NAME")]
         names: Vec<String>,
@@ -386,7 +507,13 @@ pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, E
     let command = match command {
         CtlWord::Role { role, names, force, yes } => role_command(role, select(names)?, force, yes)?,
         CtlWord::Switchover { resource, to } => CtlCommand::Switchover { resource, to },
-        CtlWord::Status { names } => CtlCommand::Status(select(names)?),
+        CtlWord::Status { names, json: false } => CtlCommand::Status(select(names)?),
+        CtlWord::Status { names, json: true } => CtlCommand::StatusJson(select(names)?),
+        CtlWord::Explain { resource } => CtlCommand::Explain { resource },
+        CtlWord::Check { run, json } => CtlCommand::Check { run, json },
+        CtlWord::TestExec { resource, yes } => CtlCommand::TestExec { resource, yes },
+        CtlWord::Completion { shell } => CtlCommand::Completion(shell),
+        CtlWord::CompleteNames { of } => CtlCommand::CompleteNames(of),
         CtlWord::Dump => CtlCommand::Dump,
         CtlWord::Reload => CtlCommand::Reload,
         CtlWord::History(history) => CtlCommand::History(history),
@@ -615,6 +742,10 @@ mod tests {
             "hastmonctl reload -h",
             "hastmonctl switchover -h",
             "hastmonctl history -h",
+            "hastmonctl explain -h",
+            "hastmonctl check -h",
+            "hastmonctl test-exec -h",
+            "hastmonctl completion -h",
         ];
         for exit in ctl_lines.map(|line| ctl(line).unwrap_err()).into_iter().chain([daemon]) {
             assert_eq!(exit.code, 0);

@@ -77,20 +77,35 @@ impl Source {
     /// # Errors
     /// There is no usable configuration.
     pub(crate) fn load(&self) -> Result<Config, LoadError> {
+        let (config, warnings) = self.read()?;
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        Ok(config)
+    }
+
+    /// The same, with the warnings as lines.
+    ///
+    /// # Errors
+    /// There is no usable configuration.
+    pub(crate) fn read(&self) -> Result<(Config, Vec<String>), LoadError> {
+        self.read_as(&self.node)
+    }
+
+    /// The same, as another node reads it.
+    ///
+    /// # Errors
+    /// There is no usable configuration.
+    pub(crate) fn read_as(&self, node: &NodeName) -> Result<(Config, Vec<String>), LoadError> {
         let path = || self.path.clone();
         let unreadable = |source| LoadError::Unreadable { path: path(), source };
         // It may hold secrets, and is wiped.
         let bytes = Zeroizing::new(std::fs::read(&self.path).map_err(unreadable)?);
         let text = std::str::from_utf8(&bytes)
             .map_err(|error| LoadError::NotText { path: path(), at: error.valid_up_to() })?;
-        let outcome = config::load(text, &self.node);
+        let outcome = config::load(text, node);
         let name = self.path.to_string_lossy();
         let briefs = outcome.diagnostics.iter().map(|diagnostic| diagnostic.brief(&name, text));
         match outcome.config {
-            Some(config) => {
-                briefs.for_each(|warning| log::warn!("{warning}"));
-                Ok(config)
-            }
+            Some(config) => Ok((config, briefs.collect())),
             None => Err(LoadError::Faulty {
                 brief: briefs.collect::<Vec<_>>().join("; "),
                 report: outcome.diagnostics.iter().map(|diagnostic| diagnostic.render(&name, text) + "\n").collect(),
@@ -98,28 +113,50 @@ impl Source {
         }
     }
 
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// Says what in this configuration helps an attacker. For the daemon, at its start and when the file is read again.
     pub(crate) fn warn_of_weak_secrets(&self, config: &Config) {
+        for (resource, warning) in self.weak_secrets(config) {
+            match resource {
+                Some(name) => log::warn!(target: name, "{warning}"),
+                None => log::warn!("{warning}"),
+            }
+        }
+    }
+
+    /// What in this configuration helps an attacker: of a resource, or of the whole.
+    pub(crate) fn weak_secrets<'a>(&self, config: &'a Config) -> Vec<(Option<&'a str>, String)> {
+        let mut found = Vec::new();
         let keys = || config.resources.iter().filter_map(|resource| Some((resource, resource.key.as_ref()?)));
         let mode = std::fs::metadata(&self.path).map(|file| file.permissions().mode());
         if keys().next().is_some() && mode.is_ok_and(|mode| mode & OTHERS_MAY_READ != 0) {
             let path = self.path.display();
-            log::warn!("{path} holds a secret and may be read by everybody on this machine: chmod 600 {path}");
+            let warning =
+                format!("{path} holds a secret and may be read by everybody on this machine: chmod 600 {path}");
+            found.push((None, warning));
         }
         for (resource, key) in keys().filter(|(_, key)| key.secret.as_bytes().len() < MIN_SECRET) {
             let length = key.secret.as_bytes().len();
-            log::warn!(
-                target: &resource.name,
+            let warning = format!(
                 "the secret of its key has {length} bytes, so it can be guessed from recorded traffic: use {MIN_SECRET} or more"
             );
+            found.push((Some(resource.name.as_str()), warning));
         }
         let open: Vec<&str> = config.resources.iter().filter(|r| r.key.is_none()).map(|r| r.name.as_str()).collect();
         if let Some((first, rest)) = open.split_first() {
             let rest = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-            log::warn!(
-                "no key for {first}{rest}: who can use the address of a friend or remote can speak for it; set a key, or keep strangers off the network"
-            );
+            found.push((
+                None,
+                format!(
+                    "no key for {first}{rest}: who can use the address of a friend or remote can speak for it; set a key, or keep strangers off the network"
+                ),
+            ));
         }
+        found
     }
 }
 

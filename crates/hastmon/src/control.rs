@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hastmon_core::types::Role;
 use hastmon_core::wire::Lacks;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header, Version};
 use hastmon_core::wire::nv::List;
-use hastmon_core::wire::reply::{Entry, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply};
+use hastmon_core::wire::reply::{
+    Entry, ExplainReply, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply,
+};
 use hastmon_core::wire::request::{ALL_RESOURCES, Request, Via};
 
-use crate::cli::{self, CtlArgs, CtlCommand, Force, Selection};
+use crate::cli::{self, CtlArgs, CtlCommand, Force, Names, Selection, Shell};
 use crate::config_file::{LoadError, Source};
 use crate::history::reader::Wanted;
 use crate::history::show::{Show, show};
 use crate::history::since;
 use crate::os::{log as log_sink, sysexits};
+use crate::view;
 
 /// A daemon that has not answered after this time is stuck: it never waits for anything itself.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -96,6 +100,56 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
             let reply = ask(&control_path(args)?, &request, StatusReply::decode)?;
             show_status_reply(&reply)
         }
+        CtlCommand::StatusJson(selection) => {
+            let request = Request::Status { resources: names(selection) };
+            match ask(&control_path(args)?, &request, StatusReply::decode)? {
+                Reply::Entries(entries) => {
+                    print(&view::json(&entries))?;
+                    Ok(code_of(&entries))
+                }
+                failed => show_status_reply(&failed),
+            }
+        }
+        CtlCommand::Explain { resource } => {
+            let request = Request::Explain { resource: resource.clone() };
+            match ask(&control_path(args)?, &request, ExplainReply::decode)?.0 {
+                Ok(sentences) => {
+                    print(&view::sentences(&sentences))?;
+                    Ok(sysexits::OK)
+                }
+                Err(why) => {
+                    log::error!("{why}");
+                    Ok(sysexits::REFUSED)
+                }
+            }
+        }
+        CtlCommand::Check { run, json } => {
+            let checked = crate::check::check(&Source::new(&args.common)?, args.control.as_deref(), *run)?;
+            print(&if *json { checked.json() } else { checked.text() })?;
+            Ok(if checked.has_errors() { sysexits::CONFIG } else { sysexits::OK })
+        }
+        CtlCommand::TestExec { resource, yes } => test_exec(args, resource, *yes),
+        CtlCommand::Completion(shell) => {
+            print(match shell {
+                Shell::Bash => include_str!("completion/hastmonctl.bash"),
+                Shell::Zsh => include_str!("completion/_hastmonctl"),
+                Shell::Fish => include_str!("completion/hastmonctl.fish"),
+            })?;
+            Ok(sysexits::OK)
+        }
+        CtlCommand::CompleteNames(of) => {
+            // Whoever presses Tab wants names, and no errors.
+            if let Ok((config, _)) = Source::new(&args.common).and_then(|source| source.read()) {
+                let mut found: Vec<&str> = match of {
+                    Names::Resources => config.resources.iter().map(|resource| resource.name.as_str()).collect(),
+                    Names::Nodes => config.resources.iter().flat_map(|r| r.nodes.iter().map(String::as_str)).collect(),
+                };
+                found.sort_unstable();
+                found.dedup();
+                print(&found.iter().map(|name| format!("{name}\n")).collect::<String>())?;
+            }
+            Ok(sysexits::OK)
+        }
         CtlCommand::Switchover { resource, to } => {
             let request = Request::Switchover { resource: resource.clone(), to: to.clone() };
             // As long as `stop` and `start` take: the daemon knows their time limits.
@@ -133,6 +187,55 @@ fn show_history(args: &CtlArgs, history: &cli::History) -> Result<u8, ControlErr
     let what = Show { wanted, last, json: history.json, follow: history.follow };
     show(&path, what, io::stdout().lock()).map_err(|source| ControlError::History { path, source })?;
     Ok(sysexits::OK)
+}
+
+/// Tries the script, unless the resource may run somewhere.
+fn test_exec(args: &CtlArgs, name: &str, yes: bool) -> Result<u8, ControlError> {
+    let (config, _) = Source::new(&args.common)?.read()?;
+    let Some(resource) = config.resource(name) else {
+        log::error!("there is no resource {name} on this node");
+        return Ok(sysexits::REFUSED);
+    };
+    let control = args.control.clone().unwrap_or_else(|| config.control.clone().into());
+    let why_not = match status(&control, &[name.to_string()]) {
+        Err(_) if yes => None,
+        Err(error) => Some(format!(
+            "{error}\nWithout a daemon nobody knows whether {name} runs on another node. If you are sure that it runs nowhere, add --yes."
+        )),
+        Ok(entries) => entries.first().and_then(|entry| entry.outcome.as_ref().ok()).and_then(|status| {
+            let runs_on = status.detail.as_ref().and_then(|detail| detail.runs_on.as_ref());
+            if let Some(node) = runs_on {
+                return Some(format!("{name} runs on {node}. Nothing was done."));
+            }
+            (status.role != Role::Init || status.workerpid != 0).then(|| {
+                format!(
+                    "{name} has the role {} here, and hastmon would interfere. Nothing was done. Before: hastmonctl role init {name}, on all nodes",
+                    status.role
+                )
+            })
+        }),
+    };
+    if let Some(why) = why_not {
+        log::error!("{why}");
+        return Ok(sysexits::REFUSED);
+    }
+    let node = resource.own_name(&config.node).to_string();
+    let report = crate::exec::contract(resource, &node)?;
+    print(&report.text)?;
+    Ok(if report.breaks == 0 { sysexits::OK } else { sysexits::REFUSED })
+}
+
+/// What the daemon says of resources; for those who do without when there is none.
+pub(crate) fn status(control: &Path, names: &[String]) -> Result<Vec<Entry<ResourceStatus>>, String> {
+    let request = Request::Status { resources: names.to_vec() };
+    match ask(control, &request, StatusReply::decode).map_err(|error| error.to_string())? {
+        Reply::Entries(entries) => Ok(entries),
+        Reply::Failed(error) => Err(format!("Received error {error} from hastmon.")),
+    }
+}
+
+fn code_of(entries: &[Entry<ResourceStatus>]) -> u8 {
+    if entries.iter().all(|entry| entry.outcome.is_ok()) { sysexits::OK } else { sysexits::REFUSED }
 }
 
 fn control_path(args: &CtlArgs) -> Result<PathBuf, ControlError> {
@@ -271,8 +374,13 @@ fn show_status_reply(reply: &StatusReply) -> Result<u8, ControlError> {
             Ok(sysexits::REFUSED)
         }
         Reply::Entries(entries) => {
-            print(&entries.iter().map(status_text).collect::<String>())?;
-            Ok(if entries.iter().all(|entry| entry.outcome.is_ok()) { sysexits::OK } else { sysexits::REFUSED })
+            let blocks = entries.iter().map(|entry| (entry, status_text(entry)));
+            print(&match view::Screen::of_stdout() {
+                // Scripts read it: not a byte more.
+                None => blocks.map(|(_, text)| text).collect(),
+                Some(screen) => view::for_people(&blocks.collect::<Vec<_>>(), screen),
+            })?;
+            Ok(code_of(entries))
         }
     }
 }
@@ -335,7 +443,6 @@ fn seconds(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hastmon_core::types::Role;
 
     #[test]
     fn a_fraction_of_a_second_is_shown_only_where_there_is_one() {
@@ -364,6 +471,7 @@ mod tests {
             worker: None,
             stuck_for: None,
             lines: Vec::new(),
+            detail: None,
         };
         let entry = Entry { resource: "res".to_string(), outcome: Ok(status) };
         let expected = "res:\n  role: init\n  exec: /lab/res.sh\n  remote:\n    tcp4://10.77.0.2\n  \

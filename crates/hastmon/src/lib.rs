@@ -3,10 +3,12 @@
 //! [`daemon`] is the main daemon's loop and [`worker`] that of a worker; both are one `select!` and one `match` over actions.
 //! [`control`] is hastmonctl.
 
+mod check;
 pub mod cli;
 mod config_file;
 pub mod control;
 pub mod daemon;
+mod exec;
 mod file_name;
 mod history;
 mod ipc;
@@ -15,6 +17,7 @@ pub mod os;
 mod resolver;
 mod session;
 mod store;
+mod view;
 pub mod worker;
 
 use hastmon_core::event::{Event, Level};

@@ -337,8 +337,10 @@ fn name(request: &Request) -> String {
         Request::Handshake { priority, .. } => format!("handshake with priority {priority}"),
         Request::HandshakeToken { .. } => "token".to_string(),
         Request::Complaint { .. } => "complaint".to_string(),
-        Request::SetRole { .. } | Request::Status { .. } | Request::Reload | Request::Switchover { .. } => {
-            "control".to_string()
-        }
+        Request::SetRole { .. }
+        | Request::Status { .. }
+        | Request::Reload
+        | Request::Explain { .. }
+        | Request::Switchover { .. } => "control".to_string(),
     }
 }

@@ -23,6 +23,7 @@ mod limits;
 mod params;
 mod problem;
 mod resolve;
+mod shared;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use address::{Address, AddressError, DEFAULT_PORT, Family, Host, METRICS_POR
 pub use diagnostic::{Diagnostic, MAX_SHOWN, Severity};
 pub use key::{Algorithm, Key, NotAnAlgorithm, Secret};
 pub use limits::*;
+pub use shared::{MAX_SHARED, Shared};
 
 use crate::time::Duration;
 use crate::types::Role;
@@ -116,6 +118,8 @@ pub struct Resource {
     pub key: Option<Key>,
     /// All nodes that have a section in it, this one included, in the order of the file.
     pub nodes: Vec<String>,
+    /// What the file says for all nodes alike, to be compared with the files of others.
+    pub shared: Shared,
 }
 
 /// What a node does, besides telling it and trying again, when a `stop` has failed and the resource may still run here.
@@ -151,7 +155,7 @@ impl Config {
     }
 
     /// The configuration as it is understood, in words that read as the same [`Config`] on the same node, but for secrets, which are
-    /// masked.
+    /// masked, and for [`Resource::shared`], which is about the file.
     pub fn dump(&self) -> String {
         dump::dump(self)
     }

@@ -13,7 +13,7 @@ use super::params::{Name, Place};
 use super::problem::{Hold, Problem};
 use super::syntax::{Section, Setting};
 use super::value::{Value, show_duration};
-use super::{Address, Config, NodeName, Resource, StopFailure, short_name};
+use super::{Address, Config, NodeName, Resource, Shared, StopFailure, short_name};
 use crate::lease::DRIFT_PER_CENT;
 use crate::time::Duration;
 
@@ -28,7 +28,8 @@ pub(super) fn resolve(file: &Section, node: &NodeName, problems: &mut Problems) 
             Some(own) => {
                 let layers = Layers([Some(own), Some(section), here, Some(file)]);
                 check_resource(section, own, &layers, node, problems);
-                let resource = resource(section, &layers);
+                let for_all = resource(section, &Layers([None, Some(section), None, Some(file)]));
+                let resource = Resource { shared: Shared::of(&for_all), ..resource(section, &layers) };
                 check_timing(&resource, &layers, problems);
                 resources.push(resource);
             }
@@ -190,6 +191,7 @@ fn resource(section: &Section, layers: &Layers<'_>) -> Resource {
         notify: layers.path(Name::Notify),
         key: layers.key(),
         nodes: node_names(section).map(str::to_owned).collect(),
+        shared: Shared::default(),
     }
 }
 

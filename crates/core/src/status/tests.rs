@@ -57,7 +57,7 @@ fn a_secondary_says_who_holds_the_lease_and_when_it_would_take_over() {
     bench.beat(b, 2, State::Run, Some(DaemonBench::ask_of("b", Kind::Vote, 4)));
     assert_eq!(line(&bench, "lease"), "held by node b (its vote here for 4.0 s)");
     assert_eq!(line(&bench, "epoch"), "4");
-    assert_eq!(line(&bench, "standby"), "would take over in about 4.0 s");
+    assert_eq!(line(&bench, "standby"), "would take over in about 4.1 s");
     bench.wait(s(5));
     assert_eq!(line(&bench, "lease"), "none");
 }

@@ -296,12 +296,12 @@ fn every_word_in_every_role_and_stage_has_a_defined_result() {
     let beat = |kind| {
         let hold = longest;
         let ask = Ask { node: "b".to_string(), kind, epoch: u64::MAX, hold, round: u64::MAX, voters };
-        Said::Beat { seq: u64::MAX, state: State::Run, voters: 0, ask: Some(ask) }
+        Said::Beat { seq: u64::MAX, state: State::Run, voters: 0, ask: Some(ask), shared: None }
     };
     let words = [
         beat(Kind::Vote),
         beat(Kind::Renew),
-        Said::Beat { seq: 0, state: State::Failed, voters, ask: None },
+        Said::Beat { seq: 0, state: State::Failed, voters, ask: None, shared: None },
         Said::Complaint { released: false },
         Said::Complaint { released: true },
         Said::Release(Release {

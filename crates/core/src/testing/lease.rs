@@ -317,7 +317,7 @@ impl DaemonBench {
 
     pub(crate) fn beat(&mut self, conn: ConnId, seq: u64, state: State, ask: Option<Ask>) {
         let voters = Voters::new(["a", "b", "c"].map(String::from)).digest();
-        self.said(conn, &Said::Beat { seq, state, voters, ask });
+        self.said(conn, &Said::Beat { seq, state, voters, ask, shared: None });
     }
 
     /// What a node was told since the last look.
@@ -369,7 +369,8 @@ impl DaemonBench {
 
     /// The lines of `status` about the lease.
     pub(crate) fn lines(&self) -> Vec<(String, String)> {
-        crate::status::lines(self.now, &self.daemon.resources()[0])
+        let resource = &self.daemon.resources()[0];
+        crate::status::lines(resource.role(), &crate::status::detail(self.now, resource))
     }
 
     pub(crate) fn line(&self, name: &str) -> Option<String> {

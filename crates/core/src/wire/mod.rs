@@ -3,9 +3,10 @@
 //! Decides which bytes are a message and what it says; never whether its sender may say it, nor what to answer.
 //! From the outside in: [`frame`] (version and size), [`nv`] (name-value pairs), then the messages of protocol 0:
 //! [`request`] (what a caller opens a connection with), [`session`] (a primary and a secondary that are connected),
-//! [`reply`] (to set role and status), with [`signature`] beside the requests; and those of protocol 1: [`peer`].
+//! [`reply`] (to set role and status) with our [`detail`], and [`signature`] beside the requests; and those of protocol 1: [`peer`].
 //! `tests/recorded_traffic.rs` holds all of it against the traffic of original daemons.
 
+pub mod detail;
 pub mod frame;
 pub mod nv;
 pub mod peer;

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::Lacks;
 use super::nv::List;
-use crate::config::MAX_DURATION;
+use crate::config::{MAX_DURATION, MAX_SHARED, Shared};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters};
 use crate::time::Duration;
 use crate::types::{Role, State};
@@ -67,6 +67,8 @@ pub enum Said {
         voters: u64,
         /// A vote is asked for.
         ask: Option<Ask>,
+        /// What its file says for all nodes alike: with the first beat of a connection, and with the first one after that has changed.
+        shared: Option<Shared>,
     },
     /// A watchdog complains.
     Complaint {
@@ -193,12 +195,16 @@ impl Said {
     /// The message.
     pub fn encode(&self) -> List {
         match self {
-            Self::Beat { seq, state, voters, ask } => {
+            Self::Beat { seq, state, voters, ask, shared } => {
                 let list = List::new()
                     .with_u8("cmd", CMD_BEAT)
                     .with_u64("seq", *seq)
                     .with_u8("state", state.to_wire())
                     .with_u64("configured", *voters);
+                let pairs = shared.iter().flat_map(Shared::iter).enumerate();
+                let list = pairs.fold(list, |list, (at, (name, value))| {
+                    list.with_str(&format!("setting{at}"), name).with_str(&format!("value{at}"), value)
+                });
                 ask.iter().fold(list, |list, ask| {
                     let kind = match ask.kind {
                         Kind::Vote => ASK_VOTE,
@@ -239,6 +245,7 @@ impl Said {
                 state: state(list)?,
                 voters: u64_of(list, "configured")?,
                 ask: list.u8("ask").map(|kind| ask(list, kind, node)).transpose()?,
+                shared: shared(list),
             }),
             CMD_COMPLAINT => {
                 Ok(Self::Complaint { released: list.u8("released").is_some_and(|released| released != 0) })
@@ -254,6 +261,14 @@ impl Said {
             _ => Err(Lacks::field("cmd")),
         }
     }
+}
+
+/// `None` when there are none.
+fn shared(list: &List) -> Option<Shared> {
+    let text = |field: &str, at: usize| list.str(&format!("{field}{at}")).map(ToOwned::to_owned);
+    let mut pairs = (0..MAX_SHARED).map_while(|at| text("setting", at).zip(text("value", at))).peekable();
+    pairs.peek()?;
+    Some(Shared::told(pairs)).filter(|shared| shared.iter().next().is_some())
 }
 
 fn ask(list: &List, kind: u8, node: &str) -> Result<Ask, Lacks> {
@@ -437,6 +452,10 @@ mod tests {
         ]
     }
 
+    fn any_shared() -> impl Strategy<Value = Shared> {
+        vec(("[a-z_]{1,20}", "[ -~]{0,80}"), 1..MAX_SHARED).prop_map(Shared::told)
+    }
+
     fn any_release() -> impl Strategy<Value = Release> {
         (any::<u64>(), option::of(name()), span(), any::<bool>()).prop_map(|(epoch, successor, reserve, was_held)| {
             Release { node: "a".to_owned(), epoch, successor, reserve, was_held }
@@ -445,8 +464,8 @@ mod tests {
 
     fn any_said() -> impl Strategy<Value = Said> {
         prop_oneof![
-            (any::<u64>(), any_state(), any::<u64>(), option::of(any_ask()))
-                .prop_map(|(seq, state, voters, ask)| Said::Beat { seq, state, voters, ask }),
+            (any::<u64>(), any_state(), any::<u64>(), option::of(any_ask()), option::of(any_shared()))
+                .prop_map(|(seq, state, voters, ask, shared)| Said::Beat { seq, state, voters, ask, shared }),
             any::<bool>().prop_map(|released| Said::Complaint { released }),
             any_release().prop_map(Said::Release),
             (name(), any::<u64>()).prop_map(|(node, epoch)| Said::Fenced { node, epoch }),

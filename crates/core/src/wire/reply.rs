@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::detail::Detail;
 use super::nv::List;
 use super::{Lacks, error_number};
 use crate::types::{ErrorCode, Role, State};
@@ -88,6 +89,41 @@ impl SwitchoverReply {
             (None, None) => return Err(Lacks::field("done")),
         };
         Ok(Self { outcome, steps: steps.collect() })
+    }
+}
+
+/// The reply to explain: sentences, each under a heading; or why there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainReply(pub Result<Vec<(String, String)>, String>);
+
+impl ExplainReply {
+    /// The message.
+    pub fn encode(&self) -> List {
+        match &self.0 {
+            Ok(sentences) => sentences.iter().enumerate().fold(List::new(), |list, (i, (heading, sentence))| {
+                list.with_str(&format!("heading{i}"), heading).with_str(&format!("sentence{i}"), sentence)
+            }),
+            Err(why) => List::new().with_i16("error", ErrorCode::NoEntry.to_wire()).with_str("errmsg", why),
+        }
+    }
+
+    /// Reads a reply. One of a daemon that does not know the command has an error number alone.
+    pub fn decode(list: &List) -> Result<Self, Lacks> {
+        let text = |name: String| list.str(&name).map(ToOwned::to_owned);
+        Ok(Self(match (error_number(list, "error"), list.str("errmsg")) {
+            (_, Some(why)) => Err(why.to_owned()),
+            (Some(_), None) => {
+                Err("hastmon does not know this command: it is of another version than hastmonctl".to_owned())
+            }
+            (None, None) => {
+                let sentence = |i: usize| Some((text(format!("heading{i}"))?, text(format!("sentence{i}"))?));
+                let sentences: Vec<_> = (0..).map_while(sentence).collect();
+                if sentences.is_empty() {
+                    return Err(Lacks::field("sentence0"));
+                }
+                Ok(sentences)
+            }
+        }))
     }
 }
 
@@ -190,6 +226,8 @@ pub struct ResourceStatus {
     pub stuck_for: Option<Duration>,
     /// Ours: what else there is to say, names and values of further lines, neither with a line end in it.
     pub lines: Vec<(String, String)>,
+    /// Ours: the same and more for programs, each with its type; `None` from a daemon that does not tell it.
+    pub detail: Option<Detail>,
 }
 
 /// What is known of another node.
@@ -252,7 +290,10 @@ impl PerResource for ResourceStatus {
         for (j, (line, value)) in self.lines.iter().enumerate() {
             list = list.with_str(&format!("extra{i}.{j}"), line).with_str(&format!("extravalue{i}.{j}"), value);
         }
-        list
+        match &self.detail {
+            Some(detail) => detail.append_to(list, i),
+            None => list,
+        }
     }
 
     fn decode(list: &List, i: usize) -> Result<Self, Lacks> {
@@ -275,6 +316,7 @@ impl PerResource for ResourceStatus {
             },
             stuck_for: list.u64(&name("stuck_ms")).map(Duration::from_millis),
             lines: read_lines(list, i),
+            detail: Detail::decode(list, i),
         })
     }
 }
@@ -346,6 +388,7 @@ mod tests {
             worker: None,
             stuck_for: None,
             lines: vec![],
+            detail: None,
         }
     }
 
@@ -441,6 +484,7 @@ mod tests {
                     worker,
                     stuck_for,
                     lines,
+                    detail: None,
                 }
             })
     }

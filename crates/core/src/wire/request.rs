@@ -23,6 +23,7 @@ const CMD_STATUS: u8 = 2;
 /// Ours, as the next one: an original answers it with "not implemented".
 const CMD_RELOAD: u8 = 3;
 const CMD_SWITCHOVER: u8 = 4;
+const CMD_EXPLAIN: u8 = 16;
 
 /// What joins the two connections of a handshake: random, known to the secondary and its primary alone.
 pub type Token = [u8; 16];
@@ -66,6 +67,11 @@ pub enum Request {
         resource: String,
         /// The node that is to run it; `None`: the best of those that are ready.
         to: Option<String>,
+    },
+    /// Why does this resource run where it runs? Ours, and for the control socket alone.
+    Explain {
+        /// The resource.
+        resource: String,
     },
     /// Read the configuration again. Ours, and for the control socket alone.
     Reload,
@@ -147,6 +153,7 @@ impl Request {
                 let list = encode_control(via, CMD_SWITCHOVER, None, core::slice::from_ref(resource));
                 to.iter().fold(list, |list, node| list.with_str("node", node))
             }
+            Self::Explain { resource } => encode_control(via, CMD_EXPLAIN, None, core::slice::from_ref(resource)),
             Self::Status { resources } => encode_control(via, CMD_STATUS, None, resources),
             Self::Reload => encode_control(via, CMD_RELOAD, None, &[]),
         }
@@ -194,6 +201,10 @@ fn decode_control(list: &List) -> Result<Request, RequestError> {
         CMD_SET_ROLE | CMD_STATUS => {}
         CMD_RELOAD => return Ok(Request::Reload),
         CMD_SWITCHOVER => return decode_switchover(list),
+        CMD_EXPLAIN => {
+            let resource = list.str("resource0").ok_or(RequestError::NoResources)?.to_owned();
+            return Ok(Request::Explain { resource });
+        }
         _ => return Err(RequestError::UnknownCommand(cmd)),
     }
     let resources: Vec<String> =
@@ -307,6 +318,7 @@ mod tests {
             (resource(), proptest::option::of(resource()))
                 .prop_map(|(resource, to)| Request::Switchover { resource, to }),
             many(resource(), 1..9).prop_map(|resources| Request::Status { resources }),
+            resource().prop_map(|resource| Request::Explain { resource }),
             Just(Request::Reload),
         ]
     }

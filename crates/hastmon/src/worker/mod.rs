@@ -3,7 +3,7 @@
 
 mod links;
 mod orphan;
-mod script;
+pub(crate) mod script;
 
 use std::collections::VecDeque;
 use std::io;

@@ -238,22 +238,29 @@ impl Scripts {
     ) -> io::Result<(Command, Option<pipe::Receiver>)> {
         let (output, writer) = self.output(resource)?;
         let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
-        let mut command = Command::new(&resource.exec);
+        let mut command = prepare(resource, &self.node, self.role, call.hook.name(), &call.reason);
         command
             .args(call.hook.arguments(&resource.name))
-            .env("HASTMON_RESOURCE", &resource.name)
-            .env("HASTMON_ROLE", self.role.as_str())
-            .env("HASTMON_NODE", &self.node)
-            .env("HASTMON_EVENT", call.hook.name())
-            .env("HASTMON_REASON", &*call.reason)
             .envs(epoch.map(|epoch| ("HASTMON_EPOCH", epoch.to_string())))
             .env(MARK, mark.unwrap_or_default())
-            .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .process_group(0);
+            .stderr(writer);
         Ok((command, output))
     }
+}
+
+/// The script of a resource with its environment, without arguments: in a process group of its own, with nothing to read.
+pub(crate) fn prepare(resource: &Resource, node: &str, role: Role, event: &str, reason: &str) -> Command {
+    let mut command = Command::new(&resource.exec);
+    command
+        .env("HASTMON_RESOURCE", &resource.name)
+        .env("HASTMON_ROLE", role.as_str())
+        .env("HASTMON_NODE", node)
+        .env("HASTMON_EVENT", event)
+        .env("HASTMON_REASON", reason)
+        .stdin(Stdio::null())
+        .process_group(0);
+    command
 }
 
 /// A call has its process. What it was told meanwhile it hears now.

@@ -30,6 +30,8 @@ mod metrics;
 #[cfg(test)]
 mod notify;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod originals;
 #[cfg(test)]
 mod processes;

@@ -1,0 +1,40 @@
+//! What the settings of a resource come to in time: the arithmetic that the machines go by, for those who tell of it.
+//!
+//! Decides how long each thing takes at most, or about; never waits for anything.
+
+use crate::config::Resource;
+use crate::lease::{Terms, with_drift};
+use crate::time::Duration;
+
+/// A renewal may be late by this part of a heartbeat, on a machine that has other things to do.
+const PATIENCE_PARTS: u32 = 16;
+
+/// How long a lease of this resource lasts, and how long its `stop` may take.
+pub fn terms(resource: &Resource) -> Terms {
+    Terms { lease: resource.lease, stop: resource.stop_timeout }
+}
+
+/// How long after the last sign of a primary a watchdog makes complaint number `count`, counted from 1.
+pub fn complaint_after(heartbeat: Duration, count: u32) -> Duration {
+    heartbeat * count + heartbeat / PATIENCE_PARTS
+}
+
+/// How many complaints make a secondary stand.
+pub const fn complaints_needed(resource: &Resource) -> u32 {
+    resource.complaint_count.saturating_add(1)
+}
+
+/// How long after the last sign of a primary enough complaints have been made.
+pub fn detection(resource: &Resource) -> Duration {
+    complaint_after(resource.heartbeat_interval, complaints_needed(resource))
+}
+
+/// How long after its last renewal the votes of a primary that has lost its power are free.
+pub fn votes_free(resource: &Resource) -> Duration {
+    with_drift(terms(resource).hold())
+}
+
+/// About how long after the last sign of a primary that has lost its power another node begins to start the resource.
+pub fn takeover(resource: &Resource) -> Duration {
+    detection(resource).max(votes_free(resource))
+}

@@ -1,0 +1,51 @@
+# Completion of hastmonctl for bash. The names of resources and nodes are those of the configuration.
+
+_hastmonctl() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+    local command='' word i count=0
+    local -a options=()
+    COMPREPLY=()
+    case $prev in
+    -c|--config|--control) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    esac
+    # What comes before the cursor: the subcommand, how many words follow it, and which configuration is meant.
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        case $word in
+        -c|--config|-n|--node)
+            [ $((i + 1)) -lt "$COMP_CWORD" ] && options+=("$word" "${COMP_WORDS[i+1]}")
+            ((i++)) ;;
+        --control) ((i++)) ;;
+        -*) ;;
+        *) if [ -z "$command" ]; then command=$word; else ((count++)); fi ;;
+        esac
+    done
+    local choice=''
+    case $prev in
+    -n|--node) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
+    *)
+        if [[ $cur == -* ]]; then
+            choice='-c --config --control -d --debug -h --help -n --node'
+            case $command in
+            '') choice+=' -V --version' ;;
+            role) choice+=' --force --yes' ;;
+            status) choice+=' --json' ;;
+            check) choice+=' --run --json' ;;
+            test-exec) choice+=' --yes' ;;
+            esac
+        else
+            case $command:$count in
+            :*) choice='role switchover explain check test-exec completion status reload dump' ;;
+            role:0) choice='init primary secondary watchdog' ;;
+            role:*|status:*) choice="all $(hastmonctl "${options[@]}" complete-names resources 2>/dev/null)" ;;
+            switchover:0|explain:0|test-exec:0)
+                choice=$(hastmonctl "${options[@]}" complete-names resources 2>/dev/null) ;;
+            switchover:1) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
+            completion:0) choice='bash zsh fish' ;;
+            esac
+        fi ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$choice" -- "$cur")
+}
+
+complete -F _hastmonctl hastmonctl
