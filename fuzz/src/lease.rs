@@ -271,6 +271,7 @@ impl Nodes {
                     epoch: number(input),
                     voters: voters(input).digest(),
                     in_force: voters(input).digest(),
+                    no_fetch: input.byte().is_multiple_of(16).then(|| input.text()),
                 })
             }
         };
@@ -468,7 +469,7 @@ impl Daemons {
         let all: Vec<ConnId> = self.open.iter().copied().collect();
         let Some(conn) = input.one_of(&all) else { return };
         self.last_seq += 1;
-        let said = match input.byte() % 8 {
+        let said = match input.byte() % 9 {
             0..=3 => {
                 let ask = input.flag().then(|| ask(input, String::new()));
                 Said::Beat {
@@ -482,6 +483,7 @@ impl Daemons {
             4 => Said::Complaint { released: input.flag() },
             5 => Said::Release(release(input, String::new())),
             6 => Said::Fenced { node: node(input), epoch: number(input) },
+            7 => Said::Fetch,
             _ => {
                 let list = input.peer_list();
                 return self.tell(DaemonInput::Said(conn, list));

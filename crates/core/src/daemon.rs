@@ -804,10 +804,8 @@ impl Daemon {
             None => Some(alloc::format!("there is no resource {name} on this node")),
             Some((_, supervisor)) => to
                 .as_ref()
-                .filter(|to| !supervisor.settings().nodes.contains(to) || *to == supervisor.peers().me())
-                .map(|to| {
-                    alloc::format!("{to} is no other node of the resource: {}", supervisor.settings().nodes.join(" "))
-                }),
+                .filter(|to| !supervisor.settings().nodes.contains(to))
+                .map(|to| alloc::format!("{to} is no node of the resource: {}", supervisor.settings().nodes.join(" "))),
         };
         match why_not {
             Some(why) => turn.reply(conn, SwitchoverReply::refused(why).encode()),

@@ -574,6 +574,10 @@ impl Members {
             return;
         }
         *waits_since = None;
+        if let Some(why) = &heard.no_fetch {
+            let node = member.node.as_deref().unwrap_or_default();
+            base.act(Action::HandOverRefused(format!("{node} does not hand it over: {why}")));
+        }
         self.claim.note_epoch(heard.epoch);
         self.news.push(News::Answer(heard.role, heard.state));
         if self.role == Role::Primary
@@ -691,6 +695,21 @@ impl Members {
             Some(heard) if heard.state != State::Stopped => Some(format!("the resource is {} on {node}", heard.state)),
             Some(_) => None,
         }
+    }
+
+    /// Asks the primary to hand the resource over to this node; or says why that would be in vain.
+    pub(crate) fn fetch(&self, base: &mut Base) -> Result<(), String> {
+        let (of, needed, in_reach) = (self.claim.voters().len(), self.claim.voters().majority(), self.reachable());
+        if base.state != State::Stopped {
+            return Err(format!("the resource is {} on this node", base.state));
+        }
+        if in_reach < needed {
+            return Err(format!("{in_reach} of {of} nodes are in reach of this node, which needs {needed}"));
+        }
+        let primary = self.list.iter().find(|member| member.role() == Some(Role::Primary));
+        let primary = primary.ok_or("no primary is connected")?;
+        primary.say(base, Said::Fetch);
+        Ok(())
     }
 
     /// Nodes that could take over, the best first.

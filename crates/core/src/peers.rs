@@ -52,6 +52,8 @@ struct Peer {
     has_released: bool,
     /// It renews a lease, or runs the resource.
     is_holder: bool,
+    /// It has asked for the resource, and shall hear why it does not get it.
+    no_fetch: Option<String>,
 }
 
 /// Who waits for a verdict.
@@ -78,6 +80,8 @@ pub(crate) enum News {
     Complaint { node: String, released: bool },
     /// A holder has given the lease back; `to_us`: for this node to take it.
     Released { to_us: bool },
+    /// An operator wants the resource on that node.
+    Wanted { node: String },
     /// Nothing that matters to the role of this node.
     Nothing,
 }
@@ -237,6 +241,7 @@ impl Peers {
             shared: None,
             has_released: false,
             is_holder: false,
+            no_fetch: None,
         };
         self.sessions.insert(conn, peer);
         Ok(())
@@ -306,6 +311,14 @@ impl Peers {
                 self.on_fenced(cx, settings, &node, epoch);
                 News::Nothing
             }
+            Said::Fetch => News::Wanted { node },
+        }
+    }
+
+    /// A node that has asked for the resource hears with the next answer why it does not get it.
+    pub(crate) fn refuse_fetch(&mut self, conn: ConnId, why: String) {
+        if let Some(peer) = self.sessions.get_mut(&conn) {
+            peer.no_fetch = Some(why);
         }
     }
 
@@ -530,7 +543,7 @@ impl Peers {
         }
     }
 
-    fn give(&self, cx: &mut Context<'_>, settings: &Resource, to: Asker, verdict: Verdict, here: (Role, State)) {
+    fn give(&mut self, cx: &mut Context<'_>, settings: &Resource, to: Asker, verdict: Verdict, here: (Role, State)) {
         match to {
             // It may have gone while the record was written.
             Asker::Peer { conn, .. } if !self.sessions.contains_key(&conn) => {}
@@ -540,7 +553,7 @@ impl Peers {
     }
 
     fn answer(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
         settings: &Resource,
@@ -548,6 +561,7 @@ impl Peers {
         verdict: Option<Verdict>,
         (role, state): (Role, State),
     ) {
+        let no_fetch = self.sessions.get_mut(&conn).and_then(|peer| peer.no_fetch.take());
         let bound = self.bound(cx.now);
         let heard = Heard {
             seq,
@@ -560,6 +574,7 @@ impl Peers {
             epoch: self.voter.as_ref().map_or(0, Voter::highest),
             voters: self.voter.as_ref().map_or(0, |voter| voter.accepted().digest()),
             in_force: self.voter.as_ref().map_or(0, Voter::in_force),
+            no_fetch,
         };
         cx.out.push(Action::Tell { conn, message: heard.encode() });
     }

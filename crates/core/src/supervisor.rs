@@ -134,6 +134,8 @@ pub struct Supervisor {
     /// Until when the lease runs of which the primary's worker has told, unless it was given back.
     lease_until: Option<Instant>,
     switchover: Option<Switchover>,
+    /// A node has asked for the resource, over this connection, and the worker here is told to hand it over; until when nobody else may ask.
+    wanted_by: Option<(ConnId, Instant)>,
     /// A watchdog has said that the lease was given back, and the primary is still connected: what it says itself may be on its way.
     told_of_release: Option<Instant>,
 }
@@ -204,6 +206,7 @@ impl Supervisor {
             force: false,
             lease_until: None,
             switchover: None,
+            wanted_by: None,
             settings,
             role: Role::Init,
             previous: Role::Init,
@@ -609,6 +612,7 @@ impl Supervisor {
         }
         self.note_what_is_left(&exit);
         self.report = None;
+        let wanted = self.wanted_by.take().is_some();
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
         if ended_as_told && self.left_running.is_some() {
@@ -639,6 +643,9 @@ impl Supervisor {
             WorkerExit::Farewell(Farewell::HandedOver(to)) => {
                 if let Some(switchover) = &mut self.switchover {
                     switchover.on_released(cx.now, &to);
+                }
+                if wanted {
+                    self.event(cx, Event::Commanded { command: alloc::format!("switchover {to}"), who: to.clone() });
                 }
                 self.set_role(cx, Role::Secondary, RoleReason::GaveUp(GiveUp::HandedOver { to }));
             }
@@ -1019,10 +1026,14 @@ impl Supervisor {
                     cx.out.push(Action::Order { id, order: Order::Released });
                 }
                 self.mind_primary(cx);
+                if let Some(switchover) = self.switchover.as_mut().filter(|_| to_us) {
+                    switchover.on_released_to_us(cx.now);
+                }
                 if to_us || self.switchover.is_some() || self.role == Role::Primary {
                     self.on_released(cx);
                 }
             }
+            News::Wanted { node } => self.on_wanted(cx, conn, node),
             News::Nothing => {}
         }
         if self.legacy {
@@ -1138,40 +1149,103 @@ impl Supervisor {
         self.force = self.role == Role::Primary && !matches!(self.worker, Process::Running(_));
     }
 
-    /// An operator wants the resource on another node; answered when it is there, or why it is not.
+    /// An operator wants the resource on another node, or on this one; answered when it is there, or why it is not.
     pub(crate) fn switch_over(&mut self, cx: &mut Context<'_>, conn: ConnId, to: Option<String>) {
-        let why_not = match (self.role, &self.worker) {
-            _ if self.legacy => Some("among hastmon 0.3 (--legacy-peers) there is no lease to hand over".to_string()),
-            _ if self.switchover.is_some() => Some("another switchover is under way".to_string()),
-            (Role::Primary, Process::Running(id)) => {
-                cx.out.push(Action::Order { id: *id, order: Order::HandOver(to) });
-                None
+        let is_here = to.as_deref() == Some(self.peers.me());
+        match self.begin_switchover(cx.now, conn, is_here) {
+            Ok((switchover, id)) => {
+                self.switchover = Some(switchover);
+                cx.out.push(Action::Order { id, order: Order::HandOver(to) });
             }
-            (Role::Primary, _) => Some("the worker is being started".to_string()),
-            _ => {
-                let holder = self.peers.bound(cx.now).map(|bound| bound.holder.to_string());
-                let holder =
-                    holder.map_or_else(String::new, |node| alloc::format!(": ask {node}, which holds the lease"));
-                Some(alloc::format!("this node is {} and not primary{holder}", self.role))
-            }
-        };
-        match why_not {
-            Some(why) => {
+            Err(why) => {
                 cx.out.push(Action::Reply { conn, message: SwitchoverReply::refused(why).encode(), keep: false })
             }
-            None => self.switchover = Some(Switchover::new(cx.now, conn, &self.settings)),
+        }
+    }
+
+    fn begin_switchover(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        is_here: bool,
+    ) -> Result<(Switchover, WorkerId), String> {
+        let switchover = Switchover::new(now, conn, &self.settings);
+        if !is_here {
+            return self.may_hand_over(now).map(|id| (switchover, id));
+        }
+        self.may_switch(now)?;
+        match (self.role, &self.worker) {
+            (Role::Primary, _) => Err("this node is primary already".to_string()),
+            (Role::Secondary, Process::Running(id)) => {
+                let holder = self.peers.bound(now).map(|bound| bound.holder.to_string());
+                let from = self.peers.runs_on().map(ToString::to_string).or(holder).ok_or("no primary is connected")?;
+                // Whatever its own starts came to: the operator wants it here.
+                self.hold_off_until = None;
+                Ok((switchover.coming_from(from), *id))
+            }
+            _ => Err(alloc::format!("this node is {}, and not ready to take it", self.role)),
+        }
+    }
+
+    /// What keeps a resource where it is, whatever role this node has.
+    fn may_switch(&self, now: Instant) -> Result<(), String> {
+        if self.legacy {
+            return Err("among hastmon 0.3 (--legacy-peers) there is no lease to hand over".to_string());
+        }
+        if self.switchover.is_some() || self.wanted_by.is_some_and(|(_, until)| now < until) {
+            return Err("another switchover is under way".to_string());
+        }
+        Ok(())
+    }
+
+    /// The worker that can hand over; or why there is none.
+    fn may_hand_over(&self, now: Instant) -> Result<WorkerId, String> {
+        self.may_switch(now)?;
+        match (self.role, &self.worker) {
+            (Role::Primary, Process::Running(id)) => Ok(*id),
+            (Role::Primary, _) => Err("the worker is being started".to_string()),
+            _ => {
+                let holder = self.peers.bound(now).map(|bound| bound.holder.to_string());
+                let holder =
+                    holder.map_or_else(String::new, |node| alloc::format!(": ask {node}, which holds the lease"));
+                Err(alloc::format!("this node is {} and not primary{holder}", self.role))
+            }
+        }
+    }
+
+    /// An operator wants the resource on another node, and has asked there.
+    fn on_wanted(&mut self, cx: &mut Context<'_>, conn: ConnId, node: String) {
+        match self.may_hand_over(cx.now) {
+            Ok(id) => {
+                self.wanted_by = Some((conn, Switchover::new(cx.now, conn, &self.settings).deadline()));
+                cx.out.push(Action::Order { id, order: Order::HandOver(Some(node)) });
+            }
+            Err(why) => self.peers.refuse_fetch(conn, why),
         }
     }
 
     /// The worker cannot hand over.
     pub(crate) fn on_hand_over_refused(&mut self, cx: &mut Context<'_>, why: String) {
-        if let Some(switchover) = self.switchover.take() {
+        if let Some((conn, until)) = self.wanted_by.take()
+            && cx.now < until
+        {
+            self.peers.refuse_fetch(conn, why);
+        } else if let Some(switchover) = self.switchover.take() {
             cx.out.push(switchover.refused(why));
         }
     }
 
     fn mind_switchover(&mut self, cx: &mut Context<'_>) {
         let Some(switchover) = &mut self.switchover else { return };
+        if let Some(from) = switchover.from() {
+            let here = self.report.as_ref().map(|report| report.state);
+            let there = self.peers.state_on(from).map(|(_, state)| state);
+            if let Some(reply) = switchover.look_here(cx.now, self.role, here, there, self.peers.runs_on()) {
+                cx.out.push(reply);
+                self.switchover = None;
+            }
+            return;
+        }
         let there = switchover.to().and_then(|to| self.peers.state_on(to));
         let here = self.report.as_ref().map(|report| report.state);
         let elsewhere = self.peers.runs_on().filter(|node| switchover.to().is_some_and(|to| to != *node));

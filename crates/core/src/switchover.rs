@@ -1,4 +1,5 @@
-//! A switchover that an operator has asked for, as the node sees it that gives the resource up: each step with its time.
+//! A switchover that an operator has asked for, as the node sees it where that was: the one that gives the resource up, or the one that gets
+//! it. Each step with its time.
 //! Decides when to answer the operator, and what.
 
 use alloc::format;
@@ -21,7 +22,10 @@ pub(crate) struct Switchover {
     deadline: Instant,
     last: Instant,
     to: Option<String>,
+    /// This node gets it, from that one.
+    from: Option<String>,
     is_stopped: bool,
+    is_released: bool,
     is_primary: bool,
     steps: Vec<(String, Duration)>,
 }
@@ -35,10 +39,22 @@ impl Switchover {
             deadline: now + scripts + PATIENCE,
             last: now,
             to: None,
+            from: None,
             is_stopped: false,
+            is_released: false,
             is_primary: false,
             steps: Vec::new(),
         }
+    }
+
+    /// The resource is to come here, from this node.
+    pub(crate) fn coming_from(self, from: String) -> Self {
+        Self { from: Some(from), ..self }
+    }
+
+    /// The node from which it is to come here.
+    pub(crate) fn from(&self) -> Option<&str> {
+        self.from.as_deref()
     }
 
     pub(crate) const fn deadline(&self) -> Instant {
@@ -62,6 +78,57 @@ impl Switchover {
         }
         self.step(now, format!("lease given back for {to}"));
         self.to = Some(to.to_string());
+    }
+
+    /// The primary has given the lease back for this node.
+    pub(crate) fn on_released_to_us(&mut self, now: Instant) {
+        if let Some(from) = self.from.clone().filter(|_| !self.is_released) {
+            self.note_stopped_on(now, &from);
+            self.is_released = true;
+            self.step(now, "lease given back for this node".to_string());
+        }
+    }
+
+    fn note_stopped_on(&mut self, now: Instant, node: &str) {
+        if !core::mem::replace(&mut self.is_stopped, true) {
+            self.step(now, format!("stopped on {node}"));
+        }
+    }
+
+    /// Looks how far it is when the resource is to come here: `role` and `here` are those of this node, `there` is the state where it was;
+    /// `runs_on`: another node runs it. The answer, when it is over.
+    pub(crate) fn look_here(
+        &mut self,
+        now: Instant,
+        role: Role,
+        here: Option<State>,
+        there: Option<State>,
+        runs_on: Option<&str>,
+    ) -> Option<Action> {
+        let from = self.from.clone().unwrap_or_default();
+        if there == Some(State::Stopped) {
+            self.note_stopped_on(now, &from);
+        }
+        if role == Role::Primary {
+            self.on_released_to_us(now);
+            if !core::mem::replace(&mut self.is_primary, true) {
+                self.step(now, "this node holds the lease".to_string());
+            }
+            if here == Some(State::Run) {
+                self.step(now, "runs here".to_string());
+                return Some(self.answer(Ok(())));
+            }
+        }
+        if let Some(node) = runs_on.filter(|node| self.is_stopped || *node != from) {
+            let again = if node == from { " again" } else { "" };
+            self.step(now, format!("runs on {node}{again}"));
+            return Some(self.answer(Err(format!("this node has not started it, {node} has"))));
+        }
+        (now >= self.deadline).then(|| {
+            let state = here.map_or("not known".to_string(), |state| state.to_string());
+            let waited = now.since(self.began);
+            self.answer(Err(format!("it does not run after {waited:.0?}: this node is {role}, its state is {state}")))
+        })
     }
 
     /// It does not take place.

@@ -104,7 +104,7 @@ pub enum Order {
     PrimaryRuns,
     /// Watchdog: the lease was given back, so nobody need wait for its end.
     Released,
-    /// Primary: hand the resource over to this node, or to the best, if it is ready.
+    /// Primary: hand the resource over to this node, or to the best, if it is ready. Secondary: have the primary hand it over to this one.
     HandOver(Option<String>),
     /// Primary: an operator answers for going on without a majority.
     Force,
@@ -226,7 +226,7 @@ pub enum Action {
     Reboot,
     /// Secondary: the lease is won; the main daemon shall make this node primary.
     Won(Grant),
-    /// Primary: why the resource is not handed over.
+    /// Why the resource is not handed over: by this primary, or by another one to this secondary.
     HandOverRefused(String),
     /// Send a heartbeat over a connection that is up.
     SendHeartbeat {
@@ -545,6 +545,12 @@ impl Worker {
                 }
             }
             (Order::HandOver(to), Duty::Primary(_)) => self.hand_over(now, to),
+            (Order::HandOver(_), Duty::Secondary(_)) => {
+                let asked = self.members.as_ref().map_or(Ok(()), |members| members.fetch(&mut self.base));
+                if let Err(why) = asked {
+                    self.base.act(Action::HandOverRefused(why));
+                }
+            }
             (Order::Force, Duty::Primary(_)) => {
                 if let Some(members) = &mut self.members {
                     members.force();

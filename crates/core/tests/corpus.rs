@@ -184,6 +184,7 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
         epoch,
         voters: voters.digest(),
         in_force: voters.digest(),
+        no_fetch: None,
     };
     let version = "1.0".to_string();
     let hello = Hello {
@@ -209,6 +210,7 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
         ("complaint", Said::Complaint { released: true }.encode()),
         ("release", Said::Release(release).encode()),
         ("fenced", Said::Fenced { node, epoch }.encode()),
+        ("fetch", Said::Fetch.encode()),
         ("heard-granted", heard(None).encode()),
         ("heard-bound", heard(Some(Refusal::Bound { holder: holder.clone(), left: longest })).encode()),
         ("heard-reserved", heard(Some(Refusal::Reserved { successor: holder, left: longest })).encode()),

@@ -87,6 +87,9 @@ how long each step took. If no node is ready nothing is stopped. If the start
 there fails the resource is started here again. It waits for all of that; when
 it is interrupted the switchover goes on nevertheless.
 
+Or call it on a secondary with its own name as NODE: it has the primary hand the
+resource over to it, whatever their priorities.
+
 Exit code 1 when the resource has not moved: the text says why.";
 
 const STATUS_USAGE: &str = "hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]";

@@ -128,6 +128,23 @@ fn a_switchover_takes_no_longer_than_the_scripts() {
 }
 
 #[test]
+fn a_node_that_wants_it_for_itself_gets_it_whatever_its_priority_and_back_again() {
+    let worst = worst(20, |seed| {
+        let mut world = running(seed);
+        // Asked on a secondary, for itself: from the better node to the worse one, and from that to the better one.
+        world.apply(Fault::Switchover(B, Some(B)));
+        let there = world.until(BEAT * 3, "it runs on b", |world| world.runs_on(B));
+        world.run_for(BEAT * 3);
+        world.apply(Fault::Switchover(A, Some(A)));
+        let back = world.until(BEAT * 3, "it runs on a", |world| world.runs_on(A));
+        never_twice(&world);
+        assert_eq!((world.role(A), world.role(B)), (Some(Role::Primary), Some(Role::Secondary)));
+        there.max(back)
+    });
+    assert!(worst <= Duration::from_millis(200), "{worst:?}");
+}
+
+#[test]
 fn whatever_goes_wrong_within_the_rule_it_never_runs_twice() {
     let plan = Plan { hours: 12.0, seed: 0, threads: 2, weather: Weather::Rule, trace: false, mutation: None };
     let summary = proof::many(&plan);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::daemon::Input;
 use crate::supervisor::WorkerExit;
-use crate::testing::{DaemonBench, RESOURCE, s};
+use crate::testing::{DaemonBench, RESOURCE, ms, s};
 use crate::wire::peer::Said;
 use crate::wire::request::Request;
 use crate::worker::{Farewell, LeaseReport, Order};
@@ -81,9 +81,9 @@ fn a_node_that_does_not_hold_the_lease_says_who_does() {
 fn what_cannot_be_is_refused_with_the_reason() {
     let mut bench = primary();
     let conn = ask(&mut bench, Some("x"));
-    assert_eq!(refused(&bench, conn), "x is no other node of the resource: a b c");
+    assert_eq!(refused(&bench, conn), "x is no node of the resource: a b c");
     let conn = ask(&mut bench, Some("a"));
-    assert_eq!(refused(&bench, conn), "a is no other node of the resource: a b c");
+    assert_eq!(refused(&bench, conn), "this node is primary already");
     let first = ask(&mut bench, Some("b"));
     let second = ask(&mut bench, Some("c"));
     assert_eq!(refused(&bench, second), "another switchover is under way");
@@ -143,4 +143,114 @@ fn nobody_waits_for_ever() {
     let why = refused(&bench, conn);
     assert!(why.contains("nothing is known of it there"), "{why}");
     assert!(why.contains("after 81s") || why.contains("after 80s") || why.contains("after 82s"), "{why}");
+}
+
+/// A secondary, and `b` runs the resource under the lease.
+fn served_by_b() -> (DaemonBench, ConnId) {
+    let mut bench = DaemonBench::with_lease("", "");
+    bench.set_role(Role::Secondary);
+    bench.reports(State::Stopped, None);
+    let b = bench.peer("b", Role::Primary, 100, State::Run);
+    bench.beat(b, 2, State::Run, Some(DaemonBench::ask_of("b", crate::lease::Kind::Vote, 1)));
+    bench.take();
+    (bench, b)
+}
+
+fn release_of_b(epoch: u64) -> Said {
+    let (node, successor) = ("b".to_string(), Some("a".to_string()));
+    Said::Release(crate::lease::Release { node, epoch, successor, reserve: s(2), was_held: true })
+}
+
+/// `b` has given it to this node, which has won.
+fn won_from_b(bench: &mut DaemonBench, b: ConnId) {
+    bench.wait(s(1));
+    bench.beat(b, 3, State::Stopped, None);
+    bench.wait(ms(500));
+    bench.said(b, &release_of_b(1));
+    bench.wait(ms(500));
+    let terms = crate::lease::Terms { lease: s(3), stop: s(1) };
+    let grant = crate::lease::Grant { epoch: 2, until: bench.now + s(3), terms };
+    let id = bench.worker();
+    bench.give(Input::Won(id, grant));
+    bench.worker_ends();
+}
+
+#[test]
+fn a_node_that_wants_it_for_itself_tells_each_step() {
+    let (mut bench, b) = served_by_b();
+    let conn = ask(&mut bench, Some("a"));
+    assert_eq!(bench.orders(), [Order::HandOver(Some("a".to_string()))]);
+    won_from_b(&mut bench, b);
+    assert!(bench.orders().contains(&Order::Stand), "{:?}", bench.orders());
+    assert_eq!((bench.role(), reply(&bench, conn)), (Role::Primary, None));
+    bench.wait(s(1));
+    bench.reports(State::Run, held(&bench));
+    let reply = reply(&bench, conn).unwrap();
+    assert_eq!(reply.outcome, Ok(()));
+    let steps: Vec<(&str, u128)> = reply.steps.iter().map(|(step, took)| (step.as_str(), took.as_millis())).collect();
+    let expected = [
+        ("stopped on b", 1000),
+        ("lease given back for this node", 500),
+        ("this node holds the lease", 500),
+        ("runs here", 1000),
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn a_node_that_cannot_start_what_it_wanted_says_where_it_runs_again() {
+    let (mut bench, b) = served_by_b();
+    let conn = ask(&mut bench, Some("a"));
+    won_from_b(&mut bench, b);
+    bench.wait(s(1));
+    bench.worker_exits(WorkerExit::Farewell(Farewell::GaveUp(crate::event::GiveUp::StartsFailed(2))));
+    assert_eq!(reply(&bench, conn), None);
+    bench.peer("b", Role::Primary, 100, State::Run);
+    let reply = reply(&bench, conn).unwrap();
+    assert_eq!(reply.outcome, Err("this node has not started it, b has".to_string()));
+    assert_eq!(reply.steps.last().unwrap().0, "runs on b again");
+}
+
+#[test]
+fn a_node_that_is_not_ready_does_not_ask_for_itself() {
+    let mut bench = DaemonBench::with_lease("", "");
+    let conn = ask(&mut bench, Some("a"));
+    assert_eq!(refused(&bench, conn), "this node is init, and not ready to take it");
+    bench.set_role(Role::Secondary);
+    let conn = ask(&mut bench, Some("a"));
+    assert_eq!(refused(&bench, conn), "no primary is connected");
+    let (mut bench, _) = served_by_b();
+    let conn = ask(&mut bench, Some("a"));
+    let id = bench.worker();
+    bench.give(Input::HandOverRefused(id, "b does not hand it over: no".to_string()));
+    assert_eq!(refused(&bench, conn), "b does not hand it over: no");
+}
+
+/// Why the last answer to a beat says that the resource is not handed over.
+fn no_fetch(bench: &mut DaemonBench, conn: ConnId, seq: u64) -> Option<String> {
+    bench.take();
+    bench.beat(conn, seq, State::Stopped, None);
+    bench.actions.iter().find_map(|action| match action {
+        Action::Tell { message, .. } => crate::wire::peer::Heard::decode(message).unwrap().no_fetch,
+        _ => None,
+    })
+}
+
+#[test]
+fn a_primary_hands_over_to_a_node_that_asks_or_says_why_not() {
+    let mut bench = primary();
+    let b = bench.peer("b", Role::Secondary, 100, State::Stopped);
+    bench.take();
+    bench.said(b, &Said::Fetch);
+    assert_eq!(bench.orders(), [Order::HandOver(Some("b".to_string()))]);
+    let conn = ask(&mut bench, Some("c"));
+    assert_eq!(refused(&bench, conn), "another switchover is under way");
+    let id = bench.worker();
+    bench.give(Input::HandOverRefused(id, "the resource is unknown on b".to_string()));
+    assert_eq!(no_fetch(&mut bench, b, 2).as_deref(), Some("the resource is unknown on b"));
+    assert_eq!(no_fetch(&mut bench, b, 3), None, "it is told once");
+    bench.said(b, &Said::Fetch);
+    handed_over(&mut bench);
+    bench.said(b, &Said::Fetch);
+    assert_eq!(no_fetch(&mut bench, b, 4).as_deref(), Some("this node is secondary and not primary"));
 }

@@ -264,6 +264,7 @@ impl Peer {
             epoch: self.epoch,
             voters: self.voters,
             in_force: self.voters,
+            no_fetch: None,
         }
     }
 }

@@ -84,6 +84,8 @@ pub enum Said {
         /// The epoch that it may have held at most.
         epoch: u64,
     },
+    /// An operator wants the resource on the node that says so: its primary shall hand it over.
+    Fetch,
 }
 
 /// The answer to a [`Said::Beat`].
@@ -109,6 +111,8 @@ pub struct Heard {
     pub voters: u64,
     /// The digest of the voters that it has in force.
     pub in_force: u64,
+    /// The node of the worker has asked for the resource, and does not get it: why.
+    pub no_fetch: Option<String>,
 }
 
 /// The longest hold: lease and stop budget of the longest configuration, with room for rounding.
@@ -118,6 +122,7 @@ const CMD_BEAT: u8 = 1;
 const CMD_COMPLAINT: u8 = 2;
 const CMD_RELEASE: u8 = 3;
 const CMD_FENCED: u8 = 4;
+const CMD_FETCH: u8 = 5;
 
 const ASK_VOTE: u8 = 1;
 const ASK_RENEW: u8 = 2;
@@ -231,6 +236,7 @@ impl Said {
             Self::Fenced { node, epoch } => {
                 List::new().with_u8("cmd", CMD_FENCED).with_str("holder", node).with_u64("epoch", *epoch)
             }
+            Self::Fetch => List::new().with_u8("cmd", CMD_FETCH),
         }
     }
 
@@ -258,6 +264,7 @@ impl Said {
                 was_held: list.u8("was_held").is_some_and(|held| held != 0),
             })),
             CMD_FENCED => Ok(Self::Fenced { node: text(list, "holder")?, epoch: u64_of(list, "epoch")? }),
+            CMD_FETCH => Ok(Self::Fetch),
             _ => Err(Lacks::field("cmd")),
         }
     }
@@ -301,6 +308,9 @@ impl Heard {
         if let Some(holder) = &self.bound {
             list = list.with_str("bound", holder).with_u64("bound_us", micros(self.bound_for));
         }
+        if let Some(why) = &self.no_fetch {
+            list = list.with_str("no_fetch", why);
+        }
         match &self.verdict {
             None => list,
             Some(verdict) => with_verdict(list, verdict),
@@ -323,6 +333,7 @@ impl Heard {
             epoch: u64_of(list, "epoch")?,
             voters: u64_of(list, "voters")?,
             in_force: u64_of(list, "in_force")?,
+            no_fetch: list.str("no_fetch").map(ToOwned::to_owned),
         })
     }
 }
@@ -469,6 +480,7 @@ mod tests {
             any::<bool>().prop_map(|released| Said::Complaint { released }),
             any_release().prop_map(Said::Release),
             (name(), any::<u64>()).prop_map(|(node, epoch)| Said::Fenced { node, epoch }),
+            Just(Said::Fetch),
         ]
     }
 
@@ -477,11 +489,11 @@ mod tests {
         let verdict = verdict.prop_map(|(round, highest, refused)| Verdict { round, highest, refused });
         let bound = option::of((name(), span()));
         let who = (any::<u64>(), any_role(), any::<i32>(), any_state());
-        (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>()).prop_map(
-            |((seq, role, priority, state), verdict, bound, epoch, (voters, in_force))| {
+        (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>(), option::of(name())).prop_map(
+            |((seq, role, priority, state), verdict, bound, epoch, (voters, in_force), no_fetch)| {
                 let (bound, bound_for) = bound.unzip();
                 let bound_for = bound_for.unwrap_or_default();
-                Heard { seq, role, priority, state, verdict, bound, bound_for, epoch, voters, in_force }
+                Heard { seq, role, priority, state, verdict, bound, bound_for, epoch, voters, in_force, no_fetch }
             },
         )
     }
