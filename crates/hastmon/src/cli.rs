@@ -63,6 +63,7 @@ const CTL_USAGE: &str = "\
 hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
        hastmonctl role --force [--yes] [-d] [-c conf] [-n node] primary name...
        hastmonctl switchover [-d] [-c config] [-n node] RESOURCE [NODE]
+       hastmonctl drill [-dy] [-c config] [-n N] [--json] RESOURCE [NODE]
        hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]
        hastmonctl history [-d] [-c config] [-s statedir] [-n N] [--since T]
                [--resource R] [--json] [-f]
@@ -91,6 +92,18 @@ Or call it on a secondary with its own name as NODE: it has the primary hand the
 resource over to it, whatever their priorities.
 
 Exit code 1 when the resource has not moved: the text says why.";
+
+const DRILL_USAGE: &str = "hastmonctl drill [-dy] [-c config] [-n N] [--json] RESOURCE [NODE]";
+
+const DRILL_HELP: &str = "\
+Call it on the node that runs the resource: it goes to NODE by switchover, and
+back, N times, and you see how long each step took. The service is interrupted
+2 x N times, so it asks first. It ends at the first switchover that fails, and
+says where the resource runs then. Interrupted (Ctrl-C, TERM, HUP), it waits for
+the switchover that runs, and brings the resource back.
+--node names the node here, as -n is the number of rounds.
+
+Exit code 1 when not all rounds were made, 64 when there is nobody to ask.";
 
 const STATUS_USAGE: &str = "hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]";
 
@@ -165,6 +178,7 @@ What to type:
   hastmonctl explain web         why it runs where it runs, or nowhere
   hastmonctl check               what is wrong, and what the settings lead to
   hastmonctl switchover web      move the resource web from here elsewhere
+  hastmonctl drill web           there and back, to see how long it takes
   hastmonctl role primary web    run the resource web on this node
   hastmonctl role init all       switch everything off on this node
   hastmonctl dump                check the configuration and show its meaning
@@ -293,6 +307,8 @@ pub enum CtlCommand {
         /// The node, when it is named.
         to: Option<String>,
     },
+    /// Hand a resource over there and back.
+    Drill(Drill),
     /// Show resources.
     Status(Selection),
     /// Show them for programs.
@@ -353,6 +369,33 @@ pub struct History {
     /// Go on with what happens from now on
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// Rounds of one drill, at most: more than anybody waits for.
+const MAX_ROUNDS: i64 = 1000;
+
+/// A drill.
+#[derive(Args, Debug, PartialEq, Eq)]
+pub struct Drill {
+    // Of the same identity as the option of all commands, which gives its short form up here.
+    /// Act as this node of the configuration
+    #[arg(id = "node", long = "node", value_name = "NAME")]
+    pub own_node: Option<String>,
+    /// So many rounds: there and back
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=MAX_ROUNDS))]
+    pub rounds: u32,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// As JSON, at the end
+    #[arg(long)]
+    pub json: bool,
+    /// The resource
+    pub resource: String,
+    /// The node to go to
+    #[arg(value_name = "NODE")]
+    pub to: Option<String>,
 }
 
 /// A shell that completes words.
@@ -435,6 +478,9 @@ enum CtlWord {
         #[arg(value_name = "NODE")]
         to: Option<String>,
     },
+    /// Move a resource to another node and back, and measure it
+    #[command(after_help = DRILL_HELP, override_usage = DRILL_USAGE)]
+    Drill(Drill),
     /// Say why a resource runs where it runs, or why nobody runs it
     #[command(after_help = EXPLAIN_HELP, override_usage = EXPLAIN_USAGE)]
     Explain {
@@ -510,6 +556,7 @@ pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, E
     let command = match command {
         CtlWord::Role { role, names, force, yes } => role_command(role, select(names)?, force, yes)?,
         CtlWord::Switchover { resource, to } => CtlCommand::Switchover { resource, to },
+        CtlWord::Drill(drill) => CtlCommand::Drill(drill),
         CtlWord::Status { names, json: false } => CtlCommand::Status(select(names)?),
         CtlWord::Status { names, json: true } => CtlCommand::StatusJson(select(names)?),
         CtlWord::Explain { resource } => CtlCommand::Explain { resource },
@@ -709,6 +756,23 @@ mod tests {
     }
 
     #[test]
+    fn a_drill_takes_a_number_where_other_commands_take_a_node() {
+        let args = ctl("hastmonctl drill -n 20 -y web nodeB --json --node a").unwrap();
+        let CtlCommand::Drill(drill) = &args.command else { panic!("{args:?}") };
+        assert_eq!((drill.rounds, drill.yes, drill.json), (20, true, true));
+        assert_eq!((drill.resource.as_str(), drill.to.as_deref()), ("web", Some("nodeB")));
+        assert_eq!(args.common.node.as_deref(), Some("a"));
+        let args = ctl("hastmonctl -n a drill web").unwrap();
+        let CtlCommand::Drill(drill) = &args.command else { panic!("{args:?}") };
+        assert_eq!((drill.rounds, drill.yes, args.common.node.as_deref()), (1, false, Some("a")));
+        for line in
+            ["hastmonctl drill", "hastmonctl drill -n 0 web", "hastmonctl drill -n b web", "hastmonctl drill a b c"]
+        {
+            assert_eq!(ctl(line).unwrap_err().code, 64, "{line}");
+        }
+    }
+
+    #[test]
     fn options_stand_after_the_command_or_before_it() {
         for line in [
             "hastmonctl role -d -c /etc/x -n a primary web",
@@ -744,6 +808,7 @@ mod tests {
             "hastmonctl dump -h",
             "hastmonctl reload -h",
             "hastmonctl switchover -h",
+            "hastmonctl drill -h",
             "hastmonctl history -h",
             "hastmonctl explain -h",
             "hastmonctl check -h",

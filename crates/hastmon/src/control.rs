@@ -36,7 +36,7 @@ writes to. A node that merely does not answer may run it, and what two nodes wri
 
 /// Why hastmonctl has nothing to show.
 #[derive(Debug, thiserror::Error)]
-enum ControlError {
+pub(crate) enum ControlError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("Cannot reach hastmon on its control socket {}: {source}. {hint}", path.display())]
@@ -156,6 +156,7 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
             let reply = ask_within(&control_path(args)?, &request, SwitchoverReply::decode, None)?;
             show_switchover_reply(&reply)
         }
+        CtlCommand::Drill(drill) => crate::drill::drill(args, drill),
         CtlCommand::History(history) => show_history(args, history),
         CtlCommand::Reload => match ask(&control_path(args)?, &Request::Reload, ReloadReply::decode)? {
             ReloadReply::Done(changes) => {
@@ -238,7 +239,7 @@ fn code_of(entries: &[Entry<ResourceStatus>]) -> u8 {
     if entries.iter().all(|entry| entry.outcome.is_ok()) { sysexits::OK } else { sysexits::REFUSED }
 }
 
-fn control_path(args: &CtlArgs) -> Result<PathBuf, ControlError> {
+pub(crate) fn control_path(args: &CtlArgs) -> Result<PathBuf, ControlError> {
     match &args.control {
         Some(path) => Ok(path.clone()),
         None => Ok(Source::new(&args.common)?.load()?.control.into()),
@@ -253,7 +254,7 @@ fn names(selection: &Selection) -> Vec<String> {
 }
 
 /// A reader who is gone (`hastmonctl status | head -1`) wanted no more of it.
-fn print(text: &str) -> Result<(), ControlError> {
+pub(crate) fn print(text: &str) -> Result<(), ControlError> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
@@ -282,7 +283,7 @@ fn ask<T>(path: &Path, request: &Request, decode: fn(&List) -> Result<T, Lacks>)
     ask_within(path, request, decode, Some(ANSWER_TIME))
 }
 
-fn ask_within<T>(
+pub(crate) fn ask_within<T>(
     path: &Path,
     request: &Request,
     decode: fn(&List) -> Result<T, Lacks>,

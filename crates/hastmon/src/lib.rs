@@ -8,6 +8,7 @@ pub mod cli;
 mod config_file;
 pub mod control;
 pub mod daemon;
+mod drill;
 mod exec;
 mod file_name;
 mod history;

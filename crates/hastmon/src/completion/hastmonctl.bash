@@ -13,16 +13,18 @@ _hastmonctl() {
         word=${COMP_WORDS[i]}
         case $word in
         -c|--config|-n|--node)
-            [ $((i + 1)) -lt "$COMP_CWORD" ] && options+=("$word" "${COMP_WORDS[i+1]}")
+            # Of a drill, -n is the number of rounds.
+            [ $((i + 1)) -lt "$COMP_CWORD" ] && [ "$command$word" != drill-n ] && options+=("$word" "${COMP_WORDS[i+1]}")
             ((i++)) ;;
-        --control) ((i++)) ;;
+        --control|--rounds) ((i++)) ;;
         -*) ;;
         *) if [ -z "$command" ]; then command=$word; else ((count++)); fi ;;
         esac
     done
     local choice=''
     case $prev in
-    -n|--node) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
+    --rounds) ;;
+    -n|--node) [ "$command$prev" = drill-n ] || choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
     *)
         if [[ $cur == -* ]]; then
             choice='-c --config --control -d --debug -h --help -n --node'
@@ -32,15 +34,16 @@ _hastmonctl() {
             status) choice+=' --json' ;;
             check) choice+=' --run --json' ;;
             test-exec) choice+=' --yes' ;;
+            drill) choice+=' --rounds --yes --json' ;;
             esac
         else
             case $command:$count in
-            :*) choice='role switchover explain check test-exec completion status reload dump' ;;
+            :*) choice='role switchover explain check test-exec drill completion status history reload dump' ;;
             role:0) choice='init primary secondary watchdog' ;;
             role:*|status:*) choice="all $(hastmonctl "${options[@]}" complete-names resources 2>/dev/null)" ;;
-            switchover:0|explain:0|test-exec:0)
+            switchover:0|drill:0|explain:0|test-exec:0)
                 choice=$(hastmonctl "${options[@]}" complete-names resources 2>/dev/null) ;;
-            switchover:1) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
+            switchover:1|drill:1) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
             completion:0) choice='bash zsh fish' ;;
             esac
         fi ;;

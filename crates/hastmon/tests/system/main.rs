@@ -8,6 +8,8 @@ mod support;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
+mod drill;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod harness;

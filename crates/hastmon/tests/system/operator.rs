@@ -315,6 +315,9 @@ fn bash_completes_commands_options_resources_and_nodes() {
     assert_eq!(with("hastmonctl explain -c w"), "web");
     assert_eq!(with("hastmonctl -c switchover web "), "a b w");
     assert_eq!(with("hastmonctl -c status -n "), "a b w");
+    let drill = |line: &str| complete(&line.replace("-c", &format!("--node a -c {config}")));
+    assert_eq!(drill("hastmonctl drill -c -n 3 w"), "web");
+    assert_eq!((drill("hastmonctl drill -c web "), drill("hastmonctl drill -c -n ")), ("a b w".into(), String::new()));
     assert_eq!(complete("hastmonctl check --"), "--config --control --debug --help --node --run --json");
     assert_eq!(complete("hastmonctl -c /nosuch explain "), "", "no errors while somebody types");
 }
