@@ -291,6 +291,8 @@ pub struct LeaseReport {
     pub voters: u32,
     /// Why this node, which wants the lease, has not got it.
     pub waits: Option<String>,
+    /// The highest epoch heard of.
+    pub highest: u64,
     /// The nodes in reach, each with the digest of the voters that it has in force.
     pub in_force: Vec<(String, u64)>,
 }
