@@ -516,6 +516,7 @@ impl Daemons {
                     votes: u32::MAX,
                     voters: input.byte().into(),
                     waits: input.flag().then(|| input.text()),
+                    highest: 0,
                     in_force: vec![("b".to_string(), voters(input).digest())],
                 };
                 let lateness = input.flag().then(|| span(input));

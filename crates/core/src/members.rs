@@ -500,6 +500,7 @@ impl Members {
             votes: count(self.claim.votes(now)),
             voters: count(self.claim.voters().len()),
             waits: self.wants_lease().then(|| self.why_no_lease(Some(now))),
+            highest: self.claim.highest(),
             in_force: self.in_force(),
         }
     }

@@ -19,7 +19,7 @@ use crate::timing::terms;
 use crate::types::{Role, State};
 use crate::wire::detail::Difference;
 use crate::wire::peer::{Heard, Hello, Said, Welcome};
-use crate::worker::Order;
+use crate::worker::{LeaseReport, Order};
 
 /// Connections of one node for one resource: it needs one, and may have left some behind that have not been noticed yet.
 pub(crate) const MAX_SESSIONS_PER_NODE: usize = 4;
@@ -185,8 +185,10 @@ impl Peers {
         self.no_votes = None;
     }
 
-    pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource) {
+    /// `highest`: the highest epoch that the worker has heard of.
+    pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource, highest: u64) {
         if let Some(voter) = &mut self.voter {
+            voter.note_epoch(highest);
             voter.reconfigure(now, Voters::new(settings.nodes.iter().cloned()));
         }
     }
@@ -465,7 +467,8 @@ impl Peers {
 
     /// Whether the voters of the configuration with which this node has started may come into force now, or the next of the steps to them. Where
     /// a majority of them has them in force already, any other majority has one of those nodes in it: this one may follow at once.
-    pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, in_force: &[(String, u64)]) {
+    pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, lease: &LeaseReport) {
+        let in_force = &lease.in_force;
         let Some((voter, goal)) = self.voter.as_ref().and_then(|voter| Some((voter, voter.unproven()?))) else {
             return;
         };
@@ -474,6 +477,7 @@ impl Peers {
         let why_not = self.why_not_step(voter.voters(), &next, in_force).filter(|_| !is_in_force);
         match (why_not, &mut self.voter) {
             (None, Some(voter)) => {
+                voter.note_epoch(lease.highest);
                 voter.step(cx.now, next);
                 self.told_unproven = None;
             }

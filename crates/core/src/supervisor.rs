@@ -360,7 +360,8 @@ impl Supervisor {
         if settings == self.settings {
             return;
         }
-        self.peers.reconfigure(cx.now, &settings);
+        let highest = self.report.as_ref().and_then(|report| report.lease.as_ref()).map_or(0, |lease| lease.highest);
+        self.peers.reconfigure(cx.now, &settings, highest);
         let restart = settings.exec != self.settings.exec && self.role != Role::Init;
         self.event(cx, Event::Reconfigured { restart });
         self.settings = settings;
@@ -555,7 +556,7 @@ impl Supervisor {
                 self.lease_until = lease.until.or(self.lease_until);
             }
             if let Some(lease) = &report.lease {
-                self.peers.mind_voters(cx, &self.settings, &lease.in_force);
+                self.peers.mind_voters(cx, &self.settings, lease);
             }
             self.report = Some(report);
             self.note_alive(cx.now);

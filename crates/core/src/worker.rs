@@ -299,6 +299,8 @@ pub struct LeaseReport {
     pub voters: u32,
     /// Why this node, which wants the lease, has not got it; or why a primary that has got it does not start the resource.
     pub waits: Option<String>,
+    /// The highest epoch heard of.
+    pub highest: u64,
     /// The nodes in reach, each with the digest of the voters that it has in force.
     pub in_force: Vec<(String, u64)>,
 }

@@ -29,6 +29,8 @@ pub enum Rule {
     PendingVoters,
     /// The voters in force outlive a restart, and nobody is told of those that would not.
     VotersRecorded,
+    /// Who takes a step to other voters knows the epochs of those before.
+    EpochsOfSteps,
     /// More than half of all voters are needed.
     Majority,
     /// The lease counts from before the first question.
@@ -55,7 +57,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Bound,
         Self::Epochs,
         Self::Drift,
@@ -68,6 +70,7 @@ impl Rule {
         Self::SameVoters,
         Self::PendingVoters,
         Self::VotersRecorded,
+        Self::EpochsOfSteps,
         Self::Majority,
         Self::CountFromAsking,
         Self::NewTerms,

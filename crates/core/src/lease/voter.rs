@@ -47,11 +47,11 @@ struct Reserved {
 
 impl Vote {
     /// After a restart it must bind at least as long as it does now: for longer than its hold, when an earlier promise to the same node was
-    /// a longer one.
-    fn record(&self, now: Instant, voters: &Voters) -> Record {
+    /// a longer one. The `highest` epoch must be known again: where others have voted for a later one, what is left of this vote is its hold.
+    fn record(&self, now: Instant, highest: u64, voters: &Voters) -> Record {
         let left = self.until.since(now);
         let hold = if left > with_drift(self.hold) { left } else { self.hold };
-        Record { holder: self.holder.clone(), epoch: self.epoch, hold, voters: voters.clone() }
+        Record { holder: self.holder.clone(), epoch: highest, hold, voters: voters.clone() }
     }
 }
 
@@ -105,7 +105,7 @@ impl Voter {
     /// What is to be written because the voters in force are not on disk.
     pub fn unrecorded(&self, now: Instant) -> Option<Record> {
         (self.recorded != self.voters.digest() && !self.voters.is_empty()).then(|| match &self.vote {
-            Some(vote) => vote.record(now, &self.voters),
+            Some(vote) => vote.record(now, self.highest, &self.voters),
             None => {
                 Record { holder: String::new(), epoch: self.highest, hold: Duration::ZERO, voters: self.voters.clone() }
             }
@@ -166,6 +166,14 @@ impl Voter {
         self.pending.as_ref()
     }
 
+    /// Others have voted for this epoch. Majorities of the voters of before and of those after next need not have a node in common: the epoch of
+    /// the first is known to the second by those who have seen a majority of the voters between.
+    pub fn note_epoch(&mut self, epoch: u64) {
+        if !is_off(Rule::EpochsOfSteps) {
+            self.highest = self.highest.max(epoch);
+        }
+    }
+
     /// A new configuration. Its voters come into force when the vote is free, or with the holder.
     pub fn reconfigure(&mut self, now: Instant, voters: Voters) {
         self.is_unproven &= self.pending.as_ref() == Some(&voters);
@@ -178,7 +186,7 @@ impl Voter {
         self.recorded = record.voters.digest();
         if let Some(vote) = &mut self.vote
             && vote.holder == record.holder
-            && vote.epoch == record.epoch
+            && vote.epoch <= record.epoch
         {
             vote.is_recorded = true;
         }
@@ -233,7 +241,7 @@ impl Voter {
             if !is_off(Rule::Renewal) {
                 vote.until = vote.until.max(now + with_drift(vote.hold));
             }
-            return Ok((!vote.is_recorded).then(|| vote.record(now, &self.voters)));
+            return Ok((!vote.is_recorded).then(|| vote.record(now, self.highest, &self.voters)));
         }
         let is_stale = match ask.kind {
             Kind::Vote => ask.epoch <= self.highest,
@@ -270,8 +278,8 @@ impl Voter {
         let before = self.vote.as_ref().map_or(now, |vote| vote.until);
         let until = before.max(now + with_drift(ask.hold));
         let vote = Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until, is_recorded: false };
-        let record = vote.record(now, &self.voters);
-        self.highest = ask.epoch;
+        self.highest = self.highest.max(ask.epoch);
+        let record = vote.record(now, self.highest, &self.voters);
         self.reserved = None;
         self.vote = Some(vote);
         record

@@ -244,6 +244,7 @@ fn after_a_change(others: &[&str], in_force: &[(&str, &Voters)]) -> DaemonBench 
         votes: 0,
         voters: 3,
         waits: None,
+        highest: 12,
         in_force: in_force.iter().map(|(node, voters)| ((*node).to_string(), voters.digest())).collect(),
     };
     bench.reports(State::Stopped, Some(report(&[])));
@@ -268,6 +269,27 @@ fn voters_that_were_changed_while_the_daemon_was_down_wait_for_a_majority_of_tho
     assert_eq!(of(&bcd, &[("d", &new)]), abc(), "it is none of those before");
     let other = Voters::new(["a", "b"].map(String::from));
     assert_eq!(of(&bcd, &[("b", &other), ("c", &other)]), abc());
+}
+
+#[test]
+fn who_takes_a_step_to_other_voters_votes_for_no_epoch_of_those_before() {
+    let abcd = Voters::new(["a", "b", "c", "d"].map(String::from));
+    let mut bench = after_a_change(&["b", "c", "d"], &[("b", &abc())]);
+    let records = bench.records();
+    assert_eq!(records.iter().map(|(_, record)| (record.epoch, &record.voters)).collect::<Vec<_>>(), [(12, &abcd)]);
+    bench.wait(s(60));
+    let b = bench.peer("b", Role::Secondary, 100, State::Stopped);
+    for (seq, epoch, refused) in [(2, 12, Some(Refusal::Stale)), (3, 13, None)] {
+        bench.beat(
+            b,
+            seq,
+            State::Stopped,
+            Some(Ask { voters: abcd.digest(), ..DaemonBench::ask_of("b", Kind::Vote, epoch) }),
+        );
+        bench.records().into_iter().for_each(|(id, _)| bench.recorded(id, Ok(())));
+        assert_eq!(verdict(&bench, b), Some(refused));
+        bench.take();
+    }
 }
 
 #[test]
@@ -405,6 +427,7 @@ fn b_has(bench: &mut DaemonBench, nodes: &[&str]) {
         votes: 0,
         voters: 3,
         waits: None,
+        highest: 1,
         in_force: Vec::from([("b".to_string(), voters.digest())]),
     };
     bench.reports(State::Stopped, Some(lease));

@@ -18,6 +18,7 @@ fn held(bench: &DaemonBench) -> LeaseReport {
         votes: 3,
         voters: 3,
         waits: None,
+        highest: 0,
         in_force: Vec::new(),
     }
 }

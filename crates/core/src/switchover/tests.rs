@@ -16,6 +16,7 @@ fn held(bench: &DaemonBench) -> Option<LeaseReport> {
         votes: 3,
         voters: 3,
         waits: None,
+        highest: 0,
         in_force: Vec::new(),
     })
 }

@@ -345,6 +345,24 @@ fn after_a_restart_the_voters_are_those_of_before_until_the_step_is_taken() {
 }
 
 #[test]
+fn an_epoch_that_others_have_voted_for_outlives_a_restart_and_leaves_the_vote_bound() {
+    let mut voter = Voter::new(at(0), nodes("a b c d"), Some(record("a", 5, s(4))));
+    voter.note_epoch(9);
+    let step = voter.on_ask(at(10), &with(renewal("a", 5, s(4)), &abc()));
+    assert_eq!((step.verdict.refused, step.record), (None, None), "the holder goes on");
+    voter.reconfigure(at(20), abc());
+    voter.reconfigure(at(30), nodes("a b c d"));
+    let step = voter.on_ask(at(40), &with(renewal("a", 5, s(4)), &nodes("a b c d")));
+    assert_eq!(step.verdict.refused, None);
+    let found = voter.unrecorded(at(40)).unwrap();
+    assert_eq!((found.epoch, &found.voters, found.hold), (9, &nodes("a b c d"), s(4)));
+    let mut later = Voter::new(at(50), nodes("a b c d"), Some(found));
+    assert_eq!(later.bound(at(50)).map(|bound| bound.holder.to_string()), Some("a".to_string()));
+    let late = later.on_ask(at(60), &with(renewal("a", 5, s(4)), &nodes("a b c d")));
+    assert_eq!(late.verdict.refused, Some(Refusal::Stale));
+}
+
+#[test]
 fn a_voter_that_has_lost_its_record_knows_no_voters_until_it_has_waited() {
     let mut voter = Voter::without_record(at(0), abc(), s(4));
     voter.on_ask(at(4_039), &vote("b", 6, s(4)));
