@@ -311,14 +311,15 @@ impl Peers {
         here: (Role, State),
     ) {
         let step = self.voter.as_mut().map(|voter| voter.on_ask(cx.now, ask));
-        let (verdict, record) = match step {
-            Some(step) => (step.verdict, step.record),
+        let (verdict, record, afterwards) = match step {
+            Some(step) => (step.verdict, step.record, step.afterwards),
             // The record is being read.
             None => {
                 let refused = Some(Refusal::Waits { left: settings.heartbeat_interval });
-                (Verdict { round: ask.round, highest: 0, refused }, None)
+                (Verdict { round: ask.round, highest: 0, refused, kept: false }, None, None)
             }
         };
+        afterwards.into_iter().for_each(|record| _ = self.record(cx, settings, record));
         match record {
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {

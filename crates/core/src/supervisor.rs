@@ -934,7 +934,7 @@ impl Supervisor {
         {
             // Without the lease this node has voted for itself, so to speak.
             let refused = NoVote::Bound { holder: self.peers.me().to_string(), left: self.settings.lease };
-            let verdict = Verdict { round: ask.round, highest: 0, refused: Some(refused) };
+            let verdict = Verdict { round: ask.round, highest: 0, refused: Some(refused), kept: false };
             let here = self.here();
             self.peers.refuse(cx, conn, &self.settings, *seq, verdict, here);
             return;

@@ -172,13 +172,21 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
     let voters = Voters::new(["a", "b", "c"].map(String::from));
     let longest = Duration::from_micros(u64::MAX);
     let (node, epoch) = ("b".to_string(), u64::MAX);
-    let ask = Ask { node: node.clone(), kind: AskKind::Vote, epoch, hold: longest, round: 1, voters: voters.digest() };
+    let ask = Ask {
+        node: node.clone(),
+        kind: AskKind::Vote,
+        epoch,
+        hold: longest,
+        round: 1,
+        voters: voters.digest(),
+        kept: false,
+    };
     let heard = |refused| Heard {
         seq: 1,
         role: Role::Primary,
         priority: i32::MIN,
         state: State::Run,
-        verdict: Some(Verdict { round: 1, highest: epoch, refused }),
+        verdict: Some(Verdict { round: 1, highest: epoch, refused, kept: false }),
         bound: Some("c".to_string()),
         bound_for: longest,
         epoch,

@@ -15,6 +15,8 @@ pub const MAX_TEXT_LEN: usize = MAX_NAME_LEN + 256;
 /// The first line, up to the number of the version.
 const TITLE: &str = "hastmon vote ";
 const VERSION: &str = "1";
+/// The line that only a vote without end has.
+const KEPT: &str = "kept yes\n";
 /// Bytes of the SHA256 that are kept: it is there against accidents.
 const CHECKSUM_SIZE: usize = 16;
 const CHECKSUM_NAME: &str = "sha256 ";
@@ -29,6 +31,8 @@ pub struct Record {
     pub epoch: u64,
     /// How long it binds, from the start of the daemon that finds it; zero when it was released.
     pub hold: Duration,
+    /// It binds without end.
+    pub kept: bool,
 }
 
 /// A text that is no record. A vote may have been lost with it.
@@ -59,7 +63,9 @@ impl Record {
     pub fn to_text(&self) -> String {
         let hold_ms = self.hold.as_nanos().div_ceil(1_000_000).min(u64::MAX.into());
         // The name comes last, so that it needs no quoting whatever is in it.
-        let mut text = format!("{TITLE}{VERSION}\nepoch {}\nhold_ms {hold_ms}\nholder {}\n", self.epoch, self.holder);
+        let kept = if self.kept { KEPT } else { "" };
+        let mut text =
+            format!("{TITLE}{VERSION}\nepoch {}\nhold_ms {hold_ms}\n{kept}holder {}\n", self.epoch, self.holder);
         let checksum = checksum(&text);
         text.push_str(&checksum);
         text
@@ -83,11 +89,14 @@ impl Record {
         let (_, fields) = content.split_once('\n')?;
         let (epoch, fields) = fields.strip_prefix("epoch ")?.split_once('\n')?;
         let (hold_ms, fields) = fields.strip_prefix("hold_ms ")?.split_once('\n')?;
+        // Records of before there were pauses have no such line.
+        let (kept, fields) = fields.strip_prefix(KEPT).map_or((false, fields), |fields| (true, fields));
         let holder = fields.strip_prefix("holder ")?.strip_suffix('\n').filter(|holder| !holder.is_empty())?;
         Some(Self {
             holder: holder.to_string(),
             epoch: epoch.parse().ok()?,
             hold: Duration::from_millis(hold_ms.parse().ok()?),
+            kept,
         })
     }
 }
@@ -115,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn record() -> Record {
-        Record { holder: "node-a".into(), epoch: 7, hold: Duration::from_millis(40_000) }
+        Record { holder: "node-a".into(), epoch: 7, hold: Duration::from_millis(40_000), kept: false }
     }
 
     /// With a checksum as a newer or a careless writer would have made it.
@@ -129,6 +138,15 @@ mod tests {
         let content = "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\n";
         // head -n 4 FILE | sha256sum | head -c 32
         assert_eq!(text, content.to_string() + "sha256 7d8f57d021a699c07bf645089c84993a\n");
+    }
+
+    #[test]
+    fn a_vote_that_is_kept_has_a_line_more_and_a_record_without_it_is_not_kept() {
+        let kept = Record { kept: true, ..record() };
+        assert!(kept.to_text().starts_with("hastmon vote 1\nepoch 7\nhold_ms 40000\nkept yes\nholder node-a\n"));
+        assert_eq!(Record::from_text(&kept.to_text()), Ok(kept));
+        let before = with_checksum("hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\n");
+        assert_eq!(Record::from_text(&before), Ok(record()));
     }
 
     #[test]
@@ -192,8 +210,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_is_read_as_it_was_written(holder in ".{1,60}|[\n a-z]{1,9}", epoch: u64, hold_ms: u32) {
-            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms.into()) };
+        fn a_record_is_read_as_it_was_written(holder in ".{1,60}|[\n a-z]{1,9}", epoch: u64, hold_ms: u32, kept: bool) {
+            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms.into()), kept };
             prop_assert_eq!(Record::from_text(&record.to_text()), Ok(record));
         }
 
@@ -204,7 +222,7 @@ mod tests {
 
         #[test]
         fn no_record_is_longer_than_the_limit(holder in "[a-z]{255}", epoch: u64, hold_ms: u64) {
-            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms) };
+            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms), kept: true };
             prop_assert!(record.to_text().len() <= MAX_TEXT_LEN);
         }
     }

@@ -132,7 +132,7 @@ fn a_vote_leaves_when_its_record_is_on_disk() {
     // A second question before the disk is done has a record of its own: the first one may fail.
     ask(&mut bench, b, 3, "b", Kind::Renew, 1);
     assert_eq!((verdict(&bench, b), bench.records().len()), (None, 2));
-    assert_eq!(bench.records()[0].1, Record { holder: "b".to_string(), epoch: 1, hold: s(4) });
+    assert_eq!(bench.records()[0].1, Record { holder: "b".to_string(), epoch: 1, hold: s(4), kept: false });
     for (id, _) in bench.records() {
         bench.recorded(id, Ok(()));
     }
@@ -208,7 +208,7 @@ fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
         assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Waits { .. }))));
         assert_eq!(bench.records().len(), 0);
     }
-    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4) };
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), kept: false };
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
     bench.take();
     let b = bench.peer("b", Role::Primary, 100, State::Stopped);
@@ -221,7 +221,7 @@ fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
 #[test]
 fn a_vote_found_on_disk_binds_for_its_whole_hold() {
     let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
-    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4) };
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), kept: false };
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
     let b = bench.peer("b", Role::Primary, 100, State::Stopped);
     ask(&mut bench, b, 2, "b", Kind::Vote, 10);

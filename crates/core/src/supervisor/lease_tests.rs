@@ -264,7 +264,7 @@ fn every_word_in_every_role_and_stage_has_a_defined_result() {
     let voters = crate::lease::Voters::new(["a", "b", "c"].map(String::from)).digest();
     let beat = |kind| {
         let hold = longest;
-        let ask = Ask { node: "b".to_string(), kind, epoch: u64::MAX, hold, round: u64::MAX, voters };
+        let ask = Ask { node: "b".to_string(), kind, epoch: u64::MAX, hold, round: u64::MAX, voters, kept: false };
         Said::Beat { seq: u64::MAX, state: State::Run, voters: 0, ask: Some(ask) }
     };
     let words = [

@@ -139,7 +139,12 @@ impl Cluster {
                 }
             }
             Action::AskHere(ask) => {
-                let verdict = Verdict { round: ask.round, highest: ask.epoch, refused: self.refuses.clone() };
+                let verdict = Verdict {
+                    round: ask.round,
+                    highest: ask.epoch,
+                    refused: self.refuses.clone(),
+                    kept: ask.kept && self.refuses.is_none(),
+                };
                 self.bench.order(Order::Verdict(verdict));
             }
             Action::Disconnect(link) => {
@@ -244,6 +249,7 @@ impl Peer {
                 round: ask.round,
                 highest: self.epoch.max(ask.epoch),
                 refused: self.refuses.clone(),
+                kept: ask.kept && self.refuses.is_none(),
             }),
             bound: bound.as_ref().map(|(holder, _)| holder.clone()),
             bound_for: bound.map_or(Duration::ZERO, |(_, left)| left),
@@ -333,7 +339,7 @@ impl DaemonBench {
 
     pub(crate) fn ask_of(node: &str, kind: Kind, epoch: u64) -> Ask {
         let voters = Voters::new(["a", "b", "c"].map(String::from)).digest();
-        Ask { node: node.to_string(), kind, epoch, hold: s(4), round: epoch, voters }
+        Ask { node: node.to_string(), kind, epoch, hold: s(4), round: epoch, voters, kept: false }
     }
 
     /// The worker of this node reports.

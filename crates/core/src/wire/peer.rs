@@ -127,6 +127,7 @@ const WAITS: u8 = 3;
 const STALE: u8 = 4;
 const OTHER_VOTERS: u8 = 5;
 const NOT_RECORDED: u8 = 6;
+const KEPT: u8 = 7;
 
 impl Hello {
     /// The message.
@@ -204,11 +205,13 @@ impl Said {
                         Kind::Vote => ASK_VOTE,
                         Kind::Renew => ASK_RENEW,
                     };
-                    list.with_u8("ask", kind)
+                    let list = list
+                        .with_u8("ask", kind)
                         .with_u64("epoch", ask.epoch)
                         .with_u64("hold_us", micros(ask.hold))
                         .with_u64("round", ask.round)
-                        .with_u64("voters", ask.voters)
+                        .with_u64("voters", ask.voters);
+                    if ask.kept { list.with_u8("kept", 1) } else { list }
                 })
             }
             Self::Complaint { released } => {
@@ -269,6 +272,7 @@ fn ask(list: &List, kind: u8, node: &str) -> Result<Ask, Lacks> {
         hold: span_of(list, "hold_us")?,
         round: u64_of(list, "round")?,
         voters: u64_of(list, "voters")?,
+        kept: flag(list, "kept"),
     })
 }
 
@@ -314,11 +318,13 @@ impl Heard {
 
 fn with_verdict(list: List, verdict: &Verdict) -> List {
     let list = list.with_u64("round", verdict.round).with_u64("highest", verdict.highest);
+    let list = if verdict.kept { list.with_u8("kept", 1) } else { list };
     match &verdict.refused {
         None => list.with_u8("verdict", GRANTED),
         Some(Refusal::Bound { holder, left }) => {
             list.with_u8("verdict", BOUND).with_str("holder", holder).with_u64("left_us", micros(*left))
         }
+        Some(Refusal::Kept { holder }) => list.with_u8("verdict", KEPT).with_str("holder", holder),
         Some(Refusal::Reserved { successor, left }) => {
             list.with_u8("verdict", RESERVED).with_str("holder", successor).with_u64("left_us", micros(*left))
         }
@@ -334,6 +340,7 @@ fn verdict(list: &List, kind: u8) -> Result<Verdict, Lacks> {
     let refused = match kind {
         GRANTED => None,
         BOUND => Some(Refusal::Bound { holder: text(list, "holder")?, left: left()? }),
+        KEPT => Some(Refusal::Kept { holder: text(list, "holder")? }),
         RESERVED => Some(Refusal::Reserved { successor: text(list, "holder")?, left: left()? }),
         WAITS => Some(Refusal::Waits { left: left()? }),
         STALE => Some(Refusal::Stale),
@@ -341,7 +348,8 @@ fn verdict(list: &List, kind: u8) -> Result<Verdict, Lacks> {
         NOT_RECORDED => Some(Refusal::NotRecorded),
         _ => return Err(Lacks::field("verdict")),
     };
-    Ok(Verdict { round: u64_of(list, "round")?, highest: u64_of(list, "highest")?, refused })
+    let kept = flag(list, "kept");
+    Ok(Verdict { round: u64_of(list, "round")?, highest: u64_of(list, "highest")?, refused, kept })
 }
 
 fn with_voters(list: List, voters: &Voters) -> List {
@@ -361,6 +369,11 @@ fn micros(span: Duration) -> u64 {
 
 fn text(list: &List, name: &str) -> Result<String, Lacks> {
     list.str(name).map(ToOwned::to_owned).ok_or_else(|| Lacks::field(name))
+}
+
+/// What is left out is not so.
+fn flag(list: &List, name: &str) -> bool {
+    list.u8(name).is_some_and(|flag| flag != 0)
 }
 
 fn u8_of(list: &List, name: &str) -> Result<u8, Lacks> {
@@ -416,20 +429,24 @@ mod tests {
 
     fn any_ask() -> impl Strategy<Value = Ask> {
         let kind = prop_oneof![Just(Kind::Vote), Just(Kind::Renew)];
-        (kind, any::<u64>(), span(), any::<u64>(), any::<u64>()).prop_map(|(kind, epoch, hold, round, voters)| Ask {
-            node: "a".to_owned(),
-            kind,
-            epoch,
-            hold,
-            round,
-            voters,
-        })
+        (kind, any::<u64>(), span(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
+            |(kind, epoch, hold, round, voters, kept)| Ask {
+                node: "a".to_owned(),
+                kind,
+                epoch,
+                hold,
+                round,
+                voters,
+                kept,
+            },
+        )
     }
 
     fn any_refusal() -> impl Strategy<Value = Refusal> {
         prop_oneof![
             (name(), span()).prop_map(|(holder, left)| Refusal::Bound { holder, left }),
             (name(), span()).prop_map(|(successor, left)| Refusal::Reserved { successor, left }),
+            name().prop_map(|holder| Refusal::Kept { holder }),
             span().prop_map(|left| Refusal::Waits { left }),
             Just(Refusal::Stale),
             nodes().prop_map(|ours| Refusal::Voters { ours }),
@@ -454,8 +471,8 @@ mod tests {
     }
 
     fn any_heard() -> impl Strategy<Value = Heard> {
-        let verdict = (any::<u64>(), any::<u64>(), option::of(any_refusal()));
-        let verdict = verdict.prop_map(|(round, highest, refused)| Verdict { round, highest, refused });
+        let verdict = (any::<u64>(), any::<u64>(), option::of(any_refusal()), any::<bool>());
+        let verdict = verdict.prop_map(|(round, highest, refused, kept)| Verdict { round, highest, refused, kept });
         let bound = option::of((name(), span()));
         let who = (any::<u64>(), any_role(), any::<i32>(), any_state());
         (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>()).prop_map(

@@ -66,8 +66,13 @@ impl Flaw {
     /// What the voter is made to forget, and what it hears.
     pub(crate) fn before_ask(flaw: Option<Self>, voter: &mut Voter, now: Instant, from: &str, ask: &Ask) -> Ask {
         let bound = voter.bound(now).map(|bound| (bound.holder.to_owned(), bound.epoch));
-        let free =
-            |epoch| Voter::new(now, voters(), Some(Record { holder: from.to_owned(), epoch, hold: Duration::ZERO }));
+        let free = |epoch| {
+            Voter::new(
+                now,
+                voters(),
+                Some(Record { holder: from.to_owned(), epoch, hold: Duration::ZERO, kept: false }),
+            )
+        };
         match flaw {
             Some(Self::VotesWhileBound) if bound.as_ref().is_some_and(|(holder, _)| holder != from) => {
                 *voter = free(voter.highest());
@@ -75,7 +80,7 @@ impl Flaw {
             Some(Self::VotesForOldEpochs) if bound.is_none() => *voter = free(0),
             Some(Self::BindsWithoutDrift) => return Ask { hold: ask.hold * 100 / 101, ..ask.clone() },
             Some(Self::HoldGrows) if ask.kind == Kind::Renew && bound == Some((from.to_owned(), ask.epoch)) => {
-                let record = Record { holder: from.to_owned(), epoch: ask.epoch, hold: ask.hold };
+                let record = Record { holder: from.to_owned(), epoch: ask.epoch, hold: ask.hold, kept: ask.kept };
                 *voter = Voter::new(now, voters(), Some(record));
             }
             _ => {}
@@ -101,7 +106,7 @@ impl Flaw {
 
     pub(crate) fn after_release(flaw: Option<Self>, voter: &mut Voter, now: Instant) {
         if flaw == Some(Self::RenewsAfterRelease) {
-            let record = Record { holder: String::new(), epoch: voter.highest(), hold: Duration::ZERO };
+            let record = Record { holder: String::new(), epoch: voter.highest(), hold: Duration::ZERO, kept: false };
             *voter = Voter::new(now, voters(), Some(record));
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn directory() -> (TempDir, PathBuf) {
 }
 
 pub(super) fn record(epoch: u64) -> Record {
-    Record { holder: "node-a".into(), epoch, hold: Duration::from_millis(40_000) }
+    Record { holder: "node-a".into(), epoch, hold: Duration::from_millis(40_000), kept: false }
 }
 
 /// Other tests of this process start children, which hold a copy of a lock for the moment between fork and exec.
