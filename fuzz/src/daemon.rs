@@ -487,7 +487,7 @@ impl World {
             match action {
                 Action::Reply { conn, message, keep } => self.reply(conn, &message, keep),
                 Action::FindRecord(_) => {}
-                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } => {
+                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } | Action::RecordPause { .. } => {
                     panic!("{action:?} among originals")
                 }
                 Action::Close(conn) => assert!(self.open.remove(&conn).is_some(), "{conn:?} is closed already"),
@@ -616,7 +616,12 @@ fn resource_of(request: &Request) -> Option<String> {
         Request::Handshake { resource, .. }
         | Request::HandshakeToken { resource, .. }
         | Request::Complaint { resource } => Some(resource.clone()),
-        Request::SetRole { .. } | Request::Switchover { .. } | Request::Status { .. } | Request::Reload => None,
+        Request::SetRole { .. }
+        | Request::Switchover { .. }
+        | Request::Pause { .. }
+        | Request::Resume { .. }
+        | Request::Status { .. }
+        | Request::Reload => None,
     }
 }
 

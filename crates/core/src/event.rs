@@ -9,6 +9,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::hooks::{Exit, Finished, Hook, Outcome};
+use crate::pause::Pause;
 use crate::time::Duration;
 use crate::types::{Role, State};
 
@@ -192,6 +193,40 @@ pub enum Event {
     Rebooting,
     /// An operator has made this node primary without a majority.
     Forced,
+    /// The resource is paused: who did it, where and when.
+    Paused(Pause),
+    /// An operator has ended the pause.
+    Resumed {
+        /// Where.
+        node: String,
+    },
+    /// The time of the pause is over.
+    PauseEnded,
+    /// It has been paused for so long that this may have been forgotten.
+    PausedTooLong(Pause),
+    /// A resource that is paused was found running on a secondary.
+    RunsWhilePaused,
+    /// A worker ends, and what it runs goes on.
+    LeftRunning {
+        /// How many votes are kept for this node.
+        kept: usize,
+        /// How many vote.
+        of: usize,
+    },
+    /// A worker ends, and stops what it runs though it is paused.
+    NotLeftRunning {
+        /// How many votes are kept for this node.
+        kept: usize,
+        /// How many vote.
+        of: usize,
+        /// The script is starting or stopping it.
+        is_busy: bool,
+    },
+    /// The pause cannot be recorded.
+    PauseNotRecorded {
+        /// Why, and what to do.
+        why: String,
+    },
     /// An event that stands for others of its kind, which were too many to be told one by one.
     Repeated {
         /// The last of them.
@@ -293,6 +328,8 @@ pub enum StaysSecondary {
     HoldsOff(Duration),
     /// It has not yet finished what its role before asked of it.
     Changing,
+    /// The resource is paused.
+    Paused,
 }
 
 /// Why a primary gives up its role.
@@ -328,6 +365,8 @@ pub enum GiveUp {
 pub enum RoleReason {
     /// `role_on_start` says so.
     Start,
+    /// The resource is paused, and this was the role when the daemon ended.
+    Paused,
     /// `hastmonctl role`, or who asked over the network.
     Operator(String),
     /// Complaints, and no connection from a primary.
@@ -387,6 +426,7 @@ impl Event {
             | Self::RecordUnreadable { .. }
             | Self::RecordLost { .. }
             | Self::FenceFailed { .. }
+            | Self::PauseNotRecorded { .. }
             | Self::Rebooting => Level::Error,
             // Done on purpose.
             Self::HookFailed(Finished { outcome: Outcome::CutShort, .. }) => Level::Info,
@@ -408,6 +448,10 @@ impl Event {
             | Self::Fencing { .. }
             | Self::Fenced { .. }
             | Self::Forced
+            | Self::Paused(_)
+            | Self::PausedTooLong(_)
+            | Self::RunsWhilePaused
+            | Self::NotLeftRunning { .. }
             | Self::DaemonGone
             | Self::WorkerDied { .. }
             | Self::WorkerStuck { .. }
@@ -423,6 +467,9 @@ impl Event {
             | Self::StartWaits { .. }
             | Self::Connected { .. }
             | Self::WorkerBack
+            | Self::Resumed { .. }
+            | Self::PauseEnded
+            | Self::LeftRunning { .. }
             | Self::LeaseWon { .. }
             | Self::NameKnown { .. }
             | Self::Reloaded { .. }
@@ -503,6 +550,26 @@ impl fmt::Display for Event {
             Self::Forced => f.write_str(
                 "FORCED: an operator has made this node primary without a majority; if the resource runs elsewhere, it now runs twice",
             ),
+            Self::Paused(pause) => write!(f, "{pause}: nothing is started, stopped or taken over until hastmonctl resume"),
+            Self::Resumed { node } => write!(f, "resumed on {node}"),
+            Self::PauseEnded => f.write_str("the time of the pause is over: resumed"),
+            Self::PausedTooLong(pause) => {
+                write!(f, "{pause}, which is long: nothing is taken over when a node fails; hastmonctl resume ends it")
+            }
+            Self::RunsWhilePaused => {
+                f.write_str("the resource runs here though this node is secondary; it is paused, so it is not stopped")
+            }
+            Self::LeftRunning { kept, of } => write!(f, "left running: paused, votes kept by {kept} of {of}"),
+            Self::NotLeftRunning { is_busy: true, .. } => {
+                f.write_str("paused, and stopped all the same: the script was at work on it")
+            }
+            Self::NotLeftRunning { kept, of, .. } => write!(
+                f,
+                "paused, and stopped all the same: only {kept} of {of} votes are kept for this node, so another one could start it"
+            ),
+            Self::PauseNotRecorded { why } => {
+                write!(f, "the pause is not on disk, and a restart of this daemon would not know of it: {why}")
+            }
             Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
             Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),
             Self::WorkerDied { how, then } => match then {
@@ -530,6 +597,7 @@ impl fmt::Display for StaysSecondary {
                 write!(f, "its starts failed, or it has yielded; holding off for another {left:.0?}")
             }
             Self::Changing => f.write_str("the change to this role is not finished"),
+            Self::Paused => f.write_str("the resource is paused"),
         }
     }
 }
@@ -556,6 +624,7 @@ impl fmt::Display for RoleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("role_on_start"),
+            Self::Paused => f.write_str("it is paused, and had this role before"),
             Self::Operator(who) => write!(f, "asked by {who}"),
             Self::Takeover { complaints } => {
                 write!(f, "taking over: no connection from a primary and {complaints} complaints")

@@ -13,6 +13,7 @@ mod lateness;
 pub mod lease;
 mod members;
 pub mod orphan;
+pub mod pause;
 mod peers;
 mod primary;
 pub mod rate_limit;

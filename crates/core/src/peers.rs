@@ -14,6 +14,7 @@ use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
 use crate::members::terms;
+use crate::pause::{Flag, Pause};
 use crate::supervisor::Context;
 use crate::time::{Duration, Instant};
 use crate::types::{Role, State};
@@ -49,6 +50,10 @@ struct Peer {
     has_released: bool,
     /// It renews a lease, or runs the resource.
     is_holder: bool,
+    /// What it knows of a pause.
+    pause: Option<Pause>,
+    /// How many votes are kept for it.
+    votes_kept: u32,
 }
 
 /// Who waits for a verdict.
@@ -93,6 +98,8 @@ pub(crate) struct Peers {
     /// A record could not be read or written, and that has been told.
     told_not_recorded: bool,
     told_voters: BTreeMap<String, Voters>,
+    /// Whether the resource is paused.
+    pub(crate) pause: Flag,
 }
 
 impl Peers {
@@ -106,6 +113,7 @@ impl Peers {
             find_again: None,
             told_not_recorded: false,
             told_voters: BTreeMap::new(),
+            pause: Flag::default(),
         }
     }
 
@@ -216,6 +224,8 @@ impl Peers {
             voters: hello.voters.digest(),
             has_released: false,
             is_holder: false,
+            pause: None,
+            votes_kept: 0,
         };
         self.sessions.insert(conn, peer);
         Ok(())
@@ -255,8 +265,9 @@ impl Peers {
         }
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
-            Said::Beat { seq, state, voters, ask } => {
+            Said::Beat { seq, state, voters, ask, pause, votes_kept } => {
                 peer.state = state;
+                (peer.pause, peer.votes_kept) = (pause, votes_kept);
                 peer.is_holder = ask.as_ref().is_some_and(|ask| ask.kind == Kind::Renew)
                     || matches!(state, State::Run | State::Starting | State::Stopping | State::Failed);
                 peer.voters = voters;
@@ -456,6 +467,8 @@ impl Peers {
             state,
             verdict,
             bound: bound.map(|bound| bound.holder.to_string()),
+            bound_kept: bound.is_some_and(|bound| bound.kept),
+            pause: self.pause.message(cx.now),
             bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
             epoch: self.voter.as_ref().map_or(0, Voter::highest),
             voters: self.voter.as_ref().map_or(0, |voter| voter.configured().digest()),
@@ -519,6 +532,25 @@ impl Peers {
         let peer =
             self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
         Some((peer.role, peer.state))
+    }
+
+    /// The nodes that have said that they know of the pause, or of its end, that is known here.
+    pub(crate) fn know_of_pause(&self) -> impl Iterator<Item = &str> {
+        let knows = |peer: &&Peer| peer.pause.as_ref().is_some_and(|pause| pause.is(self.pause.pause()));
+        self.sessions.values().filter(knows).map(|peer| peer.node.as_str())
+    }
+
+    /// A primary, and how many votes are kept for it.
+    pub(crate) fn kept_for(&self) -> Option<(&str, u32)> {
+        let primaries = self.sessions.values().filter(|peer| peer.is_proven && peer.role == Role::Primary);
+        let best = primaries.max_by_key(|peer| (peer.votes_kept, peer.is_holder, peer.heard))?;
+        Some((&best.node, best.votes_kept))
+    }
+
+    /// The vote of this node is kept for itself; the highest epoch that it has seen.
+    pub(crate) fn kept_for_me(&self, now: Instant) -> Option<u64> {
+        let bound = self.bound(now)?;
+        (bound.kept && bound.holder == self.me).then(|| self.voter.as_ref().map_or(0, Voter::highest))
     }
 
     /// A primary that runs the resource, as it said last.

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::lease::with_drift;
+use crate::lease::{FOR_EVER, with_drift};
 use crate::members::terms;
 use crate::supervisor::Supervisor;
 use crate::time::Instant;
@@ -20,6 +20,13 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| lines.push((name.to_string(), value));
     let report = supervisor.report().and_then(|report| report.lease.clone());
+    if supervisor.is_paused() {
+        let kept =
+            report.as_ref().filter(|_| supervisor.role() == Role::Primary).map(|report| (report.kept, report.voters));
+        let kept = kept.map_or_else(String::new, |(kept, of)| format!("; kept by {kept} of {of} votes"));
+        let told = supervisor.pause_told(now).to_string();
+        line("paused", format!("{}{kept}", told.trim_start_matches("paused ")));
+    }
     let bound = supervisor.peers().bound(now);
     let known = supervisor.peers().voter().map_or(0, crate::lease::voter::Voter::highest);
     let held = report.as_ref().filter(|_| supervisor.role() == Role::Primary).and_then(|report| report.epoch);
@@ -31,11 +38,18 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
             (Some(report), ..) if held.is_some() && report.is_forced => {
                 format!("FORCED by an operator, {} of {} votes", report.votes, report.voters)
             }
+            (Some(report), Some(FOR_EVER), _) => {
+                format!("held here, {} of {} votes are kept while it is paused", report.kept, report.voters)
+            }
             (Some(report), Some(until), _) if now < until => format!(
                 "held here until +{:.1} s, {} of {} votes",
                 until.since(now).as_secs_f64(),
                 report.votes,
                 report.voters
+            ),
+            (_, _, Some(bound)) if bound.kept => format!(
+                "held by node {} (its vote here is kept, since it was paused, until {} is back, gives it back or is fenced)",
+                bound.holder, bound.holder
             ),
             (_, _, Some(bound)) => {
                 format!("held by node {} (its vote here for {:.1} s)", bound.holder, bound.left.as_secs_f64())

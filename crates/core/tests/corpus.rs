@@ -192,6 +192,8 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
         epoch,
         voters: voters.digest(),
         in_force: voters.digest(),
+        bound_kept: false,
+        pause: None,
     };
     let version = "1.0".to_string();
     let hello = Hello {
@@ -209,8 +211,15 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
     vec![
         ("hello", hello.encode()),
         ("welcome", Welcome { protocol: 1, version, node: node.clone(), voters: voters.clone() }.encode()),
-        ("beat", Said::Beat { seq: 1, state: State::Stopped, voters: 7, ask: None }.encode()),
-        ("beat-that-asks", Said::Beat { seq: u64::MAX, state: State::Stopped, voters: 7, ask: Some(ask) }.encode()),
+        (
+            "beat",
+            Said::Beat { seq: 1, state: State::Stopped, voters: 7, ask: None, pause: None, votes_kept: 0 }.encode(),
+        ),
+        (
+            "beat-that-asks",
+            Said::Beat { seq: u64::MAX, state: State::Stopped, voters: 7, ask: Some(ask), pause: None, votes_kept: 0 }
+                .encode(),
+        ),
         ("complaint", Said::Complaint { released: true }.encode()),
         ("release", Said::Release(release).encode()),
         ("fenced", Said::Fenced { node, epoch }.encode()),

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use hastmon_core::lease::{Ask, Grant, Release};
+use hastmon_core::pause::Pause;
 use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
@@ -82,6 +83,8 @@ pub(crate) enum FromWorker {
     Fenced(String, u64),
     /// Why the resource is not handed over.
     HandOverRefused(String),
+    /// Another node knows better whether the resource is paused.
+    PauseHeard(Pause),
     /// The worker ends now.
     Farewell(Farewell),
 }

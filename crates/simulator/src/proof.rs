@@ -27,6 +27,11 @@ const LIVE_MORE: Duration = Duration::from_secs(20);
 /// ... and for how long, on one node without a break.
 const STEADY: u32 = 8;
 
+/// Storms in a hundred in which operators pause the resource.
+const PAUSED_STORMS: u64 = 30;
+/// How long it takes until all know of the end of a pause.
+const RESUMED_WITHIN: u32 = 6;
+
 /// What one run came to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
@@ -92,7 +97,9 @@ fn random_storm(seed: u64, weather: Weather) -> Storm {
     let retimes = rng.percent(50);
     let slack = Slack::new(&mut rng, if retimes { cluster.stop_timeout * 3 / 4 } else { cluster.stop_timeout });
     let voters = (0..cluster.nodes.len()).filter(|at| !spare.contains(at)).map(HostId).collect();
-    let mut storm = Storm { rng, weather, cluster, runners, slack, retimes, edition: 0, voters };
+    let mut apart = Rng::new(seed ^ 0x9a05_e5ee);
+    let pauses = apart.percent(PAUSED_STORMS).then_some(apart);
+    let mut storm = Storm { rng, weather, cluster, runners, slack, retimes, edition: 0, voters, pauses };
     storm.cluster.mood = storm.usual();
     storm
 }
@@ -109,7 +116,15 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let ready = |node: &Node| if node.role == Role::Watchdog { Role::Watchdog } else { Role::Secondary };
     let off: Vec<HostId> =
         (0..storm.cluster.nodes.len()).map(HostId).filter(|host| !storm.voters.contains(host)).collect();
-    world.recover(&storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>(), &off, beat);
+    let roles: Vec<Role> = storm.cluster.nodes.iter().map(ready).collect();
+    world.recover(&roles, &off, beat);
+    if storm.pauses.is_some() {
+        world.run_for(beat * RESUMED_WITHIN);
+        storm.voters.iter().for_each(|host| world.apply(Fault::ResumeResource(*host)));
+        world.run_for(beat * RESUMED_WITHIN);
+        // Roles are refused while it is paused.
+        world.recover(&roles, &off, beat);
+    }
     let since = world.now();
     let steady = beat * STEADY;
     let lives = world.until_or(beat * LIVE_WITHIN + LIVE_MORE + steady, |world| world.has_run_for(steady)).is_some();

@@ -400,6 +400,14 @@ impl Claim {
         untils.get(self.voters.majority() - 1).copied()
     }
 
+    /// Ends a candidacy that has come to nothing, and gives nothing back: what an earlier process of this node has left running needs the votes.
+    pub fn stand_no_longer(&mut self) {
+        if self.is_standing() {
+            self.phase = Phase::Idle;
+            self.forget();
+        }
+    }
+
     /// Gives back what there is, at the end of a lease or of a candidacy. Only who has stopped the resource may call this.
     pub fn release(&mut self, successor: Option<String>, reserve: Duration) -> Option<Release> {
         // Not the highest epoch heard of: this node may win that later, and a release that comes late would end it.

@@ -102,13 +102,13 @@ impl Record {
 }
 
 /// All lines before the last one, when that is their checksum.
-fn content(text: &str) -> Option<&str> {
+pub(crate) fn content(text: &str) -> Option<&str> {
     let (content, checksum_line) = text.split_at_checked(text.len().checked_sub(CHECKSUM_LINE_LEN)?)?;
     (checksum_line == checksum(content)).then_some(content)
 }
 
 /// The last line, for all lines before it.
-fn checksum(content: &str) -> String {
+pub(crate) fn checksum(content: &str) -> String {
     let mut line = String::from(CHECKSUM_NAME);
     for byte in Sha256::digest(content).iter().take(CHECKSUM_SIZE) {
         // Writing to a String cannot fail.

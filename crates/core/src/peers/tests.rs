@@ -328,6 +328,9 @@ fn b_has(bench: &mut DaemonBench, nodes: &[&str]) {
         voters: 3,
         waits: None,
         in_force: Vec::from([("b".to_string(), voters.digest())]),
+        runs_until: None,
+        kept: 0,
+        know: Vec::new(),
     };
     bench.reports(State::Stopped, Some(lease));
 }

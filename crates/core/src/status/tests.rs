@@ -6,7 +6,19 @@ use crate::types::State;
 use crate::worker::{LeaseReport, Report};
 
 fn report(epoch: Option<u64>, until: Option<Instant>) -> LeaseReport {
-    LeaseReport { epoch, until, is_forced: false, in_reach: 3, votes: 2, voters: 3, waits: None, in_force: Vec::new() }
+    LeaseReport {
+        epoch,
+        until,
+        is_forced: false,
+        in_reach: 3,
+        votes: 2,
+        voters: 3,
+        waits: None,
+        in_force: Vec::new(),
+        runs_until: until,
+        kept: 0,
+        know: Vec::new(),
+    }
 }
 
 fn of(role: Role, lease: impl Fn(Instant) -> LeaseReport) -> DaemonBench {

@@ -19,6 +19,9 @@ fn held(bench: &DaemonBench) -> LeaseReport {
         voters: 3,
         waits: None,
         in_force: Vec::new(),
+        runs_until: Some(bench.now + s(3)),
+        kept: 0,
+        know: Vec::new(),
     }
 }
 
@@ -265,12 +268,12 @@ fn every_word_in_every_role_and_stage_has_a_defined_result() {
     let beat = |kind| {
         let hold = longest;
         let ask = Ask { node: "b".to_string(), kind, epoch: u64::MAX, hold, round: u64::MAX, voters, kept: false };
-        Said::Beat { seq: u64::MAX, state: State::Run, voters: 0, ask: Some(ask) }
+        Said::Beat { seq: u64::MAX, state: State::Run, voters: 0, ask: Some(ask), pause: None, votes_kept: u32::MAX }
     };
     let words = [
         beat(Kind::Vote),
         beat(Kind::Renew),
-        Said::Beat { seq: 0, state: State::Failed, voters, ask: None },
+        Said::Beat { seq: 0, state: State::Failed, voters, ask: None, pause: None, votes_kept: 0 },
         Said::Complaint { released: false },
         Said::Complaint { released: true },
         Said::Release(Release {

@@ -17,6 +17,9 @@ fn held(bench: &DaemonBench) -> Option<LeaseReport> {
         voters: 3,
         waits: None,
         in_force: Vec::new(),
+        runs_until: until,
+        kept: 0,
+        know: Vec::new(),
     })
 }
 

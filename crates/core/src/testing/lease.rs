@@ -3,6 +3,7 @@
 use super::*;
 use crate::lease::record::Record;
 use crate::lease::{Ask, Grant, Kind, Refusal, Terms, Verdict, Voters};
+use crate::pause::Pause;
 use crate::wire::peer::{Heard, Hello, PROTOCOLS, Said};
 use crate::worker::LeasePart;
 
@@ -44,6 +45,16 @@ pub(crate) struct Peer {
     pub(crate) refuses: Option<Refusal>,
     pub(crate) epoch: u64,
     pub(crate) voters: u64,
+    /// It keeps its vote for this node.
+    pub(crate) keeps: bool,
+    pub(crate) pause: Option<Pause>,
+}
+
+/// What a worker finds when it begins.
+struct Found {
+    pause: Pause,
+    keep_until: Option<Instant>,
+    runs: bool,
 }
 
 /// A worker on node `a` among nodes that answer at once.
@@ -74,7 +85,20 @@ impl Cluster {
         Self::with_grant(Role::Primary, resource, up, Some(grant))
     }
 
+    /// A primary that finds running what an earlier worker has left so, while it was paused.
+    pub(crate) fn paused_since(pause: Pause, up: &[&str]) -> Self {
+        let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
+        let found = Found { pause, keep_until: Some(crate::lease::FOR_EVER), runs: true };
+        Self::build(Role::Primary, resource, up, None, found)
+    }
+
     fn with_grant(role: Role, resource: Resource, up: &[&str], grant: Option<Grant>) -> Self {
+        let found = Found { pause: Pause::default(), keep_until: None, runs: false };
+        Self::build(role, resource, up, grant, found)
+    }
+
+    fn build(role: Role, resource: Resource, up: &[&str], grant: Option<Grant>, found: Found) -> Self {
+        let Found { pause, keep_until, runs } = found;
         let voters = Voters::new(resource.nodes.iter().cloned()).digest();
         let peer = |node: &str| Peer {
             node: node.to_string(),
@@ -88,12 +112,19 @@ impl Cluster {
             refuses: None,
             epoch: 0,
             voters,
+            keeps: false,
+            pause: None,
         };
         let peers = ["b", "c", "d"].map(peer).into();
-        let lease = LeasePart { node: "a".to_string(), grant, force: false, keep_until: None, seed: 7 };
+        let lease =
+            LeasePart { node: "a".to_string(), grant, force: false, keep_until, seed: 7, pause, must_stop: false };
         let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
-        let mut cluster =
-            Self { bench: Bench::of(assignment, Some(Script::GOOD)), peers, refuses: None, log: Vec::new() };
+        let mut cluster = Self {
+            bench: Bench::of(assignment, Some(Script { runs, ..Script::GOOD })),
+            peers,
+            refuses: None,
+            log: Vec::new(),
+        };
         cluster.settle();
         cluster
     }
@@ -238,6 +269,8 @@ impl Peer {
     pub(crate) fn answer(&self, seq: u64, ask: Option<&Ask>) -> Heard {
         let bound = match &self.refuses {
             Some(Refusal::Bound { holder, left }) => Some((holder.clone(), *left)),
+            Some(Refusal::Kept { holder }) => Some((holder.clone(), Duration::ZERO)),
+            _ if self.keeps => Some(("a".to_string(), Duration::ZERO)),
             _ => None,
         };
         Heard {
@@ -256,6 +289,8 @@ impl Peer {
             epoch: self.epoch,
             voters: self.voters,
             in_force: self.voters,
+            bound_kept: matches!(self.refuses, Some(Refusal::Kept { .. })) || self.keeps,
+            pause: self.pause.clone(),
         }
     }
 }
@@ -307,7 +342,7 @@ impl DaemonBench {
 
     pub(crate) fn beat(&mut self, conn: ConnId, seq: u64, state: State, ask: Option<Ask>) {
         let voters = Voters::new(["a", "b", "c"].map(String::from)).digest();
-        self.said(conn, &Said::Beat { seq, state, voters, ask });
+        self.said(conn, &Said::Beat { seq, state, voters, ask, pause: None, votes_kept: 0 });
     }
 
     /// What a node was told since the last look.

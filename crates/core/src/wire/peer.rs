@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 
 use super::Lacks;
 use super::nv::List;
-use crate::config::MAX_DURATION;
+use crate::config::{MAX_DURATION, MAX_NAME_LEN};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters};
+use crate::pause::{MAX_VERSION, Pause, Paused, operator};
 use crate::time::Duration;
 use crate::types::{Role, State};
 
@@ -67,6 +68,10 @@ pub enum Said {
         voters: u64,
         /// A vote is asked for.
         ask: Option<Ask>,
+        /// Whether the resource is paused, as it is known there.
+        pause: Option<Pause>,
+        /// How many votes are kept for the worker's node.
+        votes_kept: u32,
     },
     /// A watchdog complains.
     Complaint {
@@ -107,6 +112,10 @@ pub struct Heard {
     pub voters: u64,
     /// The digest of the voters that it has in force.
     pub in_force: u64,
+    /// Its vote is kept for who has it.
+    pub bound_kept: bool,
+    /// Whether the resource is paused, as it is known there.
+    pub pause: Option<Pause>,
 }
 
 /// The longest hold: lease and stop budget of the longest configuration, with room for rounding.
@@ -194,12 +203,16 @@ impl Said {
     /// The message.
     pub fn encode(&self) -> List {
         match self {
-            Self::Beat { seq, state, voters, ask } => {
-                let list = List::new()
+            Self::Beat { seq, state, voters, ask, pause, votes_kept } => {
+                let mut list = List::new()
                     .with_u8("cmd", CMD_BEAT)
                     .with_u64("seq", *seq)
                     .with_u8("state", state.to_wire())
                     .with_u64("configured", *voters);
+                if *votes_kept > 0 {
+                    list = list.with_u64("votes_kept", u64::from(*votes_kept));
+                }
+                let list = with_pause(list, pause.as_ref());
                 ask.iter().fold(list, |list, ask| {
                     let kind = match ask.kind {
                         Kind::Vote => ASK_VOTE,
@@ -242,6 +255,8 @@ impl Said {
                 state: state(list)?,
                 voters: u64_of(list, "configured")?,
                 ask: list.u8("ask").map(|kind| ask(list, kind, node)).transpose()?,
+                pause: pause(list)?,
+                votes_kept: list.u64("votes_kept").and_then(|kept| kept.try_into().ok()).unwrap_or_default(),
             }),
             CMD_COMPLAINT => {
                 Ok(Self::Complaint { released: list.u8("released").is_some_and(|released| released != 0) })
@@ -290,6 +305,10 @@ impl Heard {
         if let Some(holder) = &self.bound {
             list = list.with_str("bound", holder).with_u64("bound_us", micros(self.bound_for));
         }
+        if self.bound_kept {
+            list = list.with_u8("bound_kept", 1);
+        }
+        list = with_pause(list, self.pause.as_ref());
         match &self.verdict {
             None => list,
             Some(verdict) => with_verdict(list, verdict),
@@ -312,8 +331,36 @@ impl Heard {
             epoch: u64_of(list, "epoch")?,
             voters: u64_of(list, "voters")?,
             in_force: u64_of(list, "in_force")?,
+            bound_kept: flag(list, "bound_kept"),
+            pause: pause(list)?,
         })
     }
+}
+
+fn with_pause(list: List, pause: Option<&Pause>) -> List {
+    let Some(Pause { version, node, paused }) = pause else { return list };
+    let list = list.with_u64("pause", *version).with_str("pause_node", node);
+    let Some(Paused { by, since_unix_s, left }) = paused else { return list };
+    let list = list.with_str("paused_by", by).with_u64("paused_since_s", *since_unix_s);
+    left.iter().fold(list, |list, left| list.with_u64("pause_left_us", micros(*left)))
+}
+
+fn pause(list: &List) -> Result<Option<Pause>, Lacks> {
+    let Some(version) = list.u64("pause") else { return Ok(None) };
+    if version > MAX_VERSION {
+        return Err(Lacks::field("pause"));
+    }
+    let paused = list.str("paused_by").map(|by| Paused {
+        by: operator(by),
+        since_unix_s: list.u64("paused_since_s").unwrap_or_default(),
+        left: list.u64("pause_left_us").map(Duration::from_micros),
+    });
+    // It goes into a file of lines.
+    let node = text(list, "pause_node")?;
+    if node.len() > MAX_NAME_LEN || node.contains(char::is_control) {
+        return Err(Lacks::field("pause_node"));
+    }
+    Ok(Some(Pause { version, node, paused }))
 }
 
 fn with_verdict(list: List, verdict: &Verdict) -> List {
@@ -460,10 +507,29 @@ mod tests {
         })
     }
 
+    fn any_pause() -> impl Strategy<Value = Pause> {
+        let paused = (name().prop_map(|by| operator(&by)), any::<u64>(), option::of(span()));
+        let paused = paused.prop_map(|(by, since_unix_s, left)| Paused { by, since_unix_s, left });
+        (0..=MAX_VERSION, name(), option::of(paused)).prop_map(|(version, node, paused)| Pause {
+            version,
+            node,
+            paused,
+        })
+    }
+
     fn any_said() -> impl Strategy<Value = Said> {
         prop_oneof![
             (any::<u64>(), any_state(), any::<u64>(), option::of(any_ask()))
-                .prop_map(|(seq, state, voters, ask)| Said::Beat { seq, state, voters, ask }),
+                .prop_map(|(seq, state, voters, ask)| (seq, state, voters, ask))
+                .prop_flat_map(|beat| (Just(beat), option::of(any_pause()), any::<u32>()))
+                .prop_map(|((seq, state, voters, ask), pause, votes_kept)| Said::Beat {
+                    seq,
+                    state,
+                    voters,
+                    ask,
+                    pause,
+                    votes_kept
+                }),
             any::<bool>().prop_map(|released| Said::Complaint { released }),
             any_release().prop_map(Said::Release),
             (name(), any::<u64>()).prop_map(|(node, epoch)| Said::Fenced { node, epoch }),
@@ -475,11 +541,25 @@ mod tests {
         let verdict = verdict.prop_map(|(round, highest, refused, kept)| Verdict { round, highest, refused, kept });
         let bound = option::of((name(), span()));
         let who = (any::<u64>(), any_role(), any::<i32>(), any_state());
-        (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>()).prop_map(
-            |((seq, role, priority, state), verdict, bound, epoch, (voters, in_force))| {
+        let paused = (any::<bool>(), option::of(any_pause()));
+        (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>(), paused).prop_map(
+            |((seq, role, priority, state), verdict, bound, epoch, (voters, in_force), (bound_kept, pause))| {
                 let (bound, bound_for) = bound.unzip();
                 let bound_for = bound_for.unwrap_or_default();
-                Heard { seq, role, priority, state, verdict, bound, bound_for, epoch, voters, in_force }
+                Heard {
+                    seq,
+                    role,
+                    priority,
+                    state,
+                    verdict,
+                    bound,
+                    bound_for,
+                    epoch,
+                    voters,
+                    in_force,
+                    bound_kept,
+                    pause,
+                }
             },
         )
     }
@@ -501,7 +581,14 @@ mod tests {
 
     /// Names that mean something here, values that need not.
     fn any_list() -> impl Strategy<Value = List> {
-        const NAMES: [&str; 27] = [
+        const NAMES: [&str; 34] = [
+            "kept",
+            "votes_kept",
+            "bound_kept",
+            "pause",
+            "pause_node",
+            "paused_by",
+            "pause_left_us",
             "cmd",
             "seq",
             "state",

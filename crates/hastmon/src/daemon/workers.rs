@@ -266,6 +266,7 @@ async fn life(
             FromWorker::Won(grant) => tell(news, Input::Won(id, grant)).await,
             FromWorker::Fenced(node, epoch) => tell(news, Input::Fenced(id, node, epoch)).await,
             FromWorker::HandOverRefused(why) => tell(news, Input::HandOverRefused(id, why)).await,
+            FromWorker::PauseHeard(pause) => tell(news, Input::PauseHeard(id, pause)).await,
             FromWorker::Farewell(last) => farewell = Some(last),
         }
         heard = hear(title, &mut child, &channel, kill).await;

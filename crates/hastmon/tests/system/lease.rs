@@ -7,6 +7,7 @@ mod cuts;
 mod failover;
 mod faults;
 mod operator;
+mod paused;
 mod peers;
 mod upgrade;
 mod votes;
