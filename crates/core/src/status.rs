@@ -39,7 +39,7 @@ pub(crate) fn lines(now: Instant, supervisor: &Supervisor) -> Vec<(String, Strin
                 format!("FORCED by an operator, {} of {} votes", report.votes, report.voters)
             }
             (Some(report), Some(FOR_EVER), _) => {
-                format!("held here, {} of {} votes are kept while it is paused", report.kept, report.voters)
+                format!("held here, {} of {} votes are kept", report.kept, report.voters)
             }
             (Some(report), Some(until), _) if now < until => format!(
                 "held here until +{:.1} s, {} of {} votes",

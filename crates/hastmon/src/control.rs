@@ -230,7 +230,10 @@ fn show_role_reply(reply: &RoleReply) -> u8 {
 /// Who is at the keyboard, as far as that is known: to be shown to others, and for nothing else.
 fn operator() -> String {
     let name = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+    name.unwrap_or_else(|| match rustix::process::getuid().as_raw() {
+        0 => "root".to_string(),
+        uid => format!("uid {uid}"),
+    })
 }
 
 fn show_pause_reply(reply: &PauseReply) -> Result<u8, ControlError> {

@@ -286,7 +286,7 @@ impl Block {
             "state" => self.state = Some(value.to_owned()),
             "attempts" => self.attempts = first_number,
             "complaints" => self.complaints = first_number.unwrap_or(0),
-            "epoch" | "lease" | "protection" | "standby" | "waits" => {
+            "paused" | "epoch" | "lease" | "protection" | "standby" | "waits" => {
                 self.lease.insert(key.to_owned(), value.to_owned());
             }
             _ => {}
