@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use super::{cluster, wait_says};
+use super::{cluster, plan, wait_says};
 use crate::support::lab::Lab;
-use crate::support::time::{pause, wait_for};
+use crate::support::time::{pause, stays, wait_for};
 
 /// Longer than (lease 5 s + stop_timeout 5 s) x 1.01: votes that are not kept would be free.
 const VOTES_FREE: Duration = Duration::from_secs(12);
 
 /// The resource runs on `a`, and is paused.
 fn paused() -> Lab {
-    let lab = cluster();
+    pause_it(cluster())
+}
+
+fn pause_it(lab: Lab) -> Lab {
     wait_says(&lab, "a", "lease", "3 of 3 votes");
     // On any node.
     let output = lab.ctl("w", &["pause", "res"]);
@@ -85,6 +88,21 @@ fn when_the_pause_ends_while_its_primary_is_away_nobody_starts_it_until_that_is_
     lab.wait_status("a", "primary", "run");
     wait_says(&lab, "a", "lease", "held here until");
     assert_eq!((starts_and_stops(&lab), lab.running("a")), (before, 1));
+}
+
+#[test]
+fn a_paused_primary_that_is_cut_off_goes_on_and_nobody_else_starts_even_after_the_pause() {
+    let Some(lab) = plan(&["a", "b", "w"]).hosts() else { return };
+    lab.run_standard();
+    let lab = pause_it(lab);
+    let before = starts_and_stops(&lab);
+    lab.hosts().isolate("a");
+    stays(VOTES_FREE, "it runs on a alone", || lab.running("a") == 1 && lab.running("b") == 0);
+    resume(&lab, "b");
+    stays(VOTES_FREE, "it still does", || lab.running("a") == 1 && lab.running("b") == 0);
+    lab.hosts().heal();
+    wait_says(&lab, "a", "lease", "held here until");
+    assert_eq!((starts_and_stops(&lab), lab.res("a").says("paused")), (before, ""));
 }
 
 #[test]
