@@ -13,6 +13,7 @@ use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
+use crate::pause::{Flag, Pause};
 use crate::supervisor::Context;
 use crate::time::{Duration, Instant};
 use crate::timing::terms;
@@ -52,6 +53,10 @@ struct Peer {
     has_released: bool,
     /// It renews a lease, or runs the resource.
     is_holder: bool,
+    /// What it knows of a pause.
+    pause: Option<Pause>,
+    /// How many votes are kept for it.
+    votes_kept: u32,
 }
 
 /// Who waits for a verdict.
@@ -104,6 +109,8 @@ pub(crate) struct Peers {
     told_vote: Option<(String, u64)>,
     /// Who was refused the vote, and why, as told: it is asked for again and again.
     told_refusals: BTreeMap<String, Refusal>,
+    /// Whether the resource is paused.
+    pub(crate) pause: Flag,
 }
 
 impl Peers {
@@ -121,6 +128,7 @@ impl Peers {
             told_unproven: None,
             told_vote: None,
             told_refusals: BTreeMap::new(),
+            pause: Flag::default(),
         }
     }
 
@@ -239,6 +247,8 @@ impl Peers {
             shared: None,
             has_released: false,
             is_holder: false,
+            pause: None,
+            votes_kept: 0,
         };
         self.sessions.insert(conn, peer);
         Ok(())
@@ -280,9 +290,10 @@ impl Peers {
         }
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
-            Said::Beat { seq, state, voters, ask, shared } => {
+            Said::Beat { seq, state, voters, ask, shared, pause, votes_kept } => {
                 peer.shared = shared.or(peer.shared.take());
                 peer.state = state;
+                (peer.pause, peer.votes_kept) = (pause, votes_kept);
                 peer.is_holder = ask.as_ref().is_some_and(|ask| ask.kind == Kind::Renew)
                     || matches!(state, State::Run | State::Starting | State::Stopping | State::Failed);
                 peer.voters = voters;
@@ -337,15 +348,16 @@ impl Peers {
         here: (Role, State),
     ) {
         let step = self.voter.as_mut().map(|voter| voter.on_ask(cx.now, ask));
-        let (verdict, record) = match step {
-            Some(step) => (step.verdict, step.record),
+        let (verdict, record, afterwards) = match step {
+            Some(step) => (step.verdict, step.record, step.afterwards),
             // The record is being read.
             None => {
                 let refused = Some(Refusal::Waits { left: settings.heartbeat_interval });
-                (Verdict { round: ask.round, highest: 0, refused }, None)
+                (Verdict { round: ask.round, highest: 0, refused, kept: false }, None, None)
             }
         };
         self.tell_verdict(cx, settings, &ask.node, verdict.refused.as_ref());
+        afterwards.into_iter().for_each(|record| _ = self.record(cx, settings, record));
         match record {
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
@@ -560,6 +572,8 @@ impl Peers {
             state,
             verdict,
             bound: bound.map(|bound| bound.holder.to_string()),
+            bound_kept: bound.is_some_and(|bound| bound.kept),
+            pause: self.pause.message(cx.now),
             bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
             epoch: self.voter.as_ref().map_or(0, Voter::highest),
             voters: self.voter.as_ref().map_or(0, |voter| voter.accepted().digest()),
@@ -664,6 +678,25 @@ impl Peers {
         let mut latest: Vec<&Peer> = self.sessions.values().filter(|peer| peer.is_proven).collect();
         latest.sort_by_key(|peer| peer.heard);
         latest.into_iter().map(|peer| (peer.node.as_str(), (peer.role, peer.state, peer.priority))).collect()
+    }
+
+    /// The nodes that have said that they know of the pause, or of its end, that is known here.
+    pub(crate) fn know_of_pause(&self) -> impl Iterator<Item = &str> {
+        let knows = |peer: &&Peer| peer.pause.as_ref().is_some_and(|pause| pause.is(self.pause.pause()));
+        self.sessions.values().filter(knows).map(|peer| peer.node.as_str())
+    }
+
+    /// A primary, and how many votes are kept for it.
+    pub(crate) fn kept_for(&self) -> Option<(&str, u32)> {
+        let primaries = self.sessions.values().filter(|peer| peer.is_proven && peer.role == Role::Primary);
+        let best = primaries.max_by_key(|peer| (peer.votes_kept, peer.is_holder, peer.heard))?;
+        Some((&best.node, best.votes_kept))
+    }
+
+    /// The vote of this node is kept for itself; the highest epoch that it has seen.
+    pub(crate) fn kept_for_me(&self, now: Instant) -> Option<u64> {
+        let bound = self.bound(now)?;
+        (bound.kept && bound.holder == self.me).then(|| self.voter.as_ref().map_or(0, Voter::highest))
     }
 
     /// A primary that runs the resource, as it said last.

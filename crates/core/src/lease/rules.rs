@@ -53,11 +53,15 @@ pub enum Rule {
     ReplaceFrozen,
     /// What an earlier worker of a node has said does not count for its later one.
     CloseOlder,
+    /// A vote that is kept binds until its holder asks again, whatever the time.
+    KeptBinds,
+    /// Only what a majority keeps its votes for is left running by a worker that ends.
+    KeptMajority,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Bound,
         Self::Epochs,
         Self::Drift,
@@ -82,6 +86,8 @@ impl Rule {
         Self::KeepVotes,
         Self::ReplaceFrozen,
         Self::CloseOlder,
+        Self::KeptBinds,
+        Self::KeptMajority,
     ];
 }
 

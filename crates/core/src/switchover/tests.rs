@@ -18,6 +18,9 @@ fn held(bench: &DaemonBench) -> Option<LeaseReport> {
         waits: None,
         highest: 0,
         in_force: Vec::new(),
+        runs_until: until,
+        kept: 0,
+        know: Vec::new(),
     })
 }
 
