@@ -13,13 +13,14 @@ use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
+use crate::pause::{Flag, Pause};
 use crate::supervisor::Context;
 use crate::time::{Duration, Instant};
 use crate::timing::terms;
 use crate::types::{Role, State};
 use crate::wire::detail::Difference;
 use crate::wire::peer::{Heard, Hello, Said, Welcome};
-use crate::worker::Order;
+use crate::worker::{LeaseReport, Order};
 
 /// Connections of one node for one resource: it needs one, and may have left some behind that have not been noticed yet.
 pub(crate) const MAX_SESSIONS_PER_NODE: usize = 4;
@@ -54,6 +55,10 @@ struct Peer {
     is_holder: bool,
     /// It has asked for the resource, and shall hear why it does not get it.
     no_fetch: Option<String>,
+    /// What it knows of a pause.
+    pause: Option<Pause>,
+    /// How many votes are kept for it.
+    votes_kept: u32,
 }
 
 /// Who waits for a verdict.
@@ -108,6 +113,8 @@ pub(crate) struct Peers {
     told_vote: Option<(String, u64)>,
     /// Who was refused the vote, and why, as told: it is asked for again and again.
     told_refusals: BTreeMap<String, Refusal>,
+    /// Whether the resource is paused.
+    pause: Flag,
 }
 
 impl Peers {
@@ -125,6 +132,7 @@ impl Peers {
             told_unproven: None,
             told_vote: None,
             told_refusals: BTreeMap::new(),
+            pause: Flag::default(),
         }
     }
 
@@ -158,6 +166,11 @@ impl Peers {
         self.no_votes.as_deref()
     }
 
+    /// Whether the resource is paused.
+    pub(crate) const fn pause(&self) -> &Flag {
+        &self.pause
+    }
+
     /// Who has the vote of this node.
     pub(crate) fn bound(&self, now: Instant) -> Option<Bound<'_>> {
         self.voter.as_ref()?.bound(now)
@@ -187,10 +200,21 @@ impl Peers {
             }
         });
         self.no_votes = None;
+        self.set_pause(cx.now, settings, self.pause.clone());
     }
 
-    pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource) {
+    /// Whether the resource is paused, from now on.
+    pub(crate) fn set_pause(&mut self, now: Instant, settings: &Resource, pause: Flag) {
+        self.pause = pause;
         if let Some(voter) = &mut self.voter {
+            voter.pause(now, self.pause.is_paused(), terms(settings).hold());
+        }
+    }
+
+    /// `highest`: the highest epoch that the worker has heard of.
+    pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource, highest: u64) {
+        if let Some(voter) = &mut self.voter {
+            voter.note_epoch(highest);
             voter.reconfigure(now, Voters::new(settings.nodes.iter().cloned()));
         }
     }
@@ -242,6 +266,8 @@ impl Peers {
             has_released: false,
             is_holder: false,
             no_fetch: None,
+            pause: None,
+            votes_kept: 0,
         };
         self.sessions.insert(conn, peer);
         Ok(())
@@ -283,9 +309,10 @@ impl Peers {
         }
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
-            Said::Beat { seq, state, voters, ask, shared } => {
+            Said::Beat { seq, state, voters, ask, shared, pause, votes_kept } => {
                 peer.shared = shared.or(peer.shared.take());
                 peer.state = state;
+                (peer.pause, peer.votes_kept) = (pause, votes_kept);
                 peer.is_holder = ask.as_ref().is_some_and(|ask| ask.kind == Kind::Renew)
                     || matches!(state, State::Run | State::Starting | State::Stopping | State::Failed);
                 peer.voters = voters;
@@ -348,15 +375,16 @@ impl Peers {
         here: (Role, State),
     ) {
         let step = self.voter.as_mut().map(|voter| voter.on_ask(cx.now, ask));
-        let (verdict, record) = match step {
-            Some(step) => (step.verdict, step.record),
+        let (verdict, record, afterwards) = match step {
+            Some(step) => (step.verdict, step.record, step.afterwards),
             // The record is being read.
             None => {
                 let refused = Some(Refusal::Waits { left: settings.heartbeat_interval });
-                (Verdict { round: ask.round, highest: 0, refused }, None)
+                (Verdict { round: ask.round, highest: 0, refused, kept: false }, None, None)
             }
         };
         self.tell_verdict(cx, settings, &ask.node, verdict.refused.as_ref());
+        afterwards.into_iter().for_each(|record| _ = self.record(cx, settings, record));
         match record {
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
@@ -478,7 +506,8 @@ impl Peers {
 
     /// Whether the voters of the configuration with which this node has started may come into force now, or the next of the steps to them. Where
     /// a majority of them has them in force already, any other majority has one of those nodes in it: this one may follow at once.
-    pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, in_force: &[(String, u64)]) {
+    pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, lease: &LeaseReport) {
+        let in_force = &lease.in_force;
         let Some((voter, goal)) = self.voter.as_ref().and_then(|voter| Some((voter, voter.unproven()?))) else {
             return;
         };
@@ -487,6 +516,7 @@ impl Peers {
         let why_not = self.why_not_step(voter.voters(), &next, in_force).filter(|_| !is_in_force);
         match (why_not, &mut self.voter) {
             (None, Some(voter)) => {
+                voter.note_epoch(lease.highest);
                 voter.step(cx.now, next);
                 self.told_unproven = None;
             }
@@ -570,6 +600,8 @@ impl Peers {
             state,
             verdict,
             bound: bound.map(|bound| bound.holder.to_string()),
+            bound_kept: bound.is_some_and(|bound| bound.kept),
+            pause: self.pause.message(cx.now),
             bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
             epoch: self.voter.as_ref().map_or(0, Voter::highest),
             voters: self.voter.as_ref().map_or(0, |voter| voter.accepted().digest()),
@@ -675,6 +707,25 @@ impl Peers {
         let mut latest: Vec<&Peer> = self.sessions.values().filter(|peer| peer.is_proven).collect();
         latest.sort_by_key(|peer| peer.heard);
         latest.into_iter().map(|peer| (peer.node.as_str(), (peer.role, peer.state, peer.priority))).collect()
+    }
+
+    /// The nodes that have said that they know of the pause, or of its end, that is known here.
+    pub(crate) fn know_of_pause(&self) -> impl Iterator<Item = &str> {
+        let knows = |peer: &&Peer| peer.pause.as_ref().is_some_and(|pause| pause.is(self.pause.pause()));
+        self.sessions.values().filter(knows).map(|peer| peer.node.as_str())
+    }
+
+    /// A primary, and how many votes are kept for it.
+    pub(crate) fn kept_for(&self) -> Option<(&str, u32)> {
+        let primaries = self.sessions.values().filter(|peer| peer.is_proven && peer.role == Role::Primary);
+        let best = primaries.max_by_key(|peer| (peer.votes_kept, peer.is_holder, peer.heard))?;
+        Some((&best.node, best.votes_kept))
+    }
+
+    /// The vote of this node is kept for itself; the highest epoch that it has seen.
+    pub(crate) fn kept_for_me(&self, now: Instant) -> Option<u64> {
+        let bound = self.bound(now)?;
+        (bound.kept && bound.holder == self.me).then(|| self.voter.as_ref().map_or(0, Voter::highest))
     }
 
     /// A primary that runs the resource, as it said last.

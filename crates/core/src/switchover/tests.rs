@@ -16,7 +16,11 @@ fn held(bench: &DaemonBench) -> Option<LeaseReport> {
         votes: 3,
         voters: 3,
         waits: None,
+        highest: 0,
         in_force: Vec::new(),
+        runs_until: until,
+        kept: 0,
+        know: Vec::new(),
     })
 }
 
@@ -253,4 +257,48 @@ fn a_primary_hands_over_to_a_node_that_asks_or_says_why_not() {
     handed_over(&mut bench);
     bench.said(b, &Said::Fetch);
     assert_eq!(no_fetch(&mut bench, b, 4).as_deref(), Some("this node is secondary and not primary"));
+}
+
+fn pause(bench: &mut DaemonBench) {
+    bench.control(&Request::Pause { resources: Vec::from([RESOURCE.to_string()]), by: "root".to_string(), span: None });
+    bench.take();
+}
+
+/// It says who has paused it and what ends that.
+fn names_the_pause(why: &str) -> bool {
+    why.starts_with("r is paused by root on a since ") && why.ends_with("; hastmonctl resume r first")
+}
+
+#[test]
+fn what_is_paused_is_not_handed_over() {
+    let mut bench = primary();
+    bench.peer("b", Role::Secondary, 100, State::Stopped);
+    pause(&mut bench);
+    for to in [None, Some("b"), Some("a")] {
+        let conn = ask(&mut bench, to);
+        let why = refused(&bench, conn);
+        assert!(names_the_pause(&why), "{to:?}: {why}");
+    }
+    assert_eq!(bench.orders(), []);
+}
+
+#[test]
+fn what_is_paused_is_not_asked_for() {
+    let (mut bench, _) = served_by_b();
+    pause(&mut bench);
+    let conn = ask(&mut bench, Some("a"));
+    let why = refused(&bench, conn);
+    assert!(names_the_pause(&why), "{why}");
+    assert_eq!(bench.orders(), []);
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_the_pause_does_not_get_what_it_asks_for() {
+    let mut bench = primary();
+    let b = bench.peer("b", Role::Secondary, 100, State::Stopped);
+    pause(&mut bench);
+    bench.said(b, &Said::Fetch);
+    assert_eq!(bench.orders(), []);
+    let why = no_fetch(&mut bench, b, 2).unwrap();
+    assert!(names_the_pause(&why), "{why}");
 }
