@@ -374,6 +374,7 @@ impl Peers {
         ask: &Ask,
         here: (Role, State),
     ) {
+        self.note_expired(cx, settings);
         let step = self.voter.as_mut().map(|voter| voter.on_ask(cx.now, ask));
         let (verdict, record, afterwards) = match step {
             Some(step) => (step.verdict, step.record, step.afterwards),

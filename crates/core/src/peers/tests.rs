@@ -223,6 +223,19 @@ fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
 }
 
 #[test]
+fn a_vote_whose_time_is_over_is_told_to_be_free_before_the_next_one_is_given() {
+    let (mut bench, _) = bound();
+    let c = bench.peer("c", Role::Secondary, 100, State::Stopped);
+    bench.take();
+    // No timer comes between.
+    bench.now = bench.now + s(5);
+    ask(&mut bench, c, 2, "c", Kind::Vote, 2);
+    let freed =
+        |event: &&Event| matches!(event, Event::VoteFreed { holder, why: VoteEnd::Expired, .. } if holder == "b");
+    assert_eq!(bench.told().iter().filter(freed).count(), 1);
+}
+
+#[test]
 fn a_vote_found_on_disk_binds_for_its_whole_hold() {
     let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
     let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), voters: abc(), kept: false };
