@@ -57,6 +57,11 @@ impl Pause {
         (self.version, &self.node) == (other.version, &other.node)
     }
 
+    /// What an operator is told who wants something of this resource that a pause forbids.
+    pub fn forbids(&self, resource: &str) -> String {
+        format!("{resource} is {self}; hastmonctl resume {resource} first")
+    }
+
     /// The next one, made on this node.
     #[must_use]
     pub fn next(&self, node: &str, paused: Option<Paused>) -> Self {

@@ -1262,7 +1262,7 @@ impl Supervisor {
             return Err("among hastmon 0.3 (--legacy-peers) there is no lease to hand over".to_string());
         }
         if self.is_paused() {
-            return Err(self.refused_as_paused(now));
+            return Err(self.pause_told(now).forbids(&self.settings.name));
         }
         if self.switchover.is_some() || self.wanted_by.is_some_and(|(_, until)| now < until) {
             return Err("another switchover is under way".to_string());
@@ -1350,12 +1350,6 @@ impl Supervisor {
     /// A majority keeps its votes for what runs here.
     pub(crate) fn runs_for_ever(&self) -> bool {
         self.lease_until == Some(FOR_EVER)
-    }
-
-    /// What an operator is told who wants something that a pause forbids.
-    fn refused_as_paused(&self, now: Instant) -> String {
-        let name = &self.settings.name;
-        alloc::format!("{name} is {}; hastmonctl resume {name} first", self.peers.pause().told(now))
     }
 
     /// An operator pauses the resource, or ends that.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hastmon_core::config::Resource;
+use hastmon_core::pause::Pause;
 use hastmon_core::types::{Role, State};
 use hastmon_core::wire::reply::{Entry, ResourceStatus, SwitchoverReply};
 use hastmon_core::wire::request::Request;
@@ -42,6 +43,8 @@ struct Seen {
     needed: u32,
     voters: u32,
     heartbeat: Duration,
+    /// It is paused: what forbids a switchover, in words.
+    paused: Option<String>,
 }
 
 /// Whether a leg can begin.
@@ -69,8 +72,9 @@ trait Cluster {
 }
 
 impl Seen {
-    fn of(status: &ResourceStatus) -> Option<Self> {
+    fn of(resource: &str, status: &ResourceStatus) -> Option<Self> {
         let detail = status.detail.as_ref()?;
+        let pause = |(node, paused)| Pause { version: 0, node, paused: Some(paused) };
         Some(Self {
             node: detail.node.clone(),
             role: status.role,
@@ -80,11 +84,16 @@ impl Seen {
             needed: detail.needed,
             voters: detail.voters,
             heartbeat: status.heartbeat,
+            paused: detail.pause.clone().map(|told| pause(told).forbids(resource)),
         })
     }
 
     fn runs_here(&self) -> bool {
         self.role == Role::Primary && self.state == Some(State::Run)
+    }
+
+    fn why_not(&self) -> Option<String> {
+        self.paused.clone().or_else(|| self.no_majority())
     }
 
     fn no_majority(&self) -> Option<String> {
@@ -99,7 +108,7 @@ impl Seen {
         let state = self.state.map_or("unknown", State::as_str);
         let elsewhere = self.runs_on.as_ref().filter(|other| *other != node);
         match elsewhere {
-            _ if self.runs_here() => self.no_majority().map_or(Ready::Yes, Ready::Not),
+            _ if self.runs_here() => self.why_not().map_or(Ready::Yes, Ready::Not),
             Some(other) => {
                 Ready::Not(format!("{node} is {role} and not primary: run the drill on {other}, which runs it"))
             }
@@ -119,7 +128,7 @@ impl Seen {
             Some(_) if (*role, self.state) != (Role::Secondary, Some(State::Stopped)) => {
                 Ready::Not(format!("{node} is {role}, its state is {state}"))
             }
-            Some(_) => self.no_majority().map_or(Ready::Yes, Ready::Not),
+            Some(_) => self.why_not().map_or(Ready::Yes, Ready::Not),
         }
     }
 
@@ -271,7 +280,7 @@ impl Cluster for Here {
         let Some(Entry { outcome: Ok(status), .. }) = entries.first() else {
             return Err(format!("there is no resource {} on this node", self.resource));
         };
-        Seen::of(status).ok_or_else(|| "hastmon is of another version than hastmonctl".to_string())
+        Seen::of(&self.resource, status).ok_or_else(|| "hastmon is of another version than hastmonctl".to_string())
     }
 
     fn switch(&mut self, to: Option<&str>) -> Result<SwitchoverReply, String> {

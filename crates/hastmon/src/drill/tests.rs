@@ -13,6 +13,7 @@ struct Fake {
     /// Before the next look it has come home.
     comes_home: bool,
     state: State,
+    paused: Option<String>,
 }
 
 fn fake() -> Fake {
@@ -25,6 +26,7 @@ fn fake() -> Fake {
         told: Vec::new(),
         comes_home: false,
         state: State::Stopped,
+        paused: None,
     }
 }
 
@@ -55,6 +57,7 @@ impl Cluster for Fake {
             needed: 2,
             voters: 3,
             heartbeat: Duration::from_secs(1),
+            paused: self.paused.clone(),
         })
     }
 
@@ -170,6 +173,21 @@ fn without_a_majority_or_a_primary_here_nothing_is_begun() {
     assert_eq!(seen.ready_to_go(), Ready::Not("it does not run on a: its state is starting".to_string()));
     let seen = Seen { runs_on: Some("c".to_string()), ..away.look().unwrap() };
     assert_eq!(seen.ready_to_come("b"), Ready::Not("it does not run on b any more, but on c".to_string()));
+}
+
+#[test]
+fn what_is_paused_is_not_moved() {
+    let why = "web is paused by root on b since 1970-01-01 00:00:00 UTC; hastmonctl resume web first".to_string();
+    let mut paused = fake();
+    paused.paused = Some(why.clone());
+    assert_eq!((run(&mut paused, 1, Some("b")).end, paused.asked.len()), (End::Refused(why.clone()), 0));
+    let seen = Seen {
+        runs_on: Some("b".to_string()),
+        role: Role::Secondary,
+        state: Some(State::Stopped),
+        ..paused.look().unwrap()
+    };
+    assert_eq!(seen.ready_to_come("b"), Ready::Not(why));
 }
 
 #[test]

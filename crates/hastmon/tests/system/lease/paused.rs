@@ -1,9 +1,10 @@
 //! Paused resources: daemons come and go under a running service, and nobody else starts it.
 
+use std::process::Command;
 use std::time::Duration;
 
 use super::{cluster, plan, wait_says};
-use crate::support::lab::Lab;
+use crate::support::lab::{Lab, hastmonctl, run};
 use crate::support::time::{pause, stays, wait_for};
 
 /// Longer than (lease 5 s + stop_timeout 5 s) x 1.01: votes that are not kept would be free.
@@ -114,6 +115,12 @@ fn what_an_operator_wants_of_a_paused_resource_is_refused_and_the_pause_named() 
     }
     let output = lab.ctl("a", &["switchover", "res"]);
     assert!(output.code == 1 && output.stderr.contains("paused by"), "{output:?}");
+    // The secondary is refused by itself; and nobody is asked whether the service may be interrupted.
+    let output = lab.ctl("b", &["switchover", "res", "b"]);
+    assert!(output.code == 1 && output.stderr.contains("hastmonctl resume res first"), "{output:?}");
+    let mut drill = Command::new(hastmonctl());
+    let output = run(drill.args(["drill", "--node", "a", "-c"]).arg(lab.config()).arg("res"));
+    assert!(output.code == 1 && output.stderr.contains("hastmonctl resume res first"), "{output:?}");
     lab.kill_service("a", "res");
     lab.wait_status("a", "primary", "stopped");
     pause(Duration::from_secs(3));
