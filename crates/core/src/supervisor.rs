@@ -1094,6 +1094,10 @@ impl Supervisor {
                 {
                     cx.out.push(Action::Order { id, order: Order::Released });
                 }
+                if to_us {
+                    // Whatever its own starts came to: the operator of a switchover wants it here.
+                    self.hold_off_until = None;
+                }
                 self.mind_primary(cx);
                 if let Some(switchover) = self.switchover.as_mut().filter(|_| to_us) {
                     switchover.on_released_to_us(cx.now);

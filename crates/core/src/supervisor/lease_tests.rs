@@ -139,6 +139,24 @@ fn a_lease_that_was_given_back_need_not_be_waited_for() {
 }
 
 #[test]
+fn who_is_named_as_successor_does_not_hold_off_after_failed_starts() {
+    for (successor, stands) in [("a", true), ("c", false)] {
+        let mut bench = of(Role::Primary, "", "");
+        bench.worker_exits(WorkerExit::Farewell(Farewell::GaveUp(GiveUp::StartsFailed(2))));
+        bench.reports(State::Stopped, None);
+        let b = bench.peer("b", Role::Primary, 100, State::Run);
+        bench.take();
+        bench.said(b, &release("b", Some(successor)));
+        assert_eq!(bench.orders().contains(&Order::Stand), stands, "{successor}: {:?}", bench.orders());
+        let c = bench.peer("c", Role::Watchdog, 100, State::Unknown);
+        (0..9).for_each(|_| complain(&mut bench, c, false));
+        let holds_off =
+            |event: &Event| matches!(event, Event::ComplaintHeard { stays: Some(StaysSecondary::HoldsOff(_)), .. });
+        assert_eq!(bench.told().iter().any(holds_off), !stands, "{successor}");
+    }
+}
+
+#[test]
 fn a_watchdog_hears_of_the_release_and_of_each_beat_of_a_primary_that_runs_it() {
     let mut bench = of(Role::Watchdog, "", "");
     let b = bench.peer("b", Role::Primary, 100, State::Starting);

@@ -157,6 +157,20 @@ fn a_start_that_fails_here_leaves_it_there_and_says_what_to_do() {
 }
 
 #[test]
+fn a_node_whose_starts_have_failed_gets_it_at_once_when_an_operator_wants_it_there() {
+    let lab = plan().set("attempts", "2").set("complaint_interval", "1000").loopback();
+    lab.before("b", "start", "exit 1");
+    let lab = running(lab);
+    let to_b = || lab.ctl("a", &["switchover", "res", "b"]);
+    wait_for("b has tried", || to_b().stderr.contains("b could not start it"));
+    lab.wait_status("a", "primary", "run");
+    lab.as_usual("b", "start");
+    wait_for("b is ready", || to_b().code == 0);
+    lab.wait_status("b", "primary", "run");
+    assert_eq!(lab.count("a", "stop res"), 2, "the second time it went there at once");
+}
+
+#[test]
 fn a_drill_that_is_interrupted_brings_the_resource_back_first() {
     let lab = plan().set("lease", "10").set("stop_timeout", "10").loopback();
     lab.before("a", "stop", "sleep 2");
