@@ -271,7 +271,7 @@ impl Nodes {
             _ => {
                 let asked = self.up.get(&link).copied().unwrap_or_default();
                 let bound = input.flag().then(|| node(input));
-                LinkEvent::Heard(Heard {
+                LinkEvent::Heard(Box::new(Heard {
                     seq: if input.byte().is_multiple_of(16) { number(input) } else { asked },
                     role: role(input),
                     priority: input.int32(),
@@ -285,7 +285,7 @@ impl Nodes {
                     no_fetch: input.byte().is_multiple_of(16).then(|| input.text()),
                     bound_kept: false,
                     pause: None,
-                })
+                }))
             }
         };
         self.tell(WorkerInput::Link(link, event));

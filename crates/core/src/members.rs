@@ -566,7 +566,7 @@ impl Members {
     pub(crate) fn on_link(&mut self, now: Instant, base: &mut Base, link: LinkId, event: LinkEvent) {
         match event {
             LinkEvent::Welcome(node) => self.on_up(now, base, link, node),
-            LinkEvent::Heard(heard) => self.on_heard(now, base, link, heard),
+            LinkEvent::Heard(heard) => self.on_heard(now, base, link, *heard),
             LinkEvent::Failed(why) | LinkEvent::Silent(why) => self.on_lost(now, base, link, why),
             LinkEvent::Refused { message, .. } => self.on_lost(now, base, link, format!("refused: {message}")),
             LinkEvent::Up | LinkEvent::Answer { .. } => {}

@@ -187,7 +187,7 @@ pub enum LinkEvent {
     /// Protocol 1: the other side has welcomed us and says that it is this node.
     Welcome(String),
     /// Protocol 1: it has answered a beat.
-    Heard(Heard),
+    Heard(Box<Heard>),
     /// The remote does not want us.
     Refused {
         /// In its words.

@@ -283,7 +283,7 @@ impl WorkerProcess {
                 (_, Err(why)) => self.fail(kernel, link, why.to_string()),
             },
             Some(Talk::Peer { up: true, .. }) => match Heard::decode(message) {
-                Ok(heard) => Some(Input::Link(link, LinkEvent::Heard(heard))),
+                Ok(heard) => Some(Input::Link(link, LinkEvent::Heard(Box::new(heard)))),
                 Err(why) => self.fail(kernel, link, why.to_string()),
             },
             Some(Talk::Holding { .. }) | None => self.fail(kernel, link, "a message out of turn".to_string()),

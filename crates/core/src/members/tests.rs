@@ -207,7 +207,7 @@ fn an_answer_to_a_beat_that_was_never_sent_ends_the_connection() {
     let mut cluster = Cluster::new(Role::Secondary, &["b"], "", "");
     let link = cluster.peer("b").link.unwrap();
     let heard = cluster.peer("b").answer(u64::MAX, None);
-    cluster.give(Input::Link(link, LinkEvent::Heard(heard)));
+    cluster.give(Input::Link(link, LinkEvent::Heard(Box::new(heard))));
     assert_eq!(cluster.count(|action| *action == Action::Disconnect(link)), 1);
     assert_eq!(cluster.lease().in_reach, 1);
     cluster.wait(s(1));
@@ -620,7 +620,7 @@ fn some_input(number: usize, link: LinkId, cluster: &Cluster) -> Option<Input> {
         };
         let mut peer = cluster.peers[0].clone();
         (peer.refuses, peer.epoch) = (refuses, u64::MAX);
-        LinkEvent::Heard(peer.answer(seq, Some(&ask)))
+        LinkEvent::Heard(Box::new(peer.answer(seq, Some(&ask))))
     };
     let order = [
         verdict(1, None),

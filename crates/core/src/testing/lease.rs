@@ -162,7 +162,7 @@ impl Cluster {
                 if let Some(heard) =
                     self.of_link(link).filter(|peer| !peer.is_mute).map(|peer| peer.answer(seq, ask.as_ref()))
                 {
-                    self.bench.news(link, LinkEvent::Heard(heard));
+                    self.bench.news(link, LinkEvent::Heard(Box::new(heard)));
                 }
             }
             Action::AskHere(ask) => {

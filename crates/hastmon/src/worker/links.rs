@@ -429,7 +429,7 @@ async fn converse(
             },
             heard = session.recv() => match heard.and_then(|list| Ok(Heard::decode(&list).map_err(NetError::from)?)) {
                 Ok(heard) => {
-                    let _ = news.send(Input::Link(link, LinkEvent::Heard(heard))).await;
+                    let _ = news.send(Input::Link(link, LinkEvent::Heard(Box::new(heard)))).await;
                     Ok(())
                 }
                 Err(error) => Err(error),
