@@ -109,6 +109,10 @@ impl Cluster {
             ms(self.status_timeout),
             ms(self.hook_timeout),
         );
+        if !self.lease {
+            // It is nothing to protocol 0, and `stop` may take as long as it here.
+            let _ = writeln!(text, " lease {}", ms(self.stop_timeout.max(self.heartbeat * self.complaint_count)));
+        }
         for (at, node) in self.nodes.iter().enumerate().filter(|(at, _)| in_it(*at)) {
             let _ = write!(text, " on {} {{ role_on_start {} priority {}", node.name, node.role, node.priority);
             let others = || self.nodes.iter().enumerate().filter(|(other, _)| *other != at && in_it(*other));
