@@ -488,7 +488,7 @@ impl World {
             match action {
                 Action::Reply { conn, message, keep } => self.reply(conn, &message, keep),
                 Action::FindRecord(_) => {}
-                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } => {
+                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } | Action::RecordPause { .. } => {
                     panic!("{action:?} among originals")
                 }
                 Action::Close(conn) => assert!(self.open.remove(&conn).is_some(), "{conn:?} is closed already"),
@@ -619,6 +619,8 @@ fn resource_of(request: &Request) -> Option<String> {
         | Request::Complaint { resource } => Some(resource.clone()),
         Request::SetRole { .. }
         | Request::Switchover { .. }
+        | Request::Pause { .. }
+        | Request::Resume { .. }
         | Request::Status { .. }
         | Request::Reload
         | Request::Explain { .. } => None,

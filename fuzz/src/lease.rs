@@ -15,6 +15,7 @@ use hastmon_core::daemon::{Action, Caller, ConnId, Daemon, Input as DaemonInput,
 use hastmon_core::hooks::{Exit, Hook};
 use hastmon_core::lease::record::NotFound;
 use hastmon_core::lease::{Ask, Grant, Kind, Refusal, Release, Terms, Verdict, Voters};
+use hastmon_core::pause::Pause;
 use hastmon_core::supervisor::WorkerExit;
 use hastmon_core::time::{Duration, Instant};
 use hastmon_core::types::{Role, State};
@@ -102,12 +103,20 @@ fn refusal(input: &mut Input<'_>) -> Option<Refusal> {
 
 fn verdict(input: &mut Input<'_>, round: u64) -> Verdict {
     let round = if input.byte().is_multiple_of(4) { number(input) } else { round };
-    Verdict { round, highest: number(input), refused: refusal(input) }
+    Verdict { round, highest: number(input), refused: refusal(input), kept: false }
 }
 
 fn ask(input: &mut Input<'_>, node: String) -> Ask {
     let kind = if input.flag() { Kind::Vote } else { Kind::Renew };
-    Ask { node, kind, epoch: number(input), hold: span(input), round: number(input), voters: voters(input).digest() }
+    Ask {
+        node,
+        kind,
+        epoch: number(input),
+        hold: span(input),
+        round: number(input),
+        voters: voters(input).digest(),
+        kept: false,
+    }
 }
 
 fn release(input: &mut Input<'_>, of: String) -> Release {
@@ -157,6 +166,8 @@ pub(super) fn worker(data: &[u8]) {
         force: how & 2 == 2,
         keep_until: (is_primary && how & 4 == 4).then(|| START + span(&mut input)),
         seed: number(&mut input),
+        pause: Pause::default(),
+        must_stop: false,
     };
     let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
     let (worker, actions) = Worker::new(START, assignment);
@@ -271,6 +282,8 @@ impl Nodes {
                     epoch: number(input),
                     voters: voters(input).digest(),
                     in_force: voters(input).digest(),
+                    bound_kept: false,
+                    pause: None,
                 })
             }
         };
@@ -336,6 +349,7 @@ impl Nodes {
                 | WorkerAction::FencedHere { .. }
                 | WorkerAction::ReleaseHere(_)
                 | WorkerAction::HandOverRefused(_)
+                | WorkerAction::PauseHeard(_)
                 | WorkerAction::Reboot => {}
                 other => panic!("{other:?} with the lease"),
             }
@@ -477,6 +491,8 @@ impl Daemons {
                     voters: voters(input).digest(),
                     ask,
                     shared: None,
+                    pause: None,
+                    votes_kept: 0,
                 }
             }
             4 => Said::Complaint { released: input.flag() },
@@ -516,7 +532,11 @@ impl Daemons {
                     votes: u32::MAX,
                     voters: input.byte().into(),
                     waits: input.flag().then(|| input.text()),
+                    highest: 0,
                     in_force: vec![("b".to_string(), voters(input).digest())],
+                    runs_until: None,
+                    kept: 0,
+                    know: Vec::new(),
                 };
                 let lateness = input.flag().then(|| span(input));
                 let (remotes, complaints) = (Vec::new(), u32::MAX);
@@ -594,6 +614,7 @@ impl Daemons {
                     assert!(lives || matches!(order, Order::Verdict(_)), "{order:?} to a worker that has ended");
                 }
                 Action::Record { id, .. } => self.records.push(id),
+                Action::RecordPause { .. } => {}
                 Action::LoadConfig => self.is_loading = true,
                 Action::Event(_, event) => assert!(!event.to_string().is_empty()),
                 Action::Exit => self.exited = true,

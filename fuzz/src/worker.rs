@@ -302,6 +302,7 @@ impl World {
                 | Action::ReleaseHere(_)
                 | Action::Won(_)
                 | Action::HandOverRefused(_)
+                | Action::PauseHeard(_)
                 | Action::Fence(_)
                 | Action::FencedHere { .. }
                 | Action::Reboot => panic!("{action:?} among originals"),

@@ -13,6 +13,7 @@ use crate::config::{Address, Config, Host, Key};
 use crate::event::{Event, RoleReason};
 use crate::lease::record::{NotFound, Record};
 use crate::lease::{Ask, Grant, Release, Voters};
+use crate::pause::{Pause, PauseRecord, Paused, operator};
 use crate::rate_limit::RateLimit;
 use crate::supervisor::{Context, Supervisor, WorkerExit};
 use crate::time::{Duration, Instant};
@@ -20,8 +21,8 @@ use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
 use crate::wire::peer::{Hello, Said};
 use crate::wire::reply::{
-    Entry, ExplainReply, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply,
-    WorkerStatus,
+    Entry, ExplainReply, PauseReply, ReloadReply, RemoteStatus, Reply, ResourceStatus, RoleReply, StatusReply,
+    SwitchoverReply, WorkerStatus,
 };
 use crate::wire::request::{ALL_RESOURCES, Request};
 use crate::wire::session::{Answer, Refusal};
@@ -121,6 +122,17 @@ pub enum Input {
         /// Whether it could be written.
         result: Result<(), String>,
     },
+    /// A record of a pause is on disk, or why not.
+    PauseRecorded {
+        /// Of which resource.
+        resource: String,
+        /// As in [`Action::RecordPause`].
+        id: u64,
+        /// Whether it could be written.
+        result: Result<(), String>,
+    },
+    /// A worker has heard of a pause, or of its end.
+    PauseHeard(WorkerId, Pause),
     /// A worker asks for the vote of this node.
     Asked(WorkerId, Ask),
     /// A worker gives the vote of this node back.
@@ -201,6 +213,13 @@ pub enum Action {
         /// What.
         record: Record,
     },
+    /// Write a record of a pause; answered with [`Input::PauseRecorded`]. Those of one resource are written in their order.
+    RecordPause {
+        /// Names it; grows.
+        id: u64,
+        /// What.
+        record: PauseRecord,
+    },
     /// Start a worker process.
     StartWorker {
         /// Its name from now on.
@@ -261,7 +280,24 @@ pub struct Daemon {
     /// Where the connections of protocol 1 belong.
     sessions: BTreeMap<ConnId, String>,
     seed: u64,
+    /// What was known of pauses at the start, of resources that have not been taken up since.
+    pauses: BTreeMap<String, PauseRecord>,
+    /// Operators who wait for pauses to be known.
+    waiting: Vec<WaitsForPause>,
 }
+
+/// An operator has paused resources, or resumed them, and waits to hear that this is known.
+#[derive(Debug)]
+struct WaitsForPause {
+    conn: ConnId,
+    names: Vec<String>,
+    until: Instant,
+}
+
+/// Operators who may wait at once. None of them waits for long.
+const MAX_WAITING_FOR_PAUSE: usize = 16;
+/// How many heartbeats an operator waits for a pause to be known by all: two to tell and to be answered, and those for one that is late.
+const PAUSE_BEATS: u32 = 4;
 
 /// What is spoken with other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,6 +340,17 @@ impl Daemon {
     ///
     /// `seed`: any number, another one at each start.
     pub fn new(now: Instant, config: Config, peers: PeerProtocol, seed: u64) -> (Self, Vec<Action>) {
+        Self::with_pauses(now, config, peers, seed, Vec::new())
+    }
+
+    /// The same, with all that is on disk of pauses: what is paused takes up the role that it had.
+    pub fn with_pauses(
+        now: Instant,
+        config: Config,
+        peers: PeerProtocol,
+        seed: u64,
+        pauses: Vec<PauseRecord>,
+    ) -> (Self, Vec<Action>) {
         let mut daemon = Self {
             config: Config { resources: Vec::new(), ..config.clone() },
             resources: Vec::new(),
@@ -317,6 +364,8 @@ impl Daemon {
             peers,
             sessions: BTreeMap::new(),
             seed,
+            pauses: pauses.into_iter().map(|record| (record.resource.clone(), record)).collect(),
+            waiting: Vec::new(),
         };
         let mut out = Vec::new();
         daemon.apply(&mut Turn { now, out: &mut out }, config);
@@ -341,6 +390,14 @@ impl Daemon {
             }
             Input::Recorded { resource, id, result } => {
                 self.named(&mut turn, &resource, |supervisor, cx| supervisor.on_recorded(cx, id, result));
+            }
+            Input::PauseRecorded { resource, id, result } => {
+                self.named(&mut turn, &resource, |supervisor, cx| supervisor.on_pause_recorded(cx, id, result));
+            }
+            Input::PauseHeard(id, pause) => {
+                if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_pause_heard(&mut cx, pause);
+                }
             }
             Input::Asked(id, ask) => {
                 if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
@@ -420,10 +477,11 @@ impl Daemon {
                     .into_iter()
                     .chain(next.into_iter().flatten())
                     .for_each(|caller| turn.reply_to_reload(Some(caller), &refused));
-                self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop"));
+                self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop", true));
             }
         }
         self.each(&mut turn, |supervisor, cx| supervisor.on_timer(cx));
+        self.answer_waiting(&mut turn);
         self.forget_gone(&mut turn);
         self.forget_closed();
         if self.stopping && self.resources.is_empty() {
@@ -465,7 +523,9 @@ impl Daemon {
 
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.resources.iter().filter_map(Supervisor::next_deadline).chain(self.floods.next_deadline()).min()
+        let waiting = self.waiting.iter().map(|waits| waits.until);
+        let resources = self.resources.iter().filter_map(Supervisor::next_deadline);
+        resources.chain(waiting).chain(self.floods.next_deadline()).min()
     }
 
     /// The configuration in force (without its resources, which [`resources`](Self::resources) tells).
@@ -622,10 +682,10 @@ impl Daemon {
                 }
                 None => {
                     changes.added.push(name);
-                    let role = settings.role_on_start;
+                    let found = self.pauses.remove(&settings.name);
                     let legacy = self.peers == PeerProtocol::Legacy;
                     let mut supervisor = Supervisor::new(&mut cx, settings, &self.config.node, legacy);
-                    supervisor.set_role(&mut cx, role, RoleReason::Start);
+                    supervisor.take_up(&mut cx, found);
                     supervisor
                 }
             };
@@ -634,7 +694,7 @@ impl Daemon {
         for (name, mut supervisor) in old {
             if !supervisor.is_leaving() {
                 changes.removed.push(name);
-                supervisor.leave(&mut cx, "the resource has left the configuration");
+                supervisor.leave(&mut cx, "the resource has left the configuration", false);
             }
             self.resources.push(supervisor);
         }
@@ -693,10 +753,23 @@ impl Daemon {
                 };
                 turn.reply(conn, ExplainReply(explained).encode());
             }
-            Request::Reload | Request::Switchover { .. } | Request::Explain { .. } => {
+            Request::Pause { resources, by, span } if caller.is_local() => {
+                let paused = Paused { by: operator(&by), since_unix_s: unix_now_s, left: span };
+                self.on_pause(turn, conn, &proof, &resources, Some(&paused));
+            }
+            Request::Resume { resources } if caller.is_local() => {
+                self.on_pause(turn, conn, &proof, &resources, None);
+            }
+            Request::Reload
+            | Request::Switchover { .. }
+            | Request::Explain { .. }
+            | Request::Pause { .. }
+            | Request::Resume { .. } => {
                 let what = match request {
                     Request::Reload => "reload",
                     Request::Switchover { .. } => "switchover",
+                    Request::Pause { .. } => "pause",
+                    Request::Resume { .. } => "resume",
                     _ => "explain",
                 };
                 turn.refused(&caller, alloc::format!("{what}: only hastmonctl on this node may ask for it"));
@@ -815,6 +888,66 @@ impl Daemon {
         }
     }
 
+    /// An operator pauses resources, or resumes them.
+    fn on_pause(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conn: ConnId,
+        proof: &Proof,
+        names: &[String],
+        paused: Option<&Paused>,
+    ) {
+        let refuse = |turn: &mut Turn<'_>, why: &str| {
+            let entries = Vec::from([Err(why.to_string())]);
+            turn.reply(conn, PauseReply { entries }.encode());
+        };
+        if self.stopping {
+            return refuse(turn, STOPPING);
+        }
+        if self.peers == PeerProtocol::Legacy {
+            return refuse(
+                turn,
+                "among hastmon 0.3 (--legacy-peers) there is no lease, and without one a pause would not hold",
+            );
+        }
+        if self.waiting.len() >= MAX_WAITING_FOR_PAUSE {
+            return refuse(turn, "too many wait already for a pause to be known");
+        }
+        let Some(selected) = self.select(turn, conn, proof, names) else { return };
+        let mut until = turn.now;
+        let mut known = Vec::new();
+        let command = if paused.is_some() { "pause" } else { "resume" };
+        for (name, at) in selected {
+            if at.is_some() {
+                turn.commanded(Some(&name), command, &proof.caller);
+            }
+            if let Some(settings) = at.and_then(|at| self.resources.get(at)).map(Supervisor::settings) {
+                until = until.max(turn.now + settings.heartbeat_interval * PAUSE_BEATS + settings.timeout);
+            }
+            if let Some(at) = at {
+                self.on(turn, at, |supervisor, cx| supervisor.change_pause(cx, paused.cloned()));
+            }
+            known.push(name);
+        }
+        self.waiting.push(WaitsForPause { conn, names: known, until });
+    }
+
+    /// Tells operators what has become of a pause.
+    fn answer_waiting(&mut self, turn: &mut Turn<'_>) {
+        for waits in core::mem::take(&mut self.waiting) {
+            let is_last = turn.now >= waits.until || self.stopping;
+            let answer = |name: &String| match self.find(name) {
+                None => Some(Err(alloc::format!("there is no resource {name} on this node"))),
+                Some((_, supervisor)) => supervisor.pause_answer(turn.now, is_last),
+            };
+            let answers: Vec<_> = waits.names.iter().map(answer).collect();
+            match answers.into_iter().collect() {
+                Some(entries) => turn.reply(waits.conn, PauseReply { entries }.encode()),
+                None => self.waiting.push(waits),
+            }
+        }
+    }
+
     fn on_set_role(
         &mut self,
         turn: &mut Turn<'_>,
@@ -866,6 +999,9 @@ impl Daemon {
         };
         if !may {
             return Err(ErrorCode::Authentication);
+        }
+        if supervisor.is_paused() {
+            return Err(ErrorCode::Paused);
         }
         let before = supervisor.role();
         let command = alloc::format!("role {role}{}", if force { " --force" } else { "" });

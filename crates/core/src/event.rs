@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use crate::hooks::{Exit, Hook, Outcome};
+use crate::pause::Pause;
 use crate::time::{Duration, as_ms};
 use crate::types::{Role, State};
 
@@ -288,6 +289,40 @@ pub enum Event {
     Rebooting,
     /// An operator has made this node primary without a majority.
     Forced,
+    /// The resource is paused: who did it, where and when.
+    Paused(Pause),
+    /// An operator has ended the pause.
+    Resumed {
+        /// Where.
+        node: String,
+    },
+    /// The time of the pause is over.
+    PauseEnded,
+    /// It has been paused for so long that this may have been forgotten.
+    PausedTooLong(Pause),
+    /// A resource that is paused was found running on a secondary.
+    RunsWhilePaused,
+    /// A worker ends, and what it runs goes on.
+    LeftRunning {
+        /// How many votes are kept for this node.
+        kept: usize,
+        /// How many vote.
+        of: usize,
+    },
+    /// A worker ends, and stops what it runs though it is paused.
+    NotLeftRunning {
+        /// How many votes are kept for this node.
+        kept: usize,
+        /// How many vote.
+        of: usize,
+        /// The script is starting or stopping it.
+        is_busy: bool,
+    },
+    /// The pause cannot be recorded.
+    PauseNotRecorded {
+        /// Why, and what to do.
+        why: String,
+    },
     /// An event that stands for others of its kind, which were too many to be told one by one.
     Repeated {
         /// The last of them.
@@ -436,6 +471,8 @@ pub enum StaysSecondary {
     HoldsOff(Duration),
     /// It has not yet finished what its role before asked of it.
     Changing,
+    /// The resource is paused.
+    Paused,
 }
 
 /// Why a primary gives up its role.
@@ -475,6 +512,8 @@ pub enum GiveUp {
 pub enum RoleReason {
     /// `role_on_start` says so.
     Start,
+    /// The resource is paused, and this was the role when the daemon ended.
+    Paused,
     /// `hastmonctl role`, or who asked over the network.
     Operator(String),
     /// Complaints, and no connection from a primary.
@@ -553,6 +592,7 @@ impl Event {
                 | Self::LeaseLost { .. }
                 | Self::MayStillRun
                 | Self::LeftAlone
+                | Self::PausedTooLong(_)
                 | Self::Forced
                 | Self::Rebooting
         )
@@ -572,6 +612,7 @@ impl Event {
             | Self::RecordLost { .. }
             | Self::FenceFailed { .. }
             | Self::HistoryFailed { .. }
+            | Self::PauseNotRecorded { .. }
             | Self::Rebooting => Level::Error,
             Self::HookEnded { hook, outcome, .. } if outcome.is_expected(*hook) => Level::Debug,
             // Done on purpose.
@@ -597,6 +638,10 @@ impl Event {
             | Self::Fencing { .. }
             | Self::Fenced { .. }
             | Self::Forced
+            | Self::Paused(_)
+            | Self::PausedTooLong(_)
+            | Self::RunsWhilePaused
+            | Self::NotLeftRunning { .. }
             | Self::DaemonGone
             | Self::WorkerDied { .. }
             | Self::WorkerStuck { .. }
@@ -623,6 +668,9 @@ impl Event {
             | Self::StartWaits { .. }
             | Self::Connected { .. }
             | Self::WorkerBack
+            | Self::Resumed { .. }
+            | Self::PauseEnded
+            | Self::LeftRunning { .. }
             | Self::LeaseWon { .. }
             | Self::NameKnown { .. }
             | Self::Reloaded { .. }
@@ -733,6 +781,26 @@ impl fmt::Display for Event {
             Self::Forced => f.write_str(
                 "FORCED: an operator has made this node primary without a majority; if the resource runs elsewhere, it now runs twice",
             ),
+            Self::Paused(pause) => write!(f, "{pause}: nothing is started, stopped or taken over until hastmonctl resume"),
+            Self::Resumed { node } => write!(f, "resumed on {node}"),
+            Self::PauseEnded => f.write_str("the time of the pause is over: resumed"),
+            Self::PausedTooLong(pause) => {
+                write!(f, "{pause}, which is long: nothing is taken over when a node fails; hastmonctl resume ends it")
+            }
+            Self::RunsWhilePaused => {
+                f.write_str("the resource runs here though this node is secondary; it is paused, so it is not stopped")
+            }
+            Self::LeftRunning { kept, of } => write!(f, "left running: paused, votes kept by {kept} of {of}"),
+            Self::NotLeftRunning { is_busy: true, .. } => {
+                f.write_str("paused, and stopped all the same: the script was at work on it")
+            }
+            Self::NotLeftRunning { kept, of, .. } => write!(
+                f,
+                "paused, and stopped all the same: only {kept} of {of} votes are kept for this node, so another one could start it"
+            ),
+            Self::PauseNotRecorded { why } => {
+                write!(f, "the pause is not on disk, and a restart of this daemon would not know of it: {why}")
+            }
             Self::WokeLate { by } => write!(f, "woke up {by:.1?} late: this machine was frozen or overloaded"),
             Self::DaemonGone => f.write_str("the main daemon is gone: ending this worker"),
             Self::WorkerStarted { pid } => write!(f, "worker started (pid {pid})"),
@@ -772,6 +840,7 @@ impl fmt::Display for StaysSecondary {
                 write!(f, "its starts failed, or it has yielded; holding off for another {left:.0?}")
             }
             Self::Changing => f.write_str("the change to this role is not finished"),
+            Self::Paused => f.write_str("the resource is paused"),
         }
     }
 }
@@ -798,6 +867,7 @@ impl fmt::Display for RoleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("role_on_start"),
+            Self::Paused => f.write_str("it is paused, and had this role before"),
             Self::Operator(who) => write!(f, "asked by {who}"),
             Self::Takeover { complaints } => {
                 write!(f, "taking over: no connection from a primary and {complaints} complaints")
@@ -847,7 +917,16 @@ mod tests {
             "kind": "hook_ended",
             "detail": { "hook": "start", "outcome": { "ended": { "code": 1 } }, "took_ms": 1234.567, "output": ["no such device"] },
         });
+        let paused =
+            crate::pause::Paused { by: "root".to_string(), since_unix_s: 1, left: Some(Duration::from_millis(90)) };
+        let pause = Pause { version: 3, node: "a".to_string(), paused: Some(paused) };
+        let told = json!({
+            "kind": "paused",
+            "detail": { "version": 3, "node": "a", "paused": { "by": "root", "since_unix_s": 1, "left_ms": 90.0 } },
+        });
         let events = [
+            (Event::Paused(pause), Some(told)),
+            (Event::PausedTooLong(Pause::default()), None),
             (ended(Hook::Start, Outcome::Ended(Exit::Code(1))), Some(start_failed)),
             (
                 ended(Hook::Role { old: Role::Init, new: Role::Primary }, Outcome::TimedOut(Duration::from_secs(5))),

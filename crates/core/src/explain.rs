@@ -15,6 +15,8 @@ use crate::wire::detail::{Detail, Protection};
 /// The sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Explanation {
+    /// That it is paused, and what that means.
+    pub(crate) paused: Vec<String>,
     /// Why it runs where it runs.
     pub(crate) why: Vec<String>,
     /// What protects it.
@@ -26,7 +28,12 @@ pub(crate) struct Explanation {
 impl Explanation {
     /// All of them, each with its heading.
     pub(crate) fn into_sentences(self) -> Vec<(String, String)> {
-        let parts = [("Why", self.why), ("Protection", self.protection), ("What would change that", self.change)];
+        let parts = [
+            ("Paused", self.paused),
+            ("Why", self.why),
+            ("Protection", self.protection),
+            ("What would change that", self.change),
+        ];
         let flat = parts.into_iter().flat_map(|(heading, sentences)| sentences.into_iter().map(move |s| (heading, s)));
         flat.map(|(heading, sentence)| (heading.to_string(), sentence)).collect()
     }
@@ -60,13 +67,17 @@ pub(crate) fn explain(now: Instant, supervisor: &Supervisor) -> Explanation {
         Role::Secondary | Role::Watchdog => subject.why_elsewhere(),
     };
     why.extend(supervisor.worker_is(now).map(|what| format!("On {}: {what}.", subject.me())));
-    let change = match supervisor.role() {
+    let mut change = match supervisor.role() {
         Role::Init => subject.change_init(),
         Role::Primary => subject.change_primary(),
         Role::Secondary => subject.change_secondary(),
         Role::Watchdog => subject.change_watchdog(),
     };
-    Explanation { why, protection: subject.protection(), change }
+    if supervisor.is_paused() {
+        let resume = subject.resume();
+        change.insert(0, format!("The end of the pause ({resume}). Before that nothing of what follows is done."));
+    }
+    Explanation { paused: subject.paused(), why, protection: subject.protection(), change }
 }
 
 impl Subject<'_> {
@@ -92,11 +103,47 @@ impl Subject<'_> {
         format!("{} of {voters} nodes are in reach, and {needed} are needed", in_reach.unwrap_or(0))
     }
 
+    fn resume(&self) -> String {
+        format!("hastmonctl resume {}, on any node", self.name())
+    }
+
+    /// That it is paused, what that means, and how it ends.
+    fn paused(&self) -> Vec<String> {
+        if !self.supervisor.is_paused() {
+            return Vec::new();
+        }
+        let (name, pause, Detail { voters, needed, .. }) =
+            (self.name(), self.supervisor.pause_told(self.now), &self.detail);
+        let is_timed = pause.paused.as_ref().is_some_and(|paused| paused.left.is_some());
+        let end = if is_timed { "" } else { ", until it is resumed" };
+        let mut sentences = Vec::from([
+            format!("{name} is {pause}{end}."),
+            "Meanwhile no node starts it, stops it or takes it over: if what runs it fails, it stays down.".to_string(),
+        ]);
+        sentences.extend(self.detail.kept.as_ref().map(|(node, kept)| match kept >= needed {
+            true => format!(
+                "{kept} of {voters} nodes keep their votes for {node}: hastmon may be stopped there and leaves {name} running, and \
+                 no other node can start it."
+            ),
+            false => format!(
+                "Only {kept} of {voters} nodes keep their votes for {node}, and {needed} are needed: do not stop hastmon there, it \
+                 would stop {name}, and so would the end of its lease."
+            ),
+        }));
+        sentences.push(format!("{} ends it.", self.resume()));
+        sentences
+    }
+
     /// Where it runs, as far as another node than this one is concerned.
     fn where_else(&self) -> String {
         let (name, me) = (self.name(), self.me());
         match (&self.detail.runs_on, &self.detail.bound) {
             (Some(node), _) => format!("{name} runs on {node}, which is primary, as {node} says."),
+            (None, Some((holder, _))) if holder != me && self.detail.is_bound_kept => format!(
+                "No primary says that it runs {name}. {holder} had the lease last, and was paused: the vote of {me} is kept for it, \
+                 until {holder} is back, gives it back or is fenced. If {holder} is off for good: hastmonctl role --force primary \
+                 {name}."
+            ),
             (None, Some((holder, left))) if holder != me => format!(
                 "No primary says that it runs {name}. {holder} had the lease last: the vote of {me} is bound to it for \
                  another {:.1} s.",
@@ -143,6 +190,13 @@ impl Subject<'_> {
         match detail.lease_left {
             _ if detail.protection == Protection::None => "without a lease".to_string(),
             _ if detail.is_forced => "by the word of an operator (--force), without waiting for votes".to_string(),
+            None if detail.is_kept => {
+                let kept = detail.kept.as_ref().map_or(0, |(_, kept)| *kept);
+                format!(
+                    "and holds the lease: epoch {}, {kept} of {} votes are kept for it without end",
+                    detail.epoch, detail.voters
+                )
+            }
             Some(left) => format!(
                 "and holds the lease: epoch {}, {} of {} votes, for {:.1} s unless it is renewed",
                 detail.epoch,
@@ -240,7 +294,12 @@ impl Subject<'_> {
     fn change_primary(&self) -> Vec<String> {
         let (name, me, settings) = (self.name(), self.me(), self.supervisor.settings());
         let mut change = Vec::new();
-        if self.detail.protection != Protection::None && !self.detail.is_forced {
+        if self.detail.is_kept {
+            change.push(format!(
+                "It runs on, renewed or not, while {} nodes keep their votes for {me}.",
+                self.detail.needed
+            ));
+        } else if self.detail.protection != Protection::None && !self.detail.is_forced {
             change.push(match (self.has_majority(), self.state()) {
                 (Some(false), Some(State::Run)) => {
                     format!("{}: unless that changes, {me} stops it when its lease ends.", capital(&self.reach()))

@@ -15,6 +15,7 @@ mod lateness;
 pub mod lease;
 mod members;
 pub mod orphan;
+pub mod pause;
 mod peers;
 mod primary;
 pub mod rate_limit;

@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::hooks::{Exit, Hook};
 use crate::lease::claim::{Claim, Outcome};
 use crate::lease::rules::{Rule, is_off};
-use crate::lease::{Ask, Grant, Refusal, Release, Verdict, Voters};
+use crate::lease::{Ask, FOR_EVER, Grant, Refusal, Release, Verdict, Voters};
 use crate::primary::next_beat;
 use crate::time::{Duration, Instant};
 use crate::timing::terms;
@@ -150,12 +150,13 @@ impl Member {
         }
     }
 
-    fn beat(&mut self, now: Instant, base: &mut Base, voters: u64, ask: Option<Ask>) {
+    fn beat(&mut self, now: Instant, base: &mut Base, (voters, votes_kept): (u64, u32), ask: Option<Ask>) {
         if let Link::Up { id, seq, waits_since } = &mut self.link {
             *seq += 1;
             waits_since.get_or_insert(now);
             let shared = (!core::mem::replace(&mut self.knows_file, true)).then(|| base.resource.shared.clone());
-            let said = Said::Beat { seq: *seq, state: base.state, voters, ask, shared };
+            let (state, pause) = (base.state, base.flag.message(now));
+            let said = Said::Beat { seq: *seq, state, voters, ask, shared, pause, votes_kept };
             base.act(Action::Say(*id, said));
         }
     }
@@ -363,14 +364,36 @@ impl Members {
         }
     }
 
-    /// The digest of the voters in the configuration.
-    fn configured(&self) -> u64 {
-        self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest()
+    /// The digest of the voters in the configuration, and how many votes are kept for this node.
+    fn configured(&self) -> (u64, u32) {
+        let voters = self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest();
+        (voters, u32::try_from(self.claim.kept()).unwrap_or(u32::MAX))
+    }
+
+    /// Whether a majority keeps its votes for this node, as far as anybody knows: what runs here may go on without end.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.claim.is_kept() || (self.keep_until == Some(FOR_EVER) && self.claim.until().is_none())
+    }
+
+    /// What is asked for next shall be kept while what runs, or may run, is paused. After that, too, as long as it would end the lease and could not
+    /// renew it: nobody else can start what a majority keeps its votes for.
+    fn mind_pause(&mut self, base: &Base) {
+        let is_alone = self.is_kept() && self.reachable() < self.claim.voters().majority();
+        let may_run = self.claim.epoch().is_some() || self.keep_until.is_some();
+        self.claim.keep(self.role == Role::Primary && may_run && (base.is_paused() || is_alone));
+    }
+
+    /// Votes that were kept for what an earlier worker has left running are kept no longer from here on.
+    fn note_asked(&mut self, now: Instant, ask: &Ask) {
+        if !ask.kept && self.keep_until == Some(FOR_EVER) {
+            self.keep_until = Some(now + self.claim.wanted().lease);
+        }
     }
 
     /// Tells all that are connected how it stands here; a holder renews its lease with it.
     fn beat_all(&mut self, now: Instant, base: &mut Base) {
         self.told_state = base.state;
+        self.mind_pause(base);
         let ask = self.claim.renew(now);
         let voters = self.configured();
         for member in &mut self.list {
@@ -410,7 +433,9 @@ impl Members {
     fn ask_all(&mut self, now: Instant, base: &mut Base) {
         let in_reach = self.list.iter().filter(|member| member.is_up());
         let asked: Vec<String> = in_reach.filter_map(|member| member.node.clone()).collect();
+        self.mind_pause(base);
         let ask = self.claim.stand(now, asked.into_iter().chain([self.claim.me().to_string()]));
+        self.note_asked(now, &ask);
         if let Some(candidacy) = &mut self.candidacy {
             candidacy.round_ends = now + base.resource.timeout.min(self.claim.terms().lease);
         }
@@ -468,6 +493,10 @@ impl Members {
             self.withheld = release.or(self.withheld.take());
             return;
         }
+        if self.role == Role::Primary {
+            // Those of a lease of before are given back as well, kept or not.
+            self.keep_until = None;
+        }
         self.may_run = false;
         // Whoever waits for the end of that lease need not wait any more.
         let withheld = self.withheld.take().map(|release| Release { successor, reserve, ..release });
@@ -489,7 +518,7 @@ impl Members {
         }
     }
 
-    pub(crate) fn report(&self, now: Instant) -> LeaseReport {
+    pub(crate) fn report(&self, now: Instant, base: &Base) -> LeaseReport {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let is_forced = self.claim.is_forced();
         LeaseReport {
@@ -500,8 +529,21 @@ impl Members {
             votes: count(self.claim.votes(now)),
             voters: count(self.claim.voters().len()),
             waits: self.wants_lease().then(|| self.why_no_lease(Some(now))),
+            highest: self.claim.highest(),
             in_force: self.in_force(),
+            runs_until: self.lease_ends().filter(|_| !is_forced),
+            kept: count(self.claim.kept()),
+            know: self.know(base),
         }
+    }
+
+    /// Who knows of the pause that is known here.
+    fn know(&self, base: &Base) -> Vec<String> {
+        let knows = |member: &&Member| {
+            let pause = member.heard.as_ref().and_then(|heard| heard.pause.as_ref());
+            pause.is_some_and(|pause| pause.is(base.flag.pause()))
+        };
+        self.list.iter().filter(knows).filter_map(|member| member.node.clone()).collect()
     }
 
     fn in_force(&self) -> Vec<(String, u64)> {
@@ -551,9 +593,12 @@ impl Members {
         member.link = Link::Up { id: link, seq: 0, waits_since: None };
         member.knows_file = false;
         base.event(Event::Connected { remote: member.name() });
+        self.mind_pause(base);
         let ask = self.claim.renew(now);
-        let voters = self.new_voters.as_ref().unwrap_or_else(|| self.claim.voters()).digest();
-        member.beat(now, base, voters, ask);
+        let voters = self.configured();
+        if let Some(member) = self.list.iter_mut().find(|member| member.is(link)) {
+            member.beat(now, base, voters, ask);
+        }
     }
 
     /// A connection could not be made, or is gone.
@@ -589,8 +634,15 @@ impl Members {
         }
         let verdict = heard.verdict.clone();
         let is_asked = verdict.is_some();
-        let was_silent = member.heard.replace(heard).is_none();
+        if let Some(pause) = heard.pause.as_ref().filter(|pause| pause.is_newer_than(base.flag.pause())) {
+            base.act(Action::PauseHeard(pause.clone()));
+        }
+        let kept_for_us = heard.bound_kept && heard.bound.as_deref() == Some(self.claim.me());
+        let (highest, was_silent) = (heard.epoch, member.heard.replace(heard).is_none());
         let node = member.node.clone();
+        if kept_for_us {
+            self.give_back_kept(base, link, highest);
+        }
         if let (Some(verdict), Some(node)) = (verdict, node) {
             self.on_verdict(now, base, &node, &verdict);
         }
@@ -602,6 +654,17 @@ impl Members {
         if was_silent {
             self.seek_votes(now, base);
         }
+    }
+
+    /// A secondary whose resource does not run has no use for a vote that is kept for it since it was primary, and nobody else would get it.
+    fn give_back_kept(&self, base: &mut Base, link: LinkId, epoch: u64) {
+        let is_idle = self.claim.epoch().is_none() && !self.claim.is_standing();
+        if self.role != Role::Secondary || base.is_paused() || base.state != State::Stopped || !is_idle {
+            return;
+        }
+        let node = self.claim.me().to_string();
+        let release = Release { node, epoch, successor: None, reserve: Duration::ZERO, was_held: true };
+        base.act(Action::Say(link, Said::Release(release)));
     }
 
     /// A candidate that waits until votes are free by themselves learns from every answer whether they are already: a release may have been
@@ -619,7 +682,9 @@ impl Members {
         let free: Vec<String> =
             in_reach.filter(|member| !is_bound(member)).filter_map(|member| member.node.clone()).collect();
         let before = self.refusals.len();
-        self.refusals.retain(|node, (why, _)| !matches!(why, Refusal::Bound { .. }) || !free.contains(node));
+        self.refusals.retain(|node, (why, _)| {
+            !matches!(why, Refusal::Bound { .. } | Refusal::Kept { .. }) || !free.contains(node)
+        });
         if self.refusals.len() < before && free.len() + 1 >= self.claim.voters().majority() {
             self.ask_now(now);
         }
@@ -638,6 +703,9 @@ impl Members {
                 self.candidacy = None;
                 // It runs under this lease from here on.
                 (self.may_run, self.withheld) = (false, None);
+                if self.role == Role::Primary {
+                    self.keep_until = None;
+                }
                 self.forget_refusals();
                 if let (Some(epoch), Some(until)) = (self.claim.epoch(), self.claim.until()) {
                     let (votes, of) = (self.claim.votes(now), self.claim.voters().len());
@@ -664,7 +732,8 @@ impl Members {
         let bound = self.list.iter().find_map(|member| {
             let heard = member.heard.as_ref()?;
             let holder = heard.bound.as_ref().filter(|holder| *holder != self.claim.me())?;
-            let why = Refusal::Bound { holder: holder.clone(), left: now.map_or(Duration::ZERO, |_| heard.bound_for) };
+            let (holder, left) = (holder.clone(), now.map_or(Duration::ZERO, |_| heard.bound_for));
+            let why = if heard.bound_kept { Refusal::Kept { holder } } else { Refusal::Bound { holder, left } };
             Some(format!("{}: {why}", member.name()))
         });
         let why = if refusals.is_empty() { bound.into_iter().collect() } else { refusals };
@@ -771,7 +840,7 @@ impl Members {
             return;
         }
         let holder = self.claim.refusals().find_map(|(_, why)| match why {
-            Refusal::Bound { holder, .. } => Some(holder.clone()),
+            Refusal::Bound { holder, .. } | Refusal::Kept { holder } => Some(holder.clone()),
             _ => None,
         });
         let Some(holder) = holder.filter(|holder| *holder != self.claim.me()) else { return };

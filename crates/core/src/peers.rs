@@ -13,13 +13,14 @@ use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::{Bound, Voter};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters, with_drift};
+use crate::pause::{Flag, Pause};
 use crate::supervisor::Context;
 use crate::time::{Duration, Instant};
 use crate::timing::terms;
 use crate::types::{Role, State};
 use crate::wire::detail::Difference;
 use crate::wire::peer::{Heard, Hello, Said, Welcome};
-use crate::worker::Order;
+use crate::worker::{LeaseReport, Order};
 
 /// Connections of one node for one resource: it needs one, and may have left some behind that have not been noticed yet.
 pub(crate) const MAX_SESSIONS_PER_NODE: usize = 4;
@@ -54,6 +55,10 @@ struct Peer {
     has_released: bool,
     /// It renews a lease, or runs the resource.
     is_holder: bool,
+    /// What it knows of a pause.
+    pause: Option<Pause>,
+    /// How many votes are kept for it.
+    votes_kept: u32,
 }
 
 /// Who waits for a verdict.
@@ -106,6 +111,8 @@ pub(crate) struct Peers {
     told_vote: Option<(String, u64)>,
     /// Who was refused the vote, and why, as told: it is asked for again and again.
     told_refusals: BTreeMap<String, Refusal>,
+    /// Whether the resource is paused.
+    pub(crate) pause: Flag,
 }
 
 impl Peers {
@@ -123,6 +130,7 @@ impl Peers {
             told_unproven: None,
             told_vote: None,
             told_refusals: BTreeMap::new(),
+            pause: Flag::default(),
         }
     }
 
@@ -187,8 +195,10 @@ impl Peers {
         self.no_votes = None;
     }
 
-    pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource) {
+    /// `highest`: the highest epoch that the worker has heard of.
+    pub(crate) fn reconfigure(&mut self, now: Instant, settings: &Resource, highest: u64) {
         if let Some(voter) = &mut self.voter {
+            voter.note_epoch(highest);
             voter.reconfigure(now, Voters::new(settings.nodes.iter().cloned()));
         }
     }
@@ -240,6 +250,8 @@ impl Peers {
             shared: None,
             has_released: false,
             is_holder: false,
+            pause: None,
+            votes_kept: 0,
         };
         self.sessions.insert(conn, peer);
         Ok(())
@@ -281,9 +293,10 @@ impl Peers {
         }
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         match said {
-            Said::Beat { seq, state, voters, ask, shared } => {
+            Said::Beat { seq, state, voters, ask, shared, pause, votes_kept } => {
                 peer.shared = shared.or(peer.shared.take());
                 peer.state = state;
+                (peer.pause, peer.votes_kept) = (pause, votes_kept);
                 peer.is_holder = ask.as_ref().is_some_and(|ask| ask.kind == Kind::Renew)
                     || matches!(state, State::Run | State::Starting | State::Stopping | State::Failed);
                 peer.voters = voters;
@@ -338,15 +351,16 @@ impl Peers {
         here: (Role, State),
     ) {
         let step = self.voter.as_mut().map(|voter| voter.on_ask(cx.now, ask));
-        let (verdict, record) = match step {
-            Some(step) => (step.verdict, step.record),
+        let (verdict, record, afterwards) = match step {
+            Some(step) => (step.verdict, step.record, step.afterwards),
             // The record is being read.
             None => {
                 let refused = Some(Refusal::Waits { left: settings.heartbeat_interval });
-                (Verdict { round: ask.round, highest: 0, refused }, None)
+                (Verdict { round: ask.round, highest: 0, refused, kept: false }, None, None)
             }
         };
         self.tell_verdict(cx, settings, &ask.node, verdict.refused.as_ref());
+        afterwards.into_iter().for_each(|record| _ = self.record(cx, settings, record));
         match record {
             None => self.give(cx, settings, to, verdict, here),
             Some(record) => {
@@ -468,7 +482,8 @@ impl Peers {
 
     /// Whether the voters of the configuration with which this node has started may come into force now, or the next of the steps to them. Where
     /// a majority of them has them in force already, any other majority has one of those nodes in it: this one may follow at once.
-    pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, in_force: &[(String, u64)]) {
+    pub(crate) fn mind_voters(&mut self, cx: &mut Context<'_>, settings: &Resource, lease: &LeaseReport) {
+        let in_force = &lease.in_force;
         let Some((voter, goal)) = self.voter.as_ref().and_then(|voter| Some((voter, voter.unproven()?))) else {
             return;
         };
@@ -477,6 +492,7 @@ impl Peers {
         let why_not = self.why_not_step(voter.voters(), &next, in_force).filter(|_| !is_in_force);
         match (why_not, &mut self.voter) {
             (None, Some(voter)) => {
+                voter.note_epoch(lease.highest);
                 voter.step(cx.now, next);
                 self.told_unproven = None;
             }
@@ -559,6 +575,8 @@ impl Peers {
             state,
             verdict,
             bound: bound.map(|bound| bound.holder.to_string()),
+            bound_kept: bound.is_some_and(|bound| bound.kept),
+            pause: self.pause.message(cx.now),
             bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
             epoch: self.voter.as_ref().map_or(0, Voter::highest),
             voters: self.voter.as_ref().map_or(0, |voter| voter.accepted().digest()),
@@ -669,6 +687,25 @@ impl Peers {
         let mut latest: Vec<&Peer> = self.sessions.values().filter(|peer| peer.is_proven).collect();
         latest.sort_by_key(|peer| peer.heard);
         latest.into_iter().map(|peer| (peer.node.as_str(), (peer.role, peer.state, peer.priority))).collect()
+    }
+
+    /// The nodes that have said that they know of the pause, or of its end, that is known here.
+    pub(crate) fn know_of_pause(&self) -> impl Iterator<Item = &str> {
+        let knows = |peer: &&Peer| peer.pause.as_ref().is_some_and(|pause| pause.is(self.pause.pause()));
+        self.sessions.values().filter(knows).map(|peer| peer.node.as_str())
+    }
+
+    /// A primary, and how many votes are kept for it.
+    pub(crate) fn kept_for(&self) -> Option<(&str, u32)> {
+        let primaries = self.sessions.values().filter(|peer| peer.is_proven && peer.role == Role::Primary);
+        let best = primaries.max_by_key(|peer| (peer.votes_kept, peer.is_holder, peer.heard))?;
+        Some((&best.node, best.votes_kept))
+    }
+
+    /// The vote of this node is kept for itself; the highest epoch that it has seen.
+    pub(crate) fn kept_for_me(&self, now: Instant) -> Option<u64> {
+        let bound = self.bound(now)?;
+        (bound.kept && bound.holder == self.me).then(|| self.voter.as_ref().map_or(0, Voter::highest))
     }
 
     /// A primary that runs the resource, as it said last.

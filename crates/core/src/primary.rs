@@ -206,6 +206,9 @@ impl Primary {
         if self.is_beginning(now, base) {
             self.last_contact = now;
         }
+        if base.is_paused() {
+            self.outranked = None;
+        }
         if let Some(give_up) = self.outranked.take().or_else(|| self.look_at_the_clock(now, base)) {
             return Some(give_up);
         }
@@ -437,6 +440,7 @@ impl Primary {
             return MayStart::NotAsked;
         }
         let wait = match members {
+            _ if base.is_paused() => Some(base.flag.pause().to_string()),
             None => self.why_not_start(now, base),
             Some(members) if !members.claim().holds(now) && !is_off(Rule::StartInside) => {
                 Some(members.why_no_lease(None))

@@ -100,6 +100,12 @@ impl Secondary {
     }
 
     fn stop(&mut self, now: Instant, base: &mut Base, found: State) {
+        if base.is_paused() && !base.must_stop {
+            if found == State::Run && base.state != State::Run {
+                base.event(Event::RunsWhilePaused);
+            }
+            return base.set_state(found);
+        }
         // What the last `stop` left as it was is stopped again at every heartbeat; its state stays the same meanwhile.
         if self.left_by_stop != Some(found) {
             base.set_state(found);

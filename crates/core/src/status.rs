@@ -4,8 +4,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::lease::Voters;
 use crate::lease::voter::Voter;
+use crate::lease::{FOR_EVER, Voters};
+use crate::pause::Pause;
 use crate::supervisor::Supervisor;
 use crate::time::Instant;
 use crate::timing;
@@ -68,24 +69,38 @@ fn add_lease(detail: &mut Detail, now: Instant, supervisor: &Supervisor) {
     detail.epoch = held.and_then(|lease| lease.epoch).unwrap_or(known);
     detail.is_forced = held.is_some_and(|lease| lease.is_forced);
     let until = held.and_then(|lease| lease.until).filter(|until| now < *until);
-    detail.lease_left = until.map(|until| until.since(now));
+    detail.is_kept = until == Some(FOR_EVER);
+    detail.lease_left = until.filter(|until| *until != FOR_EVER).map(|until| until.since(now));
     detail.votes = lease.map(|lease| lease.votes);
+    let kept = supervisor.kept_for().map(|(node, votes)| (node.to_string(), votes));
+    detail.kept = kept.filter(|(_, votes)| *votes > 0 || supervisor.is_paused());
+    let pause = supervisor.pause_told(now);
+    detail.pause = pause.paused.map(|paused| (pause.node, paused));
     detail.in_reach = lease.map(|lease| lease.in_reach);
     detail.voters = lease.map_or(count(voters.len()), |lease| lease.voters);
     detail.needed = count(voters.majority());
-    detail.bound = supervisor.peers().bound(now).map(|bound| (bound.holder.to_string(), bound.left));
+    let bound = supervisor.peers().bound(now);
+    detail.bound = bound.map(|bound| (bound.holder.to_string(), bound.left));
+    detail.is_bound_kept = bound.is_some_and(|bound| bound.kept);
     detail.no_votes = supervisor.peers().no_votes().map(ToString::to_string);
     detail.waits = lease.and_then(|lease| lease.waits.clone());
     if let (Role::Secondary, Some(lease)) = (supervisor.role(), lease) {
-        detail.standby = (lease.in_reach >= detail.needed).then(|| timing::takeover(settings));
+        let can = lease.in_reach >= detail.needed && !supervisor.is_paused();
+        detail.standby = can.then(|| timing::takeover(settings));
     }
 }
 
-/// What is not as it should be, the gravest first.
+/// What is not as it should be: that it is paused, then the gravest first.
 fn troubles(now: Instant, supervisor: &Supervisor, detail: &Detail) -> Vec<Trouble> {
     let role = supervisor.role();
+    let paused = detail.pause.as_ref().map(|(node, paused)| {
+        let until = paused
+            .left
+            .map_or_else(|| "until it is resumed".to_string(), |left| format!("for another {} s", left.as_secs()));
+        Trouble { is_grave: false, text: format!("paused by {} on {node} {until}", paused.by) }
+    });
     if role == Role::Init {
-        return Vec::new();
+        return paused.into_iter().collect();
     }
     let state = supervisor.report().map(|report| report.state);
     let mut troubles = Vec::new();
@@ -121,13 +136,16 @@ fn troubles(now: Instant, supervisor: &Supervisor, detail: &Detail) -> Vec<Troub
         add(false, format!("{} is {} here, {} on {}", other.setting, other.here, other.there, other.node));
     }
     troubles.sort_by_key(|trouble| !trouble.is_grave);
-    troubles
+    paused.into_iter().chain(troubles).collect()
 }
 
 /// The lines about the lease that `status` has always had, each a name and a value.
 pub(crate) fn lines(role: Role, detail: &Detail) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| lines.push((name.to_string(), value));
+    if let Some(paused) = paused(role, detail) {
+        line("paused", paused);
+    }
     if detail.protection == Protection::None {
         line("protection", "none: legacy peers are allowed (--legacy-peers), two primaries are possible".to_string());
     } else {
@@ -140,6 +158,9 @@ pub(crate) fn lines(role: Role, detail: &Detail) -> Vec<(String, String)> {
         match (role, detail.in_reach, detail.standby) {
             (Role::Secondary, _, Some(after)) => {
                 line("standby", format!("would take over in about {:.1} s", after.as_secs_f64()));
+            }
+            (Role::Secondary, ..) if detail.pause.is_some() => {
+                line("standby", "takes nothing over: paused".to_string())
             }
             (Role::Secondary, Some(in_reach), None) => {
                 let (of, needed) = (detail.voters, detail.needed);
@@ -161,13 +182,30 @@ pub(crate) fn lines(role: Role, detail: &Detail) -> Vec<(String, String)> {
     lines
 }
 
+/// By whom, where, since when and for how long, and what is known of the votes for the primary.
+fn paused(role: Role, detail: &Detail) -> Option<String> {
+    let (node, paused) = detail.pause.as_ref()?;
+    let told = Pause { version: 0, node: node.clone(), paused: Some(paused.clone()) }.to_string();
+    let kept = match &detail.kept {
+        Some((_, votes)) if role == Role::Primary => format!("; kept by {votes} of {} votes", detail.voters),
+        Some((primary, votes)) => format!("; kept for {primary} by {votes} of {} votes", detail.voters),
+        None => String::new(),
+    };
+    Some(format!("{}{kept}", told.trim_start_matches("paused ")))
+}
+
 fn lease_line(detail: &Detail) -> String {
     let votes = detail.votes.unwrap_or(0);
+    let kept = detail.kept.as_ref().map_or(0, |(_, votes)| *votes);
     match (detail.lease_left, &detail.bound) {
         _ if detail.is_forced => format!("FORCED by an operator, {votes} of {} votes", detail.voters),
+        _ if detail.is_kept => format!("held here, {kept} of {} votes are kept", detail.voters),
         (Some(left), _) => {
             format!("held here until +{:.1} s, {votes} of {} votes", left.as_secs_f64(), detail.voters)
         }
+        (None, Some((holder, _))) if detail.is_bound_kept => format!(
+            "held by node {holder} (its vote here is kept, since it was paused, until {holder} is back, gives it back or is fenced)"
+        ),
         (None, Some((holder, left))) => {
             format!("held by node {holder} (its vote here for {:.1} s)", left.as_secs_f64())
         }

@@ -16,8 +16,9 @@ use crate::lease::Voters;
 use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::Voter;
-use crate::lease::{Ask, Grant, Refusal as NoVote, Release, Verdict};
+use crate::lease::{Ask, FOR_EVER, Grant, Refusal as NoVote, Release, Verdict};
 use crate::orphan;
+use crate::pause::{Flag, Pause, PauseRecord, Paused, TOO_LONG};
 use crate::peers::{Asker, News, Peers};
 use crate::switchover::Switchover;
 use crate::time::{Duration, Instant};
@@ -136,6 +137,16 @@ pub struct Supervisor {
     switchover: Option<Switchover>,
     /// A watchdog has said that the lease was given back, and the primary is still connected: what it says itself may be on its way.
     told_of_release: Option<Instant>,
+    /// What is on disk of the pause, or on its way there.
+    recorded: Option<(u64, PauseRecord)>,
+    /// The pause, or its end, has been on its way to the disk for the last time; why it is not there.
+    record_failed: Option<String>,
+    /// The record that is on disk.
+    record_done: u64,
+    /// When it is told that the pause lasts long.
+    too_long_at: Option<Instant>,
+    /// A `stop` has failed since it was last known that the resource does not run.
+    must_stop: bool,
 }
 
 #[derive(Debug)]
@@ -204,6 +215,11 @@ impl Supervisor {
             force: false,
             lease_until: None,
             switchover: None,
+            recorded: None,
+            record_failed: None,
+            record_done: 0,
+            too_long_at: None,
+            must_stop: false,
             settings,
             role: Role::Init,
             previous: Role::Init,
@@ -287,6 +303,22 @@ impl Supervisor {
         self.leaving && matches!(self.worker, Process::None)
     }
 
+    /// Takes up what was known of a pause before the start: as long as it lasts, with the role of that time.
+    pub(crate) fn take_up(&mut self, cx: &mut Context<'_>, found: Option<PauseRecord>) {
+        let found = found.filter(|_| !self.legacy);
+        let mut role = (self.settings.role_on_start, RoleReason::Start);
+        if let Some(PauseRecord { pause, role: before, kept, .. }) = found {
+            self.peers.pause = Flag::new(cx.now, pause);
+            if self.is_paused() {
+                self.event(cx, Event::Paused(self.peers.pause.told(cx.now)));
+                self.too_long_at = Some(cx.now + TOO_LONG);
+                self.lease_until = (kept && before == Role::Primary).then_some(FOR_EVER);
+                role = (before, RoleReason::Paused);
+            }
+        }
+        self.set_role(cx, role.0, role.1);
+    }
+
     /// Changes the role. The worker of the old role ends first.
     pub(crate) fn set_role(&mut self, cx: &mut Context<'_>, role: Role, reason: RoleReason) {
         if role == self.role || self.leaving {
@@ -294,6 +326,7 @@ impl Supervisor {
         }
         self.event(cx, Event::RoleChanged { old: self.role, new: role, reason: reason.clone() });
         self.previous = core::mem::replace(&mut self.role, role);
+        self.record_pause(cx);
         if role == Role::Secondary {
             // They were about another primary, or about this node.
             self.complaints.clear();
@@ -336,13 +369,19 @@ impl Supervisor {
     }
 
     /// Ends what runs and starts nothing more: the daemon stops, or the resource has left the configuration.
-    pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str) {
+    ///
+    /// `comes_back`: a daemon will, so what is paused may go on.
+    pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str, comes_back: bool) {
         self.leaving = true;
+        let goes_on = comes_back && self.is_paused();
+        if goes_on && self.runs_for_ever() {
+            self.left_running = None;
+        }
         self.on_hand_over_refused(cx, reason.to_string());
         self.last_workers = 0;
         self.refuse_all(cx);
         match self.worker {
-            Process::Running(id) | Process::Ending { id, .. } => self.end_last_worker(cx, id, reason),
+            Process::Running(id) | Process::Ending { id, .. } => self.end_last_worker_as(cx, id, reason, goes_on),
             Process::Pausing(_) => self.start_worker(cx),
             Process::None => {}
         }
@@ -360,7 +399,8 @@ impl Supervisor {
         if settings == self.settings {
             return;
         }
-        self.peers.reconfigure(cx.now, &settings);
+        let highest = self.report.as_ref().and_then(|report| report.lease.as_ref()).map_or(0, |lease| lease.highest);
+        self.peers.reconfigure(cx.now, &settings, highest);
         let restart = settings.exec != self.settings.exec && self.role != Role::Init;
         self.event(cx, Event::Reconfigured { restart });
         self.settings = settings;
@@ -369,7 +409,7 @@ impl Supervisor {
         if let Process::Running(id) = self.worker {
             if restart {
                 // With the new script its successor would not find what the old one has started.
-                self.end_last_worker(cx, id, "the configuration has a new exec");
+                self.end_last_worker_as(cx, id, "the configuration has a new exec", self.is_paused());
             } else {
                 cx.out.push(Action::Order { id, order: Order::Reconfigure(Box::new(self.settings_for_worker())) });
             }
@@ -443,6 +483,9 @@ impl Supervisor {
 
     /// What keeps a secondary from standing, however many complain.
     pub(crate) fn why_stay_secondary(&self, now: Instant) -> Option<StaysSecondary> {
+        if self.is_paused() {
+            return Some(StaysSecondary::Paused);
+        }
         if self.served.is_some() || self.primary.is_some() {
             return Some(StaysSecondary::Connected);
         }
@@ -552,12 +595,15 @@ impl Supervisor {
     pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
             if let (Role::Primary, Some(lease)) = (self.role, &report.lease) {
-                self.lease_until = lease.until.or(self.lease_until);
+                self.lease_until = lease.runs_until.or(self.lease_until.filter(|until| *until != FOR_EVER));
             }
             if let Some(lease) = &report.lease {
-                self.peers.mind_voters(cx, &self.settings, &lease.in_force);
+                self.peers.mind_voters(cx, &self.settings, lease);
             }
+            self.must_stop = report.state == State::Failed || (self.must_stop && report.state != State::Stopped);
             self.report = Some(report);
+            self.record_pause(cx);
+            self.give_back_kept(cx);
             self.note_alive(cx.now);
             self.told_not_started = None;
             if core::mem::take(&mut self.told_stuck) {
@@ -609,6 +655,10 @@ impl Supervisor {
         }
         self.note_what_is_left(&exit);
         self.report = None;
+        if matches!(exit, WorkerExit::Farewell(_)) && !self.is_paused() && self.runs_for_ever() {
+            // It has stopped what the votes were kept for.
+            self.lease_until = None;
+        }
         let ended_as_told = matches!(self.worker, Process::Ending { .. });
         self.worker = Process::None;
         if ended_as_told && self.left_running.is_some() {
@@ -688,7 +738,8 @@ impl Supervisor {
         let primary = self.primary.and_then(|conn| self.peers.silent_at(&self.settings, conn));
         let peers = self.peers.next_deadline(&self.settings);
         let switchover = self.switchover.as_ref().map(Switchover::deadline);
-        let others = [worker, stuck, self.replace_at(), primary, peers, switchover].into_iter().flatten();
+        let pause = [self.peers.pause.ends(), self.too_long_at];
+        let others = [worker, stuck, self.replace_at(), primary, peers, switchover].into_iter().chain(pause).flatten();
         self.half_open.iter().map(|half| half.until).chain(others).min()
     }
 
@@ -707,7 +758,7 @@ impl Supervisor {
         // At the end of its lease a worker that is alive says at once that it stops: one that was alone with the lease nearly over, and stands
         // still since, does not.
         let grace = self.settings.heartbeat_interval / END_GRACE_PARTS;
-        let end = self.lease_until.filter(|until| self.heard < *until).map(|until| until + grace);
+        let end = self.lease_until.filter(|until| self.heard < *until && *until != FOR_EVER).map(|until| until + grace);
         holds.then(|| end.map_or(self.replace_at, |end| end.min(self.replace_at)))
     }
 
@@ -734,7 +785,8 @@ impl Supervisor {
             return;
         }
         self.note_alive(cx.now);
-        self.heard = self.heard.max(self.lease_until.unwrap_or(self.heard));
+        let lease_until = self.lease_until.filter(|until| *until != FOR_EVER);
+        self.heard = self.heard.max(lease_until.unwrap_or(self.heard));
         cx.out.push(Action::KillWorker(id));
     }
 
@@ -756,6 +808,7 @@ impl Supervisor {
         }
         self.replace_silent_worker(cx);
         self.mind_peers(cx);
+        self.mind_pause(cx);
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
             match half.stage {
@@ -796,6 +849,9 @@ impl Supervisor {
                 self.left_running = is_left.then(|| self.exec.clone());
             }
             WorkerExit::NotStarted(_) => self.told = self.told_before,
+            // It is paused, and a daemon will find it.
+            WorkerExit::Code(_) | WorkerExit::Signal(_) if self.leaving && self.is_paused() && self.runs_for_ever() => {
+            }
             WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
                 self.left_running = Some(self.exec.clone())
             }
@@ -838,6 +894,8 @@ impl Supervisor {
             keep_until: self.lease_until.filter(|_| role == Role::Primary || self.left_running.is_some()),
             force: core::mem::take(&mut self.force) && role == Role::Primary,
             seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
+            pause: self.peers.pause.told(cx.now),
+            must_stop: self.must_stop,
         });
         let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces, lease };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
@@ -884,12 +942,19 @@ impl Supervisor {
 
     /// Ends a worker that nobody follows who would stop what it leaves running.
     fn end_last_worker(&mut self, cx: &mut Context<'_>, id: WorkerId, reason: &str) {
+        self.end_last_worker_as(cx, id, reason, false);
+    }
+
+    /// `goes_on`: what runs may go on, because it is paused.
+    fn end_last_worker_as(&mut self, cx: &mut Context<'_>, id: WorkerId, reason: &str, goes_on: bool) {
         let kill_at = match self.worker {
             Process::Ending { kill_at, .. } => kill_at,
             _ => Some(cx.now + end_budget(&self.settings)),
         };
         self.worker = Process::Ending { id, kill_at };
-        cx.out.push(Action::Order { id, order: Order::Leave { reason: reason.to_string() } });
+        let reason = reason.to_string();
+        let order = if goes_on { Order::LeaveRunning { reason } } else { Order::Leave { reason } };
+        cx.out.push(Action::Order { id, order });
     }
 
     /// Tokens of a secondary are worth nothing in another role.
@@ -998,12 +1063,16 @@ impl Supervisor {
         {
             // Without the lease this node has voted for itself, so to speak.
             let refused = NoVote::Bound { holder: self.peers.me().to_string(), left: self.settings.lease };
-            let verdict = Verdict { round: ask.round, highest: 0, refused: Some(refused) };
+            let verdict = Verdict { round: ask.round, highest: 0, refused: Some(refused), kept: false };
             let here = self.here();
             self.peers.refuse(cx, conn, &self.settings, *seq, verdict, here);
             return;
         }
         let here = self.here();
+        // Before the answer, which says what is known here.
+        if let Said::Beat { pause: Some(pause), .. } = &said {
+            self.on_pause_heard(cx, pause.clone());
+        }
         let news = self.peers.on_said(cx, conn, &self.settings, said, here);
         match news {
             News::Primary { conn, node, priority, state } => self.on_primary(cx, conn, &node, priority, state),
@@ -1053,7 +1122,7 @@ impl Supervisor {
             Role::Watchdog if state == State::Run => {
                 cx.out.push(Action::Order { id, order: Order::PrimaryRuns });
             }
-            Role::Primary if priority <= self.settings.priority && self.holds_lease(cx.now) => {
+            Role::Primary if priority <= self.settings.priority && self.holds_lease(cx.now) && !self.is_paused() => {
                 let ours = self.settings.priority;
                 let reason = RoleReason::YieldsTo { node: node.to_string(), theirs: priority, ours };
                 self.set_role(cx, self.previous, reason);
@@ -1081,7 +1150,7 @@ impl Supervisor {
 
     /// The worker gives the vote of this node back.
     pub(crate) fn on_release_here(&mut self, cx: &mut Context<'_>, release: &Release) {
-        if release.was_held {
+        if release.was_held || self.runs_for_ever() {
             self.lease_until = None;
             // It had won, and was told of another primary before it heard that its victory counts: the next worker must win anew.
             self.grant.take_if(|grant| grant.epoch <= release.epoch);
@@ -1142,6 +1211,7 @@ impl Supervisor {
     pub(crate) fn switch_over(&mut self, cx: &mut Context<'_>, conn: ConnId, to: Option<String>) {
         let why_not = match (self.role, &self.worker) {
             _ if self.legacy => Some("among hastmon 0.3 (--legacy-peers) there is no lease to hand over".to_string()),
+            _ if self.is_paused() => Some(self.refused_as_paused(cx.now)),
             _ if self.switchover.is_some() => Some("another switchover is under way".to_string()),
             (Role::Primary, Process::Running(id)) => {
                 cx.out.push(Action::Order { id: *id, order: Order::HandOver(to) });
@@ -1182,6 +1252,177 @@ impl Supervisor {
     }
 }
 
+/// Pauses.
+impl Supervisor {
+    /// Whether the resource is paused.
+    pub const fn is_paused(&self) -> bool {
+        self.peers.pause.is_paused()
+    }
+
+    /// Whether it is paused, with the time that is left.
+    pub(crate) fn pause_told(&self, now: Instant) -> Pause {
+        self.peers.pause.told(now)
+    }
+
+    /// A primary, this node or another one, and how many votes are kept for it.
+    pub(crate) fn kept_for(&self) -> Option<(&str, u32)> {
+        let report = self.report.as_ref().and_then(|report| report.lease.as_ref());
+        let here = report.filter(|_| self.role == Role::Primary).map(|lease| (self.peers.me(), lease.kept));
+        here.or_else(|| self.peers.kept_for())
+    }
+
+    /// A majority keeps its votes for what runs here.
+    pub(crate) fn runs_for_ever(&self) -> bool {
+        self.lease_until == Some(FOR_EVER)
+    }
+
+    /// What an operator is told who wants something that a pause forbids.
+    fn refused_as_paused(&self, now: Instant) -> String {
+        let name = &self.settings.name;
+        alloc::format!("{name} is {}; hastmonctl resume {name} first", self.peers.pause.told(now))
+    }
+
+    /// An operator pauses the resource, or ends that.
+    pub(crate) fn change_pause(&mut self, cx: &mut Context<'_>, paused: Option<Paused>) {
+        let pause = self.peers.pause.pause().next(self.peers.me(), paused);
+        self.adopt_pause(cx, pause, false);
+    }
+
+    /// Another node knows better.
+    pub(crate) fn on_pause_heard(&mut self, cx: &mut Context<'_>, pause: Pause) {
+        if !self.legacy && pause.is_newer_than(self.peers.pause.pause()) {
+            self.adopt_pause(cx, pause, false);
+        }
+    }
+
+    fn adopt_pause(&mut self, cx: &mut Context<'_>, pause: Pause, is_over: bool) {
+        let was_paused = self.is_paused();
+        self.peers.pause = Flag::new(cx.now, pause.clone());
+        match (was_paused, &pause.paused) {
+            (_, Some(_)) => self.event(cx, Event::Paused(pause.clone())),
+            (true, None) if is_over => self.event(cx, Event::PauseEnded),
+            (true, None) => self.event(cx, Event::Resumed { node: pause.node.clone() }),
+            (false, None) => {}
+        }
+        self.too_long_at = self.is_paused().then(|| cx.now + TOO_LONG);
+        if was_paused && !self.is_paused() {
+            // What was heard meanwhile was heard of a node that may have been stopped on purpose.
+            self.complaints.clear();
+        }
+        self.record_pause(cx);
+        if let Some(id) = self.worker().filter(|_| !self.legacy) {
+            cx.out.push(Action::Order { id, order: Order::Pause(pause) });
+        }
+    }
+
+    /// What must be known after a restart is written when it has changed: the pause, and while it lasts the role, and whether what runs may go on.
+    fn record_pause(&mut self, cx: &mut Context<'_>) {
+        let pause = self.peers.pause.pause();
+        if self.legacy || pause.version == 0 {
+            return;
+        }
+        let resource = self.settings.name.clone();
+        let kept = self.is_paused() && self.role == Role::Primary && self.runs_for_ever();
+        // After a pause the role is of no interest.
+        let role = if self.is_paused() { self.role } else { Role::Init };
+        let record = PauseRecord { resource, pause: pause.clone(), role, kept };
+        if self.recorded.as_ref().is_some_and(|(_, recorded)| *recorded == record) {
+            return;
+        }
+        let id = cx.new_id();
+        self.recorded = Some((id, record.clone()));
+        self.record_failed = None;
+        let told = PauseRecord { pause: self.peers.pause.told(cx.now), ..record };
+        cx.out.push(Action::RecordPause { id, record: told });
+    }
+
+    /// It is on disk, or why not.
+    pub(crate) fn on_pause_recorded(&mut self, cx: &mut Context<'_>, id: u64, result: Result<(), String>) {
+        if self.recorded.as_ref().is_none_or(|(newest, _)| *newest != id) {
+            return;
+        }
+        match result {
+            Ok(()) => self.record_done = id,
+            Err(why) => {
+                self.record_failed = Some(why.clone());
+                self.event(cx, Event::PauseNotRecorded { why });
+            }
+        }
+    }
+
+    /// What depends on the time.
+    fn mind_pause(&mut self, cx: &mut Context<'_>) {
+        if self.peers.pause.ends().is_some_and(|ends| cx.now >= ends) {
+            let pause = self.peers.pause.pause().next(self.peers.me(), None);
+            self.adopt_pause(cx, pause, true);
+        }
+        if self.too_long_at.is_some_and(|at| cx.now >= at) {
+            self.too_long_at = Some(cx.now + TOO_LONG);
+            self.event(cx, Event::PausedTooLong(self.peers.pause.told(cx.now)));
+        }
+    }
+
+    /// A secondary whose resource does not run has no use for the vote that this node keeps for itself since it was primary.
+    fn give_back_kept(&mut self, cx: &mut Context<'_>) {
+        let is_idle = self.report.as_ref().is_some_and(|report| {
+            let wants = report.lease.as_ref().is_none_or(|lease| lease.epoch.is_some() || lease.waits.is_some());
+            report.state == State::Stopped && !wants
+        });
+        let is_settled = self.role == Role::Secondary && matches!(self.worker, Process::Running(_));
+        if self.is_paused() || !is_idle || !is_settled {
+            return;
+        }
+        if let Some(epoch) = self.peers.kept_for_me(cx.now) {
+            let node = self.peers.me().to_string();
+            let release = Release { node, epoch, successor: None, reserve: Duration::ZERO, was_held: true };
+            self.on_release_here(cx, &release);
+        }
+    }
+
+    /// How a pause, or its end, stands: in words for the operator, and whether there is nothing left to wait for. `is_last`: nobody waits any
+    /// longer.
+    pub(crate) fn pause_answer(&self, now: Instant, is_last: bool) -> Option<Result<String, String>> {
+        let (name, me) = (&self.settings.name, self.peers.me());
+        let is_recorded = self.recorded.as_ref().is_some_and(|(id, _)| *id == self.record_done);
+        if let Some(why) = &self.record_failed {
+            return Some(Err(alloc::format!("{name}: cannot be recorded on {me}: {why}")));
+        }
+        let report = self.report.as_ref().and_then(|report| report.lease.as_ref());
+        let knows = |node: &&String| {
+            let by_worker = report.is_some_and(|lease| lease.know.contains(node));
+            *node == me || by_worker || self.peers.know_of_pause().any(|known| known == *node)
+        };
+        let (know, missing): (Vec<&String>, Vec<&String>) = self.settings.nodes.iter().partition(knows);
+        let list = |nodes: &[&String]| nodes.iter().map(|node| node.as_str()).collect::<Vec<_>>().join(" ");
+        let unheard = match missing.len() {
+            0 => String::new(),
+            _ => alloc::format!("; not reached, and will hear of it when it is: {}", list(&missing)),
+        };
+        let (of, needed) = (self.settings.nodes.len(), self.settings.nodes.len() / 2 + 1);
+        if !self.is_paused() {
+            let is_complete = is_recorded && missing.is_empty();
+            return (is_complete || is_last)
+                .then(|| Ok(alloc::format!("{name} is no longer paused on {}{unheard}", list(&know))));
+        }
+        let holder = self.kept_for();
+        let kept = holder.map_or(0, |(_, kept)| usize::try_from(kept).unwrap_or(usize::MAX));
+        let is_complete = is_recorded && missing.is_empty() && holder.is_none_or(|_| kept >= of);
+        if !is_complete && !is_last {
+            return None;
+        }
+        let on = alloc::format!("{name} is {}; on {}{unheard}", self.pause_told(now), list(&know));
+        Some(match holder {
+            None => Ok(alloc::format!("{on}; no node holds its lease")),
+            Some((holder, _)) if kept >= needed => Ok(alloc::format!(
+                "{on}; hastmon on its primary {holder} may be stopped: {kept} of {of} votes are kept"
+            )),
+            Some((holder, _)) => Err(alloc::format!(
+                "{on}; do NOT stop hastmon on its primary {holder}, which would stop {name}: only {kept} of {of} votes are kept, and                  {needed} are needed"
+            )),
+        })
+    }
+}
+
 /// How long a worker may take to end: `stop` and the check of its work as often as it tries, then what the script is told.
 fn end_budget(settings: &Resource) -> Duration {
     let grace = TERM_GRACE + KILL_GRACE;
@@ -1194,3 +1435,6 @@ mod tests;
 
 #[cfg(test)]
 mod lease_tests;
+
+#[cfg(test)]
+mod pause_tests;

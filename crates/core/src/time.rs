@@ -77,6 +77,33 @@ pub mod as_ms {
     }
 }
 
+/// The same where there may be none.
+pub mod as_ms_or_none {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Duration, as_ms};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Ms(#[serde(with = "as_ms")] Duration);
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        span.map(Ms).serialize(serializer)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is no number, negative, or longer than can be counted.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Ms>::deserialize(deserializer)?.map(|Ms(span)| span))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

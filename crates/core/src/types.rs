@@ -145,6 +145,8 @@ pub enum ErrorCode {
     NotImplemented,
     /// The request is not signed as it must be.
     Authentication,
+    /// Ours: the resource is paused.
+    Paused,
 }
 
 impl ErrorCode {
@@ -156,6 +158,7 @@ impl ErrorCode {
             Self::NoMemory => 3,
             Self::NotImplemented => 4,
             Self::Authentication => 5,
+            Self::Paused => 6,
         }
     }
 }

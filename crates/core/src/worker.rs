@@ -18,6 +18,7 @@ use crate::lateness::Lateness;
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::{Ask, Grant, Release, Verdict};
 use crate::members::{self, Members};
+use crate::pause::{Flag, Pause};
 use crate::primary::Primary;
 use crate::rate_limit::RateLimit;
 use crate::secondary::Secondary;
@@ -69,6 +70,10 @@ pub struct LeasePart {
     pub force: bool,
     /// Any number, another one for each worker: candidates that have split the votes go apart by it.
     pub seed: u64,
+    /// Whether the resource is paused.
+    pub pause: Pause,
+    /// A `stop` has failed: what runs is stopped whether it is paused or not.
+    pub must_stop: bool,
 }
 
 /// What the main daemon tells a worker later.
@@ -88,6 +93,13 @@ pub enum Order {
         /// Why, for the environment of `stop`.
         reason: String,
     },
+    /// The daemon stops, or starts this worker anew: while the resource is paused, leave it as it is; else the same as [`Leave`](Self::Leave).
+    LeaveRunning {
+        /// Why, for the environment of `stop`.
+        reason: String,
+    },
+    /// The resource is paused, or no longer.
+    Pause(Pause),
     /// A watchdog has polled this node for the resource.
     Polled,
     /// A complaint has been heard: tell the script.
@@ -228,6 +240,8 @@ pub enum Action {
     Won(Grant),
     /// Primary: why the resource is not handed over.
     HandOverRefused(String),
+    /// Another node knows better whether the resource is paused.
+    PauseHeard(Pause),
     /// Send a heartbeat over a connection that is up.
     SendHeartbeat {
         /// The connection.
@@ -299,8 +313,16 @@ pub struct LeaseReport {
     pub voters: u32,
     /// Why this node, which wants the lease, has not got it; or why a primary that has got it does not start the resource.
     pub waits: Option<String>,
+    /// The highest epoch heard of.
+    pub highest: u64,
     /// The nodes in reach, each with the digest of the voters that it has in force.
     pub in_force: Vec<(String, u64)>,
+    /// Until when what runs here may go on, by a lease that is held here or was.
+    pub runs_until: Option<Instant>,
+    /// Nodes that keep their votes for this one.
+    pub kept: u32,
+    /// The nodes in reach that know of the pause, or of its end, that is known here.
+    pub know: Vec<String>,
 }
 
 /// What a worker knows of a remote.
@@ -358,6 +380,9 @@ impl Worker {
             ending: None,
             successor: None,
             node: lease.as_ref().map(|part| part.node.clone()).unwrap_or_default(),
+            flag: lease.as_ref().map(|part| Flag::new(now, part.pause.clone())).unwrap_or_default(),
+            leaves_running: false,
+            must_stop: lease.as_ref().is_some_and(|part| part.must_stop),
             next_link: 1,
             reported: None,
             report_due: now,
@@ -406,6 +431,7 @@ impl Worker {
             Input::DaemonGone => {
                 if self.base.ending.as_ref().is_none_or(|ending| ending.mode != EndMode::Orphaned) {
                     self.base.event(Event::DaemonGone);
+                    self.leave_running();
                     self.end(now, Farewell::AsOrdered, "the main daemon is gone", EndMode::Orphaned);
                 }
             }
@@ -500,6 +526,11 @@ impl Worker {
                 self.end(now, Farewell::AsOrdered, reason, mode);
             }
             (Order::Leave { reason }, _) => self.end(now, Farewell::AsOrdered, reason, EndMode::Leaving),
+            (Order::LeaveRunning { reason }, _) => {
+                self.leave_running();
+                self.end(now, Farewell::AsOrdered, reason, EndMode::Leaving);
+            }
+            (Order::Pause(pause), _) => self.on_pause(now, pause),
             (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
             (Order::Complaint, Duty::Secondary(_)) => {
                 self.base.call(now, Hook::Complain, "a watchdog has complained");
@@ -561,6 +592,37 @@ impl Worker {
                 | Order::Force,
                 _,
             ) => {}
+        }
+    }
+
+    /// The resource is paused, or no longer.
+    fn on_pause(&mut self, now: Instant, pause: Pause) {
+        self.base.flag = Flag::new(now, pause);
+        if let (Some(members), Duty::Secondary(_), true) = (&mut self.members, &self.duty, self.base.is_paused()) {
+            members.stand_down(&mut self.base);
+        }
+    }
+
+    /// Decides, before this worker ends, whether what runs goes on without it: only what a majority keeps its votes for, because nobody else
+    /// can start that; and what a secondary has found running while it was paused.
+    fn leave_running(&mut self) {
+        if !self.base.is_paused() || self.base.ending.is_some() {
+            return;
+        }
+        let Some(members) = &self.members else { return };
+        let (kept, of) = (members.claim().kept(), members.claim().voters().len());
+        let is_busy = self.base.is_calling(Hook::Start) || self.base.is_calling(Hook::Stop);
+        let may = match self.duty {
+            Duty::Primary(_) => members.is_kept() || is_off(Rule::KeptMajority),
+            Duty::Secondary(_) => !self.base.must_stop,
+            Duty::Watchdog(_) | Duty::Init => return,
+        };
+        self.base.leaves_running = may && !is_busy;
+        if matches!(self.duty, Duty::Primary(_)) {
+            self.base.event(match self.base.leaves_running {
+                true => Event::LeftRunning { kept, of },
+                false => Event::NotLeftRunning { kept, of, is_busy },
+            });
         }
     }
 
@@ -732,7 +794,7 @@ impl Worker {
             }
             Duty::Watchdog(_) | Duty::Init => false,
         };
-        if must_stop && ending.stop.is_none() {
+        if must_stop && ending.stop.is_none() && !self.base.leaves_running {
             ending.stop = Some(1);
             ending.goodbye_until = None;
             self.base.hooks.hold_notices();
@@ -771,8 +833,8 @@ impl Worker {
             // Each hook has its own limit, and few are left: without hurry that is limit enough.
             ending.goodbye_until = Some(now + patience.unwrap_or(Duration::MAX));
             if let Some(members) = &mut self.members {
-                // What could not be stopped may still run: its votes bind until their time is over.
-                if self.base.state != State::Failed {
+                // What could not be stopped may still run: its votes bind until their time is over. What is left running needs them.
+                if self.base.state != State::Failed && !self.base.leaves_running {
                     let successor = self.base.successor.take();
                     members.release_at_end(&mut self.base, successor);
                 }
@@ -826,7 +888,7 @@ impl Worker {
             Duty::Watchdog(watchdog) => (watchdog.remotes(), watchdog.complaints(now, resource)),
         };
         let remotes = self.members.as_ref().map_or(remotes, Members::remotes);
-        let mut lease = self.members.as_ref().map(|members| members.report(now));
+        let mut lease = self.members.as_ref().map(|members| members.report(now, &self.base));
         if let (Some(lease), Duty::Primary(primary)) = (&mut lease, &self.duty)
             && self.base.ending.is_none()
             && lease.waits.is_none()
@@ -889,6 +951,12 @@ pub(crate) struct Base {
     successor: Option<String>,
     /// The name of this node, with the lease.
     node: String,
+    /// Whether the resource is paused.
+    pub(crate) flag: Flag,
+    /// It ends, and what runs goes on.
+    leaves_running: bool,
+    /// A `stop` has failed, so the pause does not count.
+    pub(crate) must_stop: bool,
     next_link: u64,
     reported: Option<Report>,
     /// The next report is due even if it says nothing new: it is the worker's sign of life.
@@ -905,6 +973,10 @@ impl Base {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.act(Action::Event(event));
+    }
+
+    pub(crate) const fn is_paused(&self) -> bool {
+        self.flag.is_paused()
     }
 
     pub(crate) fn new_link(&mut self) -> LinkId {
@@ -1082,3 +1154,6 @@ pub(crate) fn answer_of(outcome: &Outcome) -> State {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod pause_tests;

@@ -172,18 +172,28 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
     let voters = Voters::new(["a", "b", "c"].map(String::from));
     let longest = Duration::from_micros(u64::MAX);
     let (node, epoch) = ("b".to_string(), u64::MAX);
-    let ask = Ask { node: node.clone(), kind: AskKind::Vote, epoch, hold: longest, round: 1, voters: voters.digest() };
+    let ask = Ask {
+        node: node.clone(),
+        kind: AskKind::Vote,
+        epoch,
+        hold: longest,
+        round: 1,
+        voters: voters.digest(),
+        kept: false,
+    };
     let heard = |refused| Heard {
         seq: 1,
         role: Role::Primary,
         priority: i32::MIN,
         state: State::Run,
-        verdict: Some(Verdict { round: 1, highest: epoch, refused }),
+        verdict: Some(Verdict { round: 1, highest: epoch, refused, kept: false }),
         bound: Some("c".to_string()),
         bound_for: longest,
         epoch,
         voters: voters.digest(),
         in_force: voters.digest(),
+        bound_kept: false,
+        pause: None,
     };
     let version = "1.0".to_string();
     let hello = Hello {
@@ -198,14 +208,15 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
     let release =
         Release { node: node.clone(), epoch, successor: Some("c".to_string()), reserve: longest, was_held: true };
     let holder = "c".to_string();
+    let beat = |seq, ask| {
+        let (state, voters) = (State::Stopped, 7);
+        Said::Beat { seq, state, voters, ask, shared: None, pause: None, votes_kept: 0 }
+    };
     vec![
         ("hello", hello.encode()),
         ("welcome", Welcome { protocol: 1, version, node: node.clone(), voters: voters.clone() }.encode()),
-        ("beat", Said::Beat { seq: 1, state: State::Stopped, voters: 7, ask: None, shared: None }.encode()),
-        (
-            "beat-that-asks",
-            Said::Beat { seq: u64::MAX, state: State::Stopped, voters: 7, ask: Some(ask), shared: None }.encode(),
-        ),
+        ("beat", beat(1, None).encode()),
+        ("beat-that-asks", beat(u64::MAX, Some(ask)).encode()),
         ("complaint", Said::Complaint { released: true }.encode()),
         ("release", Said::Release(release).encode()),
         ("fenced", Said::Fenced { node, epoch }.encode()),

@@ -172,8 +172,14 @@ impl Checked {
         let Ok(entries) = control::status(control, &names) else { return };
         self.daemon = true;
         for entry in entries {
-            let detail = entry.outcome.ok().and_then(|status| status.detail);
-            for other in detail.into_iter().flat_map(|detail| detail.differences) {
+            let Some(detail) = entry.outcome.ok().and_then(|status| status.detail) else { continue };
+            if let Some((node, paused)) = &detail.pause {
+                let (by, name) = (&paused.by, &entry.resource);
+                self.warnings.push(format!(
+                    "{name}: paused by {by} on {node}: nothing is taken over when a node fails; hastmonctl resume {name} ends it"
+                ));
+            }
+            for other in detail.differences {
                 self.warnings.push(format!(
                     "{}: {} runs another file: {} is {} there and {} here",
                     entry.resource, other.node, other.setting, other.there, other.here

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -63,6 +64,8 @@ const CTL_USAGE: &str = "\
 hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
        hastmonctl role --force [--yes] [-d] [-c conf] [-n node] primary name...
        hastmonctl switchover [-d] [-c config] [-n node] RESOURCE [NODE]
+       hastmonctl pause [--for DURATION] [-d] [-c config] [-n node] all|name...
+       hastmonctl resume [-d] [-c config] [-n node] all|name...
        hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]
        hastmonctl watch [-d] [-c config] [-n node] [-s statedir] [all|name...]
        hastmonctl history [-d] [-c config] [-s statedir] [-n N] [--since T]
@@ -89,6 +92,27 @@ there fails the resource is started here again. It waits for all of that; when
 it is interrupted the switchover goes on nevertheless.
 
 Exit code 1 when the resource has not moved: the text says why.";
+
+const PAUSE_USAGE: &str = "hastmonctl pause [--for DURATION] [-d] [-c config] [-n node] all|name...";
+
+const PAUSE_HELP: &str = "\
+While a resource is paused, no node of the cluster starts it, stops it or takes
+it over. Everything else goes on. It does not matter on which node it is called,
+and it survives restarts of hastmon: a daemon that is stopped or upgraded leaves
+the resource running.
+
+It waits for a moment and tells how many nodes keep their votes for the primary.
+With a majority of them its daemon may be stopped; without one it would stop the
+resource, because another node could start it. Exit code 1 then.
+
+DURATION is a number with ms, s, m or h, such as 30m.";
+
+const RESUME_USAGE: &str = "hastmonctl resume [-d] [-c config] [-n node] all|name...";
+
+const RESUME_HELP: &str = "\
+Ends a pause on all nodes. A node that cannot be reached hears of it when it is
+back; until then nobody takes over what its daemon has left running. If it will
+never be back: hastmonctl role --force primary, on another node.";
 
 const STATUS_USAGE: &str = "\
 hastmonctl status [--json | -w] [-d] [-c config] [-n node] [all|name...]";
@@ -175,6 +199,7 @@ What to type:
   hastmonctl check               what is wrong, and what the settings lead to
   hastmonctl switchover web      move the resource web from here elsewhere
   hastmonctl role primary web    run the resource web on this node
+  hastmonctl pause all           let nobody start or stop anything for a while
   hastmonctl role init all       switch everything off on this node
   hastmonctl dump                check the configuration and show its meaning
   hastmonctl history -n 50       the last 50 things that happened
@@ -302,6 +327,15 @@ pub enum CtlCommand {
         /// The node, when it is named.
         to: Option<String>,
     },
+    /// Pause resources.
+    Pause {
+        /// Which.
+        selection: Selection,
+        /// For how long; `None`: until they are resumed.
+        span: Option<Duration>,
+    },
+    /// End their pause.
+    Resume(Selection),
     /// Show resources.
     Status(Selection),
     /// Show them for programs.
@@ -451,6 +485,23 @@ enum CtlWord {
         #[arg(value_name = "NODE")]
         to: Option<String>,
     },
+    /// Start, stop and take over nothing, in the whole cluster
+    #[command(after_help = PAUSE_HELP, override_usage = PAUSE_USAGE)]
+    Pause {
+        /// Resume by itself after this time
+        #[arg(long = "for", value_name = "DURATION", value_parser = span)]
+        span: Option<Duration>,
+        /// Resources, or "all"
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// End a pause
+    #[command(after_help = RESUME_HELP, override_usage = RESUME_USAGE)]
+    Resume {
+        /// Resources, or "all"
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Say why a resource runs where it runs, or why nobody runs it
     #[command(after_help = EXPLAIN_HELP, override_usage = EXPLAIN_USAGE)]
     Explain {
@@ -522,6 +573,26 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::as_str)).try_map(|word| word.parse::<Role>())
 }
 
+/// The longest pause that ends by itself: a year.
+const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A number with a unit, as in the configuration.
+fn span(word: &str) -> Result<Duration, String> {
+    let at = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
+    let (number, unit) = word.split_at(at);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("not a duration such as 90s, 30m or 2h".to_string()),
+    };
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
+    let span = ms.map(Duration::from_millis).filter(|span| !span.is_zero() && *span <= LONGEST_PAUSE);
+    span.ok_or_else(|| "not a duration such as 90s, 30m or 2h, of a year at most".to_string())
+}
+
 /// Reads the command line of `hastmon`; the first word is the program's name.
 ///
 /// # Errors
@@ -539,6 +610,8 @@ pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, E
     let command = match command {
         CtlWord::Role { role, names, force, yes } => role_command(role, select(names)?, force, yes)?,
         CtlWord::Switchover { resource, to } => CtlCommand::Switchover { resource, to },
+        CtlWord::Pause { span, names } => CtlCommand::Pause { selection: select(names)?, span },
+        CtlWord::Resume { names } => CtlCommand::Resume(select(names)?),
         CtlWord::Status { names, watch: true, .. } => CtlCommand::Watch { selection: select(names)?, statedir: None },
         CtlWord::Status { names, json: false, .. } => CtlCommand::Status(select(names)?),
         CtlWord::Status { names, json: true, .. } => CtlCommand::StatusJson(select(names)?),
@@ -658,6 +731,24 @@ mod tests {
         assert_eq!(args.common, common);
         for line in ["hastmonctl switchover", "hastmonctl switchover web a b"] {
             assert_eq!(ctl(line).unwrap_err().code, 64, "{line}");
+        }
+    }
+
+    #[test]
+    fn resources_are_paused_for_a_while_or_until_they_are_resumed() {
+        let pause = |line: &str| ctl(line).unwrap().command;
+        let paused = |selection, span| CtlCommand::Pause { selection, span };
+        assert_eq!(pause("hastmonctl pause web"), paused(names(&["web"]), None));
+        for (word, ms) in [("90", 90_000), ("1500ms", 1500), ("30m", 1_800_000), ("2h", 7_200_000), ("1d", 86_400_000)]
+        {
+            let span = Some(Duration::from_millis(ms));
+            assert_eq!(pause(&format!("hastmonctl pause --for {word} all")), paused(Selection::All, span));
+        }
+        assert_eq!(pause("hastmonctl resume web db"), CtlCommand::Resume(names(&["web", "db"])));
+        for line in
+            ["pause", "resume", "pause --for 0 web", "pause --for 9y web", "pause --for 9000d web", "pause --for web"]
+        {
+            assert_eq!(ctl(&format!("hastmonctl {line}")).unwrap_err().code, 64, "{line}");
         }
     }
 
@@ -792,6 +883,8 @@ mod tests {
             "hastmonctl check -h",
             "hastmonctl test-exec -h",
             "hastmonctl completion -h",
+            "hastmonctl pause -h",
+            "hastmonctl resume -h",
         ];
         for exit in ctl_lines.map(|line| ctl(line).unwrap_err()).into_iter().chain([daemon]) {
             assert_eq!(exit.code, 0);

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hastmon_core::types::Role;
+use hastmon_core::types::{ErrorCode, Role};
 use hastmon_core::wire::Lacks;
 use hastmon_core::wire::frame::{self, CONTROL_LIMIT, HEADER_SIZE, Header, Version};
 use hastmon_core::wire::nv::List;
 use hastmon_core::wire::reply::{
-    Entry, ExplainReply, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply,
+    Entry, ExplainReply, PauseReply, ReloadReply, Reply, ResourceStatus, RoleReply, StatusReply, SwitchoverReply,
 };
 use hastmon_core::wire::request::{ALL_RESOURCES, Request, Via};
 
@@ -163,6 +163,17 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
         }
         CtlCommand::Watch { selection, statedir } => watch(args, selection, statedir.as_ref()),
         CtlCommand::History(history) => show_history(args, history),
+        CtlCommand::Pause { selection, span } => {
+            let request = Request::Pause { resources: names(selection), by: operator(), span: *span };
+            // The daemon knows how long it waits for the others.
+            let reply = ask_within(&control_path(args)?, &request, PauseReply::decode, None)?;
+            show_pause_reply(&reply)
+        }
+        CtlCommand::Resume(selection) => {
+            let request = Request::Resume { resources: names(selection) };
+            let reply = ask_within(&control_path(args)?, &request, PauseReply::decode, None)?;
+            show_pause_reply(&reply)
+        }
         CtlCommand::Reload => match ask(&control_path(args)?, &Request::Reload, ReloadReply::decode)? {
             ReloadReply::Done(changes) => {
                 print(&format!("The configuration is in force. Resources: {changes}.\n"))?;
@@ -358,6 +369,9 @@ fn show_role_reply(reply: &RoleReply) -> u8 {
             let mut code = sysexits::OK;
             for Entry { resource, outcome } in entries {
                 if let Err(error) = outcome {
+                    if *error == ErrorCode::Paused.to_wire() {
+                        log::error!(target: resource, "It is paused (hastmonctl status says by whom): hastmonctl resume {resource} first.");
+                    }
                     log::warn!(target: resource, "Received error {error} from hastmon.");
                     code = sysexits::REFUSED;
                 }
@@ -365,6 +379,29 @@ fn show_role_reply(reply: &RoleReply) -> u8 {
             code
         }
     }
+}
+
+/// Who is at the keyboard, as far as that is known: to be shown to others, and for nothing else.
+fn operator() -> String {
+    let name = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    name.unwrap_or_else(|| match rustix::process::getuid().as_raw() {
+        0 => "root".to_string(),
+        uid => format!("uid {uid}"),
+    })
+}
+
+fn show_pause_reply(reply: &PauseReply) -> Result<u8, ControlError> {
+    let mut code = sysexits::OK;
+    for entry in &reply.entries {
+        match entry {
+            Ok(text) => print(&format!("{text}\n"))?,
+            Err(why) => {
+                log::error!("{why}");
+                code = sysexits::REFUSED;
+            }
+        }
+    }
+    Ok(code)
 }
 
 fn show_switchover_reply(reply: &SwitchoverReply) -> Result<u8, ControlError> {

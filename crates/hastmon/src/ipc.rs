@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use hastmon_core::event::Event;
 use hastmon_core::lease::{Ask, Grant, Release};
+use hastmon_core::pause::Pause;
 use hastmon_core::time::Instant;
 use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
@@ -86,6 +87,8 @@ pub(crate) enum FromWorker {
     HandOverRefused(String),
     /// Something has happened, which the worker has logged, and when.
     Event(Instant, Box<Event>),
+    /// Another node knows better whether the resource is paused.
+    PauseHeard(Pause),
     /// The worker ends now.
     Farewell(Farewell),
 }

@@ -13,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hastmon_core::lease::record::{MAX_TEXT_LEN, Record, RecordError};
+use hastmon_core::pause::{self, PauseRecord};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
@@ -28,6 +29,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 const LOCK: &str = "lock";
 /// Before the name of the resource in the name of its file.
 const PREFIX: &str = "vote.";
+/// The same for what is known of its pause.
+const PAUSE_PREFIX: &str = "pause.";
 /// After the name of a file that is being written. No name of a resource ends so.
 const UNFINISHED: &str = "~";
 
@@ -72,6 +75,9 @@ pub(crate) enum StoreError {
         /// What is wrong with it.
         source: RecordError,
     },
+    /// What is known of a pause makes no sense. The resource takes up the role of the configuration; its votes are not touched by that.
+    #[error("the record of a pause in {} is damaged and was not used: see with hastmonctl status whether the resource is paused elsewhere", .0.display())]
+    DamagedPause(PathBuf),
     /// The name of the holder is longer than any configuration allows.
     #[error("a vote for a node with so long a name is not recorded")]
     TooLong,
@@ -150,15 +156,7 @@ impl Store {
     /// There may be one. One that is [`Damaged`](StoreError::Damaged) stays so: act as if the longest vote were there. Others may be read later.
     pub(crate) fn read(&self, resource: &str) -> Result<Option<Record>, StoreError> {
         let path = self.path(resource);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = match open(&path, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(failed("open", &path, error.into())),
-        };
-        let mut text = Vec::with_capacity(MAX_TEXT_LEN);
-        let limit = u64::try_from(MAX_TEXT_LEN + 1).unwrap_or(u64::MAX);
-        file.take(limit).read_to_end(&mut text).map_err(|source| failed("read", &path, source))?;
+        let Some(text) = read_file(&path, MAX_TEXT_LEN)? else { return Ok(None) };
         let record = str::from_utf8(&text).map_err(|_| RecordError::Damaged).and_then(Record::from_text);
         record.map(Some).map_err(|source| StoreError::Damaged { path, source })
     }
@@ -171,14 +169,14 @@ impl Store {
     pub(crate) fn write(&self, resource: &str, record: Option<&Record>) -> Result<(), StoreError> {
         let path = self.path(resource);
         match record {
-            Some(record) => self.replace(&path, &record.to_text())?,
+            Some(record) => self.replace(&path, &record.to_text(), MAX_TEXT_LEN)?,
             None => remove(&path)?,
         }
         self.handle.sync_all().map_err(|source| failed("sync", &self.directory, source))
     }
 
-    fn replace(&self, path: &Path, text: &str) -> Result<(), StoreError> {
-        if text.len() > MAX_TEXT_LEN {
+    fn replace(&self, path: &Path, text: &str, limit: usize) -> Result<(), StoreError> {
+        if text.len() > limit {
             return Err(StoreError::TooLong);
         }
         let mut unfinished = path.as_os_str().to_os_string();
@@ -195,9 +193,56 @@ impl Store {
         written
     }
 
+    /// Records what is to be known of the pause of a resource after a restart, as [`write`](Self::write) does.
+    ///
+    /// # Errors
+    /// A step fails.
+    pub(crate) fn write_pause(&self, resource: &str, text: &str) -> Result<(), StoreError> {
+        let path = self.directory.join(PAUSE_PREFIX.to_string() + &file_name(resource));
+        self.replace(&path, text, pause::MAX_TEXT_LEN)?;
+        self.handle.sync_all().map_err(|source| failed("sync", &self.directory, source))
+    }
+
+    /// All that is recorded of pauses, and what is wrong with the rest. `unix_now_s`: the time of day, in seconds since 1970.
+    ///
+    /// # Errors
+    /// The directory, or a file in it, cannot be read: what is paused would be started or stopped.
+    pub(crate) fn read_pauses(&self, unix_now_s: u64) -> Result<(Vec<PauseRecord>, Vec<StoreError>), StoreError> {
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
+        let directory = |source| failed("read", &self.directory, source);
+        for entry in fs::read_dir(&self.directory).map_err(directory)? {
+            let name = entry.map_err(directory)?.file_name();
+            let name = name.to_string_lossy();
+            if !name.starts_with(PAUSE_PREFIX) || name.ends_with(UNFINISHED) {
+                continue;
+            }
+            let path = self.directory.join(&*name);
+            let text = read_file(&path, pause::MAX_TEXT_LEN)?.unwrap_or_default();
+            match str::from_utf8(&text).ok().and_then(|text| PauseRecord::from_text(text, unix_now_s)) {
+                Some(record) => found.push(record),
+                None => damaged.push(StoreError::DamagedPause(path)),
+            }
+        }
+        Ok((found, damaged))
+    }
+
     fn path(&self, resource: &str) -> PathBuf {
         self.directory.join(PREFIX.to_string() + &file_name(resource))
     }
+}
+
+/// What is in a file, up to a byte more than `limit`; `None`: there is none.
+fn read_file(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = match open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(failed("open", path, error.into())),
+    };
+    let mut text = Vec::with_capacity(limit);
+    let limit = u64::try_from(limit + 1).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(&mut text).map_err(|source| failed("read", path, source))?;
+    Ok(Some(text))
 }
 
 /// Makes the directory, and its name in the one above it last.

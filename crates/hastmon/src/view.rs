@@ -76,7 +76,8 @@ pub(crate) fn summarize<'a>(entries: impl Iterator<Item = &'a Entry<ResourceStat
     let in_words = |entry: &Entry<ResourceStatus>| {
         let troubles = troubles(entry);
         let words: Vec<&str> = troubles.iter().map(|trouble| trouble.text.as_str()).collect();
-        Some((troubles.first()?.is_grave, format!("{}: {}", entry.resource, words.join(", "))))
+        let is_grave = troubles.iter().any(|trouble| trouble.is_grave);
+        (!troubles.is_empty()).then(|| (is_grave, format!("{}: {}", entry.resource, words.join(", "))))
     };
     Summary { counts: format!("{runs} of {all} {resources} {verb}"), troubles: entries.filter_map(in_words).collect() }
 }
@@ -152,13 +153,28 @@ fn detail_fields(detail: &Detail) -> Vec<(String, Value)> {
             "connected_seconds": seconds(&node.connected_for),
         })
     });
-    let bound = detail.bound.as_ref().map(|(node, left)| json!({ "node": node, "seconds_left": left.as_secs_f64() }));
+    let bound = detail
+        .bound
+        .as_ref()
+        .map(|(node, left)| json!({ "node": node, "seconds_left": left.as_secs_f64(), "kept": detail.is_bound_kept }));
+    let pause = detail.pause.as_ref().map(|(node, paused)| {
+        json!({
+            "by": paused.by,
+            "node": node,
+            "since_unix_seconds": paused.since_unix_s,
+            "seconds_left": seconds(&paused.left),
+        })
+    });
+    let kept = detail.kept.as_ref().map(|(node, votes)| json!({ "node": node, "votes": votes }));
     let fields = [
         ("node", json!(detail.node)),
+        ("pause", json!(pause)),
+        ("votes_kept_for", json!(kept)),
         ("runs_on", json!(detail.runs_on)),
         ("protection", json!(detail.protection.as_str())),
         ("epoch", json!(detail.epoch)),
         ("lease_seconds_left", json!(seconds(&detail.lease_left))),
+        ("lease_kept", json!(detail.is_kept)),
         ("forced", json!(detail.is_forced)),
         ("votes", json!(detail.votes)),
         ("nodes_in_reach", json!(detail.in_reach)),
@@ -266,6 +282,13 @@ mod tests {
             coloured = coloured.replace(code, "");
         }
         assert_eq!(coloured, plain);
+    }
+
+    #[test]
+    fn the_summary_has_the_colour_of_the_gravest_wherever_that_stands() {
+        let entries = [entry("web", State::Run, None, &[(false, "paused by root on a"), (true, "1 of 3 votes")])];
+        let text = summary(entries.iter(), Screen { has_colours: true });
+        assert_eq!(text, "1 of 1 resource runs; \u{1b}[31mweb: paused by root on a, 1 of 3 votes\u{1b}[0m");
     }
 
     #[test]

@@ -58,9 +58,15 @@ impl Beginner {
                 self.tell_daemon(kernel, FromWorker::PrimaryGone(link));
                 Next::Waits
             }
-            Happening::ToWorker(ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Gone) => {
-                Next::Ends
+            Happening::ToWorker(ToWorker::Order(Order::Pause(pause))) => {
+                if let Some(part) = &mut self.assignment.lease {
+                    part.pause = pause;
+                }
+                Next::Waits
             }
+            Happening::ToWorker(
+                ToWorker::Order(Order::End { .. } | Order::Leave { .. } | Order::LeaveRunning { .. }) | ToWorker::Gone,
+            ) => Next::Ends,
             // They speak of what a worker does that has begun.
             Happening::ToWorker(ToWorker::Order(_)) => Next::Waits,
             // On connections that are on their way to it.

@@ -55,7 +55,8 @@ impl DaemonProcess {
         kernel.host_mut(host).daemon = Some(pid);
         let (peers, seed) =
             if kernel.lease { (PeerProtocol::Lease, kernel.rng.next()) } else { (PeerProtocol::Legacy, 1) };
-        let (core, actions) = Daemon::new(kernel.clock(host), config, peers, seed);
+        let pauses = kernel.pauses_found(host);
+        let (core, actions) = Daemon::with_pauses(kernel.clock(host), config, peers, seed, pauses);
         let mut process = Self {
             pid,
             host,
@@ -112,6 +113,10 @@ impl DaemonProcess {
             Happening::Recorded(id, result) => {
                 let resource = super::cluster::RESOURCE.to_string();
                 Some(Input::Recorded { resource, id, result })
+            }
+            Happening::PauseRecorded(id, result) => {
+                let resource = super::cluster::RESOURCE.to_string();
+                Some(Input::PauseRecorded { resource, id, result })
             }
             Happening::Established(_)
             | Happening::LinkDeadline(_)
@@ -190,6 +195,7 @@ impl DaemonProcess {
             FromWorker::Asked(ask) => Input::Asked(id, ask),
             FromWorker::Released(release) => Input::Released(id, release),
             FromWorker::Won(grant) => Input::Won(id, grant),
+            FromWorker::PauseHeard(pause) => Input::PauseHeard(id, pause),
             FromWorker::HandOverRefused(why) => Input::HandOverRefused(id, why),
             FromWorker::Gone(exit) => {
                 kernel.tell(self.host, "daemon", || format!("worker {} has ended: {exit:?}", id.0));
@@ -223,6 +229,10 @@ impl DaemonProcess {
                 Action::Record { id, record, .. } => {
                     kernel.tell(self.host, "daemon", || format!("writes {id}: {record:?}"));
                     kernel.write_record(self.host, self.pid, id, record);
+                }
+                Action::RecordPause { id, record } => {
+                    kernel.tell(self.host, "daemon", || format!("writes {id}: {record:?}"));
+                    kernel.write_pause(self.host, self.pid, id, record);
                 }
                 Action::StartWorker { id, assignment } => {
                     kernel.tell(self.host, "daemon", || {
@@ -341,6 +351,8 @@ fn name(request: &Request) -> String {
         | Request::Status { .. }
         | Request::Reload
         | Request::Explain { .. }
-        | Request::Switchover { .. } => "control".to_string(),
+        | Request::Switchover { .. }
+        | Request::Pause { .. }
+        | Request::Resume { .. } => "control".to_string(),
     }
 }

@@ -51,6 +51,10 @@ pub(crate) enum Fault {
     Switchover(HostId, Option<HostId>),
     /// An operator answers for a primary without a majority.
     Force(HostId),
+    /// An operator pauses the resource, perhaps for a time.
+    PauseResource(HostId, Option<Duration>),
+    /// And ends that.
+    ResumeResource(HostId),
     /// The configuration of this node has other voters from now on.
     Voters(HostId, u32, Box<Config>),
     /// The same in a hurry. An administrator whose reload is refused takes the change back at once.
@@ -85,6 +89,7 @@ impl Fault {
             Self::Operator(..) => Some("operators' commands"),
             Self::Switchover(..) => Some("switchovers"),
             Self::Force(_) => Some("forced primaries"),
+            Self::PauseResource(..) => Some("paused resources"),
             Self::Voters(..) | Self::TryVoters(..) => Some("changes of voters"),
             Self::Retime(_) => Some("changes of times"),
             Self::Reload(_) => Some("reloads"),
@@ -92,6 +97,7 @@ impl Fault {
             | Self::StartDaemon(_)
             | Self::Thaw(_)
             | Self::Resume(_)
+            | Self::ResumeResource(_)
             | Self::Heal(..)
             | Self::Hangup(_) => None,
         }

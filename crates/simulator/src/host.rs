@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hastmon_core::config::Config;
 use hastmon_core::lease::record::Record;
+use hastmon_core::pause::PauseRecord;
 use hastmon_core::time::Instant;
 
 use super::agenda::Time;
@@ -59,6 +60,8 @@ pub(crate) struct Host {
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) record: Option<Record>,
+    /// And that of the pause.
+    pub(crate) pause: Option<PauseRecord>,
     /// It neither takes nor gives anything.
     pub(crate) fails: bool,
     /// What is there makes no sense.
@@ -66,9 +69,26 @@ pub(crate) struct Disk {
     /// What is added to the time that each access takes.
     pub(crate) slow: Duration,
     /// Records on their way to it, in their order: by which process, and named how.
-    pub(super) writes: VecDeque<(Pid, u64, Record)>,
+    pub(super) writes: VecDeque<(Pid, u64, OnDisk)>,
     /// When the last of them will be there.
     pub(super) busy_until: Time,
+}
+
+/// What is written.
+#[derive(Clone, Debug)]
+pub(crate) enum OnDisk {
+    Vote(Record),
+    Pause(PauseRecord),
+}
+
+impl Disk {
+    /// It is there.
+    pub(super) fn take(&mut self, what: OnDisk) {
+        match what {
+            OnDisk::Vote(record) => (self.record, self.is_damaged) = (Some(record), false),
+            OnDisk::Pause(record) => self.pause = Some(record),
+        }
+    }
 }
 
 /// How late a timer fires on a machine that has nothing else to do.

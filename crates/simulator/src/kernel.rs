@@ -77,6 +77,8 @@ pub(crate) enum Happening {
     FindRecord(String),
     /// A record is on the disk, or why not.
     Recorded(u64, Result<(), String>),
+    /// The record of a pause is on the disk, or why not.
+    PauseRecorded(u64, Result<(), String>),
     /// The configuration has been read again.
     Loaded(Box<Config>),
 }
@@ -91,6 +93,7 @@ pub(crate) enum FromWorker {
     Released(Release),
     Won(Grant),
     HandOverRefused(String),
+    PauseHeard(hastmon_core::pause::Pause),
     Gone(WorkerExit),
 }
 

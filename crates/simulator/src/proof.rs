@@ -29,6 +29,10 @@ const STEADY: u32 = 8;
 
 /// How often a long run says how far it has come, in cluster hours: about twice a minute on one processor.
 const TOLD_EVERY_HOURS: f64 = 1000.0;
+/// Storms in a hundred in which operators pause the resource.
+const PAUSED_STORMS: u64 = 30;
+/// How long it takes until all know of the end of a pause.
+const RESUMED_WITHIN: u32 = 6;
 
 /// What one run came to.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +101,9 @@ fn random_storm(seed: u64, weather: Weather) -> Storm {
     let retimes = rng.percent(50);
     let slack = Slack::new(&mut rng, if retimes { cluster.stop_timeout * 3 / 4 } else { cluster.stop_timeout });
     let voters = (0..cluster.nodes.len()).filter(|at| !spare.contains(at)).map(HostId).collect();
-    let mut storm = Storm { rng, weather, cluster, runners, slack, retimes, edition: 0, voters };
+    let mut apart = Rng::new(seed ^ 0x9a05_e5ee);
+    let pauses = apart.percent(PAUSED_STORMS).then_some(apart);
+    let mut storm = Storm { rng, weather, cluster, runners, slack, retimes, edition: 0, voters, pauses };
     storm.cluster.mood = storm.usual();
     storm
 }
@@ -115,8 +121,15 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let ready = |node: &Node| if node.role == Role::Watchdog { Role::Watchdog } else { Role::Secondary };
     let off: Vec<HostId> =
         (0..storm.cluster.nodes.len()).map(HostId).filter(|host| !storm.voters.contains(host)).collect();
-    let roles = storm.cluster.nodes.iter().map(ready).collect::<Vec<_>>();
+    let roles: Vec<Role> = storm.cluster.nodes.iter().map(ready).collect();
     world.recover(&roles, &off, beat);
+    if storm.pauses.is_some() {
+        world.run_for(beat * RESUMED_WITHIN);
+        storm.voters.iter().for_each(|host| world.apply(Fault::ResumeResource(*host)));
+        world.run_for(beat * RESUMED_WITHIN);
+        // Roles are refused while it is paused.
+        world.recover(&roles, &off, beat);
+    }
     let since = world.now();
     let steady = beat * STEADY;
     let live = |world: &mut World| {

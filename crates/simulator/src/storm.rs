@@ -58,6 +58,8 @@ pub(crate) struct Storm {
     pub(crate) edition: u32,
     /// Who votes, by the configuration that was written last.
     pub(crate) voters: Vec<HostId>,
+    /// Operators pause the resource and stop daemons meanwhile; chosen apart from everything else, so that storms without it stay as they are.
+    pub(crate) pauses: Option<Rng>,
 }
 
 impl Storm {
@@ -67,6 +69,9 @@ impl Storm {
             let gap = self.beats((1, 12_000));
             world.run_for(gap);
             for (after, fault) in self.next(world) {
+                world.at(world.now() + after, fault);
+            }
+            for (after, fault) in self.maintenance(world) {
                 world.at(world.now() + after, fault);
             }
         }
@@ -166,6 +171,40 @@ impl Storm {
             27 => self.hasty_steps(world, runner),
             other => self.beyond(other, any, runner, lasts),
         }
+    }
+
+    /// An operator pauses the resource, has some daemons stopped and started again or worse, and resumes it, perhaps before they are back.
+    fn maintenance(&mut self, world: &World) -> Vec<(Time, Fault)> {
+        let (runner, all) = (world.kernel.exclusion.running().first().copied(), self.voters.clone());
+        let beat = self.cluster.heartbeat;
+        let Some(rng) = &mut self.pauses else { return Vec::new() };
+        if !rng.percent(40) {
+            return Vec::new();
+        }
+        let beats = |rng: &mut Rng, most: u32| rng.between((beat / 100, beat * most));
+        let runner = runner.unwrap_or(all[0]);
+        let lasts = beats(rng, 20);
+        let span = rng.percent(30).then(|| beats(rng, 20));
+        let mut plan = vec![(Duration::ZERO, Fault::PauseResource(rng.pick(&all), span))];
+        for _ in 0..rng.below(3) {
+            let host = if rng.percent(70) { runner } else { rng.pick(&all) };
+            let (down, up) = (beats(rng, 4), beats(rng, 25));
+            match rng.below(5) {
+                0 => plan.extend([(down, Fault::KillDaemon(host)), (down + up, Fault::StartDaemon(host))]),
+                1 => plan.extend([(down, Fault::PowerLoss(host)), (down + up, Fault::Boot(host))]),
+                2 => plan.push((down, Fault::KillWorker(host))),
+                _ => plan.extend([(down, Fault::StopDaemon(host)), (down + up, Fault::StartDaemon(host))]),
+            }
+            if rng.percent(30) {
+                let others = all.iter().copied().filter(|other| *other != host);
+                let ways: Vec<_> = others.flat_map(|other| [(host, other), (other, host)]).collect();
+                let after = beats(rng, 6);
+                let alone = Self::cut_all(&ways, beats(rng, 12));
+                plan.extend(alone.into_iter().map(|(when, fault)| (after + when, fault)));
+            }
+        }
+        plan.push((lasts, Fault::ResumeResource(rng.pick(&all))));
+        plan
     }
 
     /// What the lease cannot help.
@@ -278,7 +317,8 @@ impl Storm {
                 match what_is_read {
                     0..30 => plan.push((boot, Fault::DiskFails(*host, true))),
                     // What a damaged record has promised is known only where the times are the same for ever.
-                    30..50 if !self.retimes => plan.push((boot, Fault::DiskDamaged(*host))),
+                    // And a vote that was kept is lost with its record.
+                    30..50 if !self.retimes && self.pauses.is_none() => plan.push((boot, Fault::DiskDamaged(*host))),
                     _ => plan.push((boot, Fault::DiskFails(*host, false))),
                 }
                 plan.push((boot, Fault::Boot(*host)));
@@ -417,6 +457,10 @@ impl Storm {
     /// Two voters join, one after the other; one old node hears of neither in time, and one of the first alone. These two, a majority of what
     /// the cluster was, are then cut off from the others, a majority of what it is.
     fn forget_two(&mut self, world: &mut World) -> Vec<(Time, Fault)> {
+        // Votes that are kept for a node that leaves for good are free when it is fenced, which nobody does here.
+        if self.pauses.is_some() {
+            return Vec::new();
+        }
         let spare: Vec<HostId> =
             self.cluster.spare.iter().map(|at| HostId(*at)).filter(|host| !self.voters.contains(host)).collect();
         let ([first, second], 3, [lags, half, ..]) = (&spare[..], self.voters.len(), &self.runners.clone()[..]) else {
@@ -457,6 +501,9 @@ impl Storm {
 
     /// The administrator adds or removes one voter, node by node, when the last change has come into force at a majority of the nodes.
     fn change_voters(&mut self, world: &mut World) -> Vec<(Time, Fault)> {
+        if self.pauses.is_some() {
+            return Vec::new();
+        }
         let spare: Vec<HostId> =
             self.cluster.spare.iter().map(|at| HostId(*at)).filter(|host| !self.voters.contains(host)).collect();
         let guests: Vec<HostId> =

@@ -143,6 +143,7 @@ impl WorkerProcess {
             | Happening::Hangup
             | Happening::FindRecord(_)
             | Happening::Recorded(..)
+            | Happening::PauseRecorded(..)
             | Happening::Loaded(_) => unreachable!("not for a worker"),
         }
     }
@@ -402,6 +403,7 @@ impl WorkerProcess {
                 Action::Fence(_) | Action::FencedHere { .. } | Action::Reboot => {
                     unreachable!("no host of the simulator has a fence script")
                 }
+                Action::PauseHeard(pause) => self.tell_daemon(kernel, FromWorker::PauseHeard(pause)),
                 Action::HandOverRefused(why) => self.tell_daemon(kernel, FromWorker::HandOverRefused(why)),
                 Action::Report(report) => {
                     self.lease = report.lease.as_ref().map(|lease| (lease.epoch, lease.until, lease.is_forced));

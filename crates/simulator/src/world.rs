@@ -302,6 +302,14 @@ impl World {
                 let request = Request::SetRole { role: Role::Primary, resources, force: true };
                 self.tell_daemon(host, Happening::Control(request));
             }
+            Fault::PauseResource(host, span) => {
+                let (resources, by) = (vec![RESOURCE.to_string()], "operator".to_string());
+                self.tell_daemon(host, Happening::Control(Request::Pause { resources, by, span }));
+            }
+            Fault::ResumeResource(host) => {
+                let resources = vec![RESOURCE.to_string()];
+                self.tell_daemon(host, Happening::Control(Request::Resume { resources }));
+            }
             Fault::Switchover(host, to) => {
                 let to = to.map(|to| self.kernel.host(to).name.clone());
                 let request = Request::Switchover { resource: RESOURCE.to_string(), to };

@@ -1,9 +1,12 @@
 //! Heartbeat 1 s, complaint_count 3, lease 3 s, stop 1 s; nodes a (here), b and c.
 
 use super::*;
-use crate::testing::{DaemonBench, s};
+use crate::daemon::Input;
+use crate::lease::{Ask, FOR_EVER, Kind};
+use crate::testing::{DaemonBench, RESOURCE, s};
 use crate::time::Duration;
 use crate::wire::peer::Said;
+use crate::wire::request::Request;
 use crate::worker::{LeaseReport, Order};
 
 fn lease(bench: &DaemonBench, in_reach: u32) -> LeaseReport {
@@ -17,7 +20,11 @@ fn lease(bench: &DaemonBench, in_reach: u32) -> LeaseReport {
         votes: if holds { in_reach } else { 0 },
         voters: 3,
         waits,
+        highest: 0,
         in_force: Vec::new(),
+        runs_until: None,
+        kept: 0,
+        know: Vec::new(),
     }
 }
 
@@ -47,7 +54,7 @@ fn every_role_and_state_has_an_answer() {
         for state in State::ALL {
             for in_reach in 1..=3 {
                 let bench = of(role, state, in_reach);
-                let Explanation { why, protection, change } = explained(&bench);
+                let Explanation { why, protection, change, .. } = explained(&bench);
                 assert!(!why.is_empty() && !protection.is_empty() && !change.is_empty(), "{role} {state}");
                 let all = [why, protection, change].concat();
                 assert!(all.iter().all(|sentence| sentence.ends_with('.') && !sentence.contains("  ")), "{all:#?}");
@@ -64,13 +71,68 @@ fn a_primary_that_runs_it_says_by_what_right_and_what_would_end_it() {
     let mut bench = of(Role::Primary, State::Run, 3);
     bench.peer("b", Role::Secondary, 100, State::Stopped);
     bench.peer("c", Role::Watchdog, 100, State::Run);
-    let Explanation { why, protection, change } = explained(&bench);
+    let Explanation { paused, why, protection, change } = explained(&bench);
+    assert!(paused.is_empty());
     says(&why, "r runs on a, which is primary, and holds the lease: epoch 7, 3 of 3 votes, for 3.0 s");
     says(&protection, "a lease from 2 of 3 nodes (a, b, c)");
     says(&protection, "1 more may fail");
     says(&protection, "c is its only watchdog that a hears: without c no takeover");
     says(&change, "a stops it when fewer than 2 of 3 nodes have renewed the lease for 3s");
     says(&change, "b takes over after about 4.1 s");
+}
+
+fn pause(bench: &mut DaemonBench, span: Option<Duration>) {
+    let resources = [RESOURCE.to_string()].into();
+    bench.control(&Request::Pause { resources, by: "root".to_string(), span });
+}
+
+#[test]
+fn a_pause_is_said_first_with_what_it_means_and_how_it_ends() {
+    let mut bench = of(Role::Primary, State::Run, 3);
+    bench.peer("b", Role::Secondary, 100, State::Stopped);
+    pause(&mut bench, None);
+    let (heading, first) = explained(&bench).into_sentences().remove(0);
+    assert!(heading == "Paused" && first.starts_with("r is paused by root on a since 20"), "{heading}: {first}");
+    assert!(first.ends_with(", until it is resumed."), "{first}");
+    says(
+        &explained(&bench).paused,
+        "Only 0 of 3 nodes keep their votes for a, and 2 are needed: do not stop hastmon there",
+    );
+    says(&explained(&bench).paused, "hastmonctl resume r, on any node ends it.");
+    let kept = LeaseReport { until: Some(FOR_EVER), runs_until: Some(FOR_EVER), kept: 2, ..lease(&bench, 3) };
+    bench.reports(State::Run, Some(kept));
+    let Explanation { paused, why, change, .. } = explained(&bench);
+    says(&paused, "2 of 3 nodes keep their votes for a: hastmon may be stopped there and leaves r running");
+    says(&why, "holds the lease: epoch 7, 2 of 3 votes are kept for it without end");
+    assert!(change[0].starts_with("The end of the pause"), "{change:?}");
+    says(&change, "It runs on, renewed or not, while 2 nodes keep their votes for a.");
+}
+
+#[test]
+fn a_pause_for_a_time_says_how_long_and_makes_no_node_take_over() {
+    for role in Role::ALL {
+        let mut bench = of(role, State::Stopped, 3);
+        pause(&mut bench, Some(s(90)));
+        bench.wait(s(30));
+        let Explanation { paused, why, protection, change } = explained(&bench);
+        assert!(paused[0].ends_with(", for another 60 s."), "{paused:?}");
+        let all = [paused, why, protection, change].concat();
+        assert!(all.iter().all(|sentence| sentence.ends_with('.') && !sentence.contains("  ")), "{all:#?}");
+    }
+    let mut bench = of(Role::Secondary, State::Stopped, 3);
+    pause(&mut bench, None);
+    says(&explained(&bench).change, "Until then it stays secondary, whatever it hears: the resource is paused.");
+}
+
+#[test]
+fn a_vote_that_is_kept_after_the_pause_says_whom_to_bring_back() {
+    let mut bench = of(Role::Secondary, State::Stopped, 2);
+    let b = bench.peer("b", Role::Primary, 100, State::Run);
+    bench.beat(b, 2, State::Run, Some(Ask { kept: true, ..DaemonBench::ask_of("b", Kind::Vote, 4) }));
+    bench.give(Input::Gone { conn: b, why: None });
+    bench.wait(s(100));
+    says(&explained(&bench).why, "the vote of a is kept for it, until b is back, gives it back or is fenced.");
+    says(&explained(&bench).why, "hastmonctl role --force primary r.");
 }
 
 #[test]
@@ -155,7 +217,10 @@ fn a_node_whose_file_differs_is_named_with_the_setting_until_it_has_the_same() {
     let b = bench.peer("b", Role::Primary, 100, State::Run);
     let ours = bench.daemon.resources()[0].settings().shared.clone();
     let tell = |bench: &mut DaemonBench, shared| {
-        bench.said(b, &Said::Beat { seq: 2, state: State::Run, voters: 0, ask: None, shared });
+        bench.said(
+            b,
+            &Said::Beat { seq: 2, state: State::Run, voters: 0, ask: None, shared, pause: None, votes_kept: 0 },
+        );
     };
     let other =
         ours.iter().map(|(name, value)| (name.to_string(), if name == "lease" { "9s" } else { value }.to_string()));

@@ -6,13 +6,11 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 
 use super::rules::{Rule, is_off};
-use super::{Ask, Grant, Kind, Refusal, Release, Terms, Verdict, Voters};
+use super::{Ask, FOR_EVER, Grant, Kind, Refusal, Release, Terms, Verdict, Voters};
 use crate::time::{Duration, Instant};
 
 /// Rounds whose answers still count. A lease is worth a few heartbeats, so an answer to an older round would not prolong it.
 const MAX_ROUNDS: usize = 32;
-/// The end of a lease that is held without votes.
-const FOR_EVER: Instant = Instant::from_nanos(u64::MAX);
 
 /// The claim of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +31,12 @@ pub struct Claim {
     /// Until when the vote of each node carries the lease.
     votes: BTreeMap<String, Instant>,
     refusals: BTreeMap<String, (Refusal, Instant)>,
+    /// What is asked for shall be kept.
+    keeps: bool,
+    /// The first round since then.
+    kept_from: u64,
+    /// Who keeps its vote for this node, whatever the epoch.
+    kept: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +92,9 @@ impl Claim {
             rounds: VecDeque::new(),
             votes: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            keeps: false,
+            kept_from: 0,
+            kept: BTreeSet::new(),
         }
     }
 
@@ -120,8 +127,9 @@ impl Claim {
     }
 
     /// Until when the lease that was won runs, whether that has passed or not.
-    pub const fn until(&self) -> Option<Instant> {
+    pub fn until(&self) -> Option<Instant> {
         match self.phase {
+            Phase::Holding { .. } if self.is_kept() => Some(FOR_EVER),
             Phase::Holding { until, .. } => Some(until),
             Phase::Idle | Phase::Standing { .. } => None,
         }
@@ -129,7 +137,26 @@ impl Claim {
 
     /// Whether an operator's word stands in for votes.
     pub fn is_forced(&self) -> bool {
-        self.until() == Some(FOR_EVER)
+        matches!(self.phase, Phase::Holding { until: FOR_EVER, .. })
+    }
+
+    /// From now on votes are asked for that shall be kept, or no longer.
+    pub const fn keep(&mut self, keeps: bool) {
+        if keeps && !self.keeps {
+            // An answer to an earlier question may be older than one that was not to be kept.
+            self.kept_from = self.last_round + 1;
+        }
+        self.keeps = keeps;
+    }
+
+    /// How many keep their votes for this node.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether a majority keeps its votes for this node: whatever runs here may go on.
+    pub fn is_kept(&self) -> bool {
+        self.kept.len() >= self.voters.majority()
     }
 
     /// Whether the lease runs.
@@ -171,6 +198,7 @@ impl Claim {
         }
         let voters = &self.voters;
         self.votes.retain(|node, _| voters.contains(node));
+        self.kept.retain(|node| voters.contains(node));
         self.refusals.retain(|node, _| voters.contains(node));
         match &mut self.phase {
             Phase::Holding { raise, .. } if terms != self.terms => *raise = Some(self.highest.saturating_add(1)),
@@ -234,7 +262,29 @@ impl Claim {
         }
         self.rounds.push_back(Round { number: round, began: now, epoch, terms, granted: BTreeSet::new() });
         self.asked = self.asked.max(epoch);
-        Ask { node: self.me.clone(), kind, epoch, hold: terms.hold(), round, voters: self.voters.digest() }
+        if !self.keeps {
+            self.keep_no_longer(now, terms);
+        }
+        let voters = self.voters.digest();
+        Ask { node: self.me.clone(), kind, epoch, hold: terms.hold(), round, voters, kept: self.keeps }
+    }
+
+    /// The first question that is not to be kept is about to leave. Who hears it binds its vote for its whole hold from then on, and who does not
+    /// keeps it: either way it carries the lease from here on as if this round were answered.
+    fn keep_no_longer(&mut self, now: Instant, asked: Terms) {
+        let kept = core::mem::take(&mut self.kept);
+        let Phase::Holding { epoch, until, raise } = self.phase else { return };
+        if kept.is_empty() {
+            return;
+        }
+        // `stop` has the time of the terms in force, the voters bind for as long as is asked now.
+        let carries = self.terms.lease.min(asked.hold().saturating_sub(self.terms.stop));
+        for node in kept {
+            let known = self.votes.entry(node).or_insert(now);
+            *known = (now + carries).max(*known);
+        }
+        let until = self.carried_until().map_or(until, |carried| carried.max(until));
+        self.phase = Phase::Holding { epoch, until, raise };
     }
 
     /// A voter has answered.
@@ -248,6 +298,9 @@ impl Claim {
         match &verdict.refused {
             None => {
                 round.granted.insert(from.into());
+                if verdict.kept && self.keeps && round.number >= self.kept_from {
+                    self.kept.insert(from.into());
+                }
                 self.refusals.remove(from);
                 if is_off(Rule::CountFromAsking) {
                     round.began = now;
@@ -364,6 +417,7 @@ impl Claim {
         self.votes.clear();
         self.rounds.clear();
         self.refusals.clear();
+        self.kept.clear();
     }
 }
 

@@ -5,7 +5,12 @@
 //!
 //! Why it is safe: a majority meets every majority, so two nodes could both hold only if one voter were bound to both at once. A voter counts
 //! from the receipt of the question, the holder from before it asked, and the voter's time is longer by what clocks may differ:
-//! the holder has stopped before the voter is free. (PaxosLease, arXiv 1209.4187, without its prepare phase, with the time of `stop` and a bound
+//! the holder has stopped before the voter is free.
+//!
+//! **Kept votes.** While a resource is paused its holder asks for votes that are *kept*: bound to its node without end, and on disk before the
+//! answer leaves. Such a vote is free when that node asks again for one that is not kept (and then only after its whole hold from that receipt), gives
+//! it back, or is fenced. A lease that a majority keeps has no end. When the pause is over the holder counts from before its first question
+//! that is not kept: no voter can have freed its vote before it heard that one. (PaxosLease, arXiv 1209.4187, without its prepare phase, with the time of `stop` and a bound
 //! on drift added.)
 //!
 //! Which nodes vote may change, one node at a time: any majorities of two such sets meet as well. A node takes the next step only when a majority
@@ -38,6 +43,9 @@ pub fn with_drift(span: Duration) -> Duration {
     }
     span.saturating_add(span.saturating_mul(DRIFT_PER_CENT) / 100)
 }
+
+/// The end of what has none.
+pub const FOR_EVER: Instant = Instant::from_nanos(u64::MAX);
 
 /// How long a lease lasts and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -149,6 +157,8 @@ pub struct Ask {
     pub round: u64,
     /// The digest of the voters that the asker counts.
     pub voters: u64,
+    /// The vote shall be kept: bound to the asker until it asks again for one that is not.
+    pub kept: bool,
 }
 
 /// What a vote is asked for.
@@ -169,6 +179,8 @@ pub struct Verdict {
     pub highest: u64,
     /// Why the vote is not given; `None`: it is.
     pub refused: Option<Refusal>,
+    /// The vote that is given is kept.
+    pub kept: bool,
 }
 
 /// Why a vote is not given.
@@ -180,6 +192,11 @@ pub enum Refusal {
         holder: String,
         /// For how long, by the voter's clock.
         left: Duration,
+    },
+    /// It is kept for another node, until that one asks again, gives it back or is fenced.
+    Kept {
+        /// For whom.
+        holder: String,
     },
     /// For a short time only the successor that the last holder has named may have it.
     Reserved {
@@ -226,7 +243,7 @@ impl Refusal {
         match self {
             Self::Bound { left, .. } | Self::Reserved { left, .. } | Self::Waits { left } => Some(*left),
             Self::Stale => Some(Duration::ZERO),
-            Self::Voters { .. } | Self::NotRecorded => None,
+            Self::Kept { .. } | Self::Voters { .. } | Self::NotRecorded => None,
         }
     }
 }
@@ -235,7 +252,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bound { holder, .. } => write!(f, "its vote is bound to {holder}"),
-            Self::Reserved { successor, .. } => write!(f, "its vote is kept for {successor}"),
+            Self::Kept { holder } => write!(f, "its vote is kept for {holder}, which was paused"),
+            Self::Reserved { successor, .. } => write!(f, "its vote is reserved for {successor}"),
             Self::Waits { .. } => f.write_str("it has lost its record of votes and gives none"),
             Self::Stale => f.write_str("it has seen a higher epoch"),
             Self::Voters { ours } => write!(f, "its configuration has other nodes for the resource: {ours}"),

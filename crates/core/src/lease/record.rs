@@ -17,6 +17,8 @@ pub const MAX_TEXT_LEN: usize = (MAX_NODES + 1) * (MAX_NAME_LEN + 8) + 256;
 /// The first line, up to the number of the version.
 const TITLE: &str = "hastmon vote ";
 const VERSION: &str = "1";
+/// The line that only a vote without end has.
+const KEPT: &str = "kept yes\n";
 /// Bytes of the SHA256 that are kept: it is there against accidents.
 const CHECKSUM_SIZE: usize = 16;
 const CHECKSUM_NAME: &str = "sha256 ";
@@ -33,6 +35,8 @@ pub struct Record {
     pub hold: Duration,
     /// The voters in force. A configuration that was changed while the node was down must not jump over steps that it would not be let jump over.
     pub voters: Voters,
+    /// It binds without end.
+    pub kept: bool,
 }
 
 /// A text that is no record. A vote may have been lost with it.
@@ -62,7 +66,10 @@ impl Record {
     /// The record as a text. A part of a millisecond counts as a whole one: a vote may bind longer, never shorter.
     pub fn to_text(&self) -> String {
         let hold_ms = self.hold.as_nanos().div_ceil(1_000_000).min(u64::MAX.into());
-        let mut text = format!("{TITLE}{VERSION}\nepoch {}\nhold_ms {hold_ms}\nholder {}\n", self.epoch, self.holder);
+        // The names come last, so that they need no quoting whatever is in them.
+        let kept = if self.kept { KEPT } else { "" };
+        let mut text =
+            format!("{TITLE}{VERSION}\nepoch {}\nhold_ms {hold_ms}\n{kept}holder {}\n", self.epoch, self.holder);
         for voter in self.voters.iter() {
             // Writing to a String cannot fail. No name has the end of a line in it.
             let _ = writeln!(text, "voter {voter}");
@@ -90,6 +97,8 @@ impl Record {
         let (_, fields) = content.split_once('\n')?;
         let (epoch, fields) = fields.strip_prefix("epoch ")?.split_once('\n')?;
         let (hold_ms, fields) = fields.strip_prefix("hold_ms ")?.split_once('\n')?;
+        // Records of before there were pauses have no such line.
+        let (kept, fields) = fields.strip_prefix(KEPT).map_or((false, fields), |fields| (true, fields));
         let (holder, voters) = fields.strip_prefix("holder ")?.split_once('\n')?;
         let voters: Option<Vec<String>> =
             voters.lines().map(|line| Some(line.strip_prefix("voter ")?.to_string())).collect();
@@ -98,19 +107,20 @@ impl Record {
             epoch: epoch.parse().ok()?,
             hold: Duration::from_millis(hold_ms.parse().ok()?),
             voters: Voters::new(voters?),
+            kept,
         })
         .filter(|record| !record.holder.is_empty() || record.hold.is_zero())
     }
 }
 
 /// All lines before the last one, when that is their checksum.
-fn content(text: &str) -> Option<&str> {
+pub(crate) fn content(text: &str) -> Option<&str> {
     let (content, checksum_line) = text.split_at_checked(text.len().checked_sub(CHECKSUM_LINE_LEN)?)?;
     (checksum_line == checksum(content)).then_some(content)
 }
 
 /// The last line, for all lines before it.
-fn checksum(content: &str) -> String {
+pub(crate) fn checksum(content: &str) -> String {
     let mut line = String::from(CHECKSUM_NAME);
     for byte in Sha256::digest(content).iter().take(CHECKSUM_SIZE) {
         // Writing to a String cannot fail.
@@ -127,7 +137,7 @@ mod tests {
 
     fn record() -> Record {
         let voters = Voters::new(["node-a", "node-b", "w"].map(String::from));
-        Record { holder: "node-a".into(), epoch: 7, hold: Duration::from_millis(40_000), voters }
+        Record { holder: "node-a".into(), epoch: 7, hold: Duration::from_millis(40_000), voters, kept: false }
     }
 
     /// With a checksum as a newer or a careless writer would have made it.
@@ -141,6 +151,17 @@ mod tests {
         let content = "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\nvoter node-a\nvoter node-b\nvoter w\n";
         // head -n 7 FILE | sha256sum | head -c 32
         assert_eq!(text, content.to_string() + "sha256 6c9980305e5d9f8159cc0c8cea71bc8e\n");
+    }
+
+    #[test]
+    fn a_vote_that_is_kept_has_a_line_more_and_a_record_without_it_is_not_kept() {
+        let kept = Record { kept: true, ..record() };
+        assert!(kept.to_text().starts_with("hastmon vote 1\nepoch 7\nhold_ms 40000\nkept yes\nholder node-a\n"));
+        assert_eq!(Record::from_text(&kept.to_text()), Ok(kept));
+        let before = with_checksum(
+            "hastmon vote 1\nepoch 7\nhold_ms 40000\nholder node-a\nvoter node-a\nvoter node-b\nvoter w\n",
+        );
+        assert_eq!(Record::from_text(&before), Ok(record()));
     }
 
     #[test]
@@ -209,9 +230,10 @@ mod tests {
             epoch: u64,
             hold_ms: u32,
             voters in proptest::collection::vec("\\PC{1,9}", 0..5),
+            kept: bool,
         ) {
             let hold = Duration::from_millis(if holder.is_empty() { 0 } else { hold_ms.into() });
-            let record = Record { holder, epoch, hold, voters: Voters::new(voters) };
+            let record = Record { holder, epoch, hold, voters: Voters::new(voters), kept };
             prop_assert_eq!(Record::from_text(&record.to_text()), Ok(record));
         }
 
@@ -223,7 +245,8 @@ mod tests {
         #[test]
         fn no_record_is_longer_than_the_limit(holder in "[a-z]{255}", epoch: u64, hold_ms: u64) {
             let names = (0..MAX_NODES).map(|number| format!("{number:x>MAX_NAME_LEN$}"));
-            let record = Record { holder, epoch, hold: Duration::from_millis(hold_ms), voters: Voters::new(names) };
+            let (hold, voters) = (Duration::from_millis(hold_ms), Voters::new(names));
+            let record = Record { holder, epoch, hold, voters, kept: true };
             prop_assert!(record.to_text().len() <= MAX_TEXT_LEN);
         }
     }

@@ -29,6 +29,8 @@ pub enum Rule {
     PendingVoters,
     /// The voters in force outlive a restart, and nobody is told of those that would not.
     VotersRecorded,
+    /// Who takes a step to other voters knows the epochs of those before.
+    EpochsOfSteps,
     /// More than half of all voters are needed.
     Majority,
     /// The lease counts from before the first question.
@@ -51,11 +53,15 @@ pub enum Rule {
     ReplaceFrozen,
     /// What an earlier worker of a node has said does not count for its later one.
     CloseOlder,
+    /// A vote that is kept binds until its holder asks again, whatever the time.
+    KeptBinds,
+    /// Only what a majority keeps its votes for is left running by a worker that ends.
+    KeptMajority,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Bound,
         Self::Epochs,
         Self::Drift,
@@ -68,6 +74,7 @@ impl Rule {
         Self::SameVoters,
         Self::PendingVoters,
         Self::VotersRecorded,
+        Self::EpochsOfSteps,
         Self::Majority,
         Self::CountFromAsking,
         Self::NewTerms,
@@ -79,6 +86,8 @@ impl Rule {
         Self::KeepVotes,
         Self::ReplaceFrozen,
         Self::CloseOlder,
+        Self::KeptBinds,
+        Self::KeptMajority,
     ];
 }
 

@@ -34,7 +34,10 @@ struct Vote {
     holder: String,
     epoch: u64,
     hold: Duration,
+    /// Unless it is kept.
     until: Instant,
+    /// It binds until the holder asks again for one that is not kept, whatever the time.
+    kept: bool,
     /// It is on disk. A renewal of one that is not would leave the node without a trace.
     is_recorded: bool,
 }
@@ -47,11 +50,15 @@ struct Reserved {
 
 impl Vote {
     /// After a restart it must bind at least as long as it does now: for longer than its hold, when an earlier promise to the same node was
-    /// a longer one.
-    fn record(&self, now: Instant, voters: &Voters) -> Record {
+    /// a longer one. The `highest` epoch must be known again: where others have voted for a later one, what is left of this vote is its hold.
+    fn record(&self, now: Instant, highest: u64, voters: &Voters) -> Record {
         let left = self.until.since(now);
         let hold = if left > with_drift(self.hold) { left } else { self.hold };
-        Record { holder: self.holder.clone(), epoch: self.epoch, hold, voters: voters.clone() }
+        Record { holder: self.holder.clone(), epoch: highest, hold, voters: voters.clone(), kept: self.kept }
+    }
+
+    fn binds(&self, now: Instant) -> bool {
+        now < self.until || (self.kept && !is_off(Rule::KeptBinds))
     }
 }
 
@@ -64,6 +71,8 @@ pub struct Bound<'a> {
     pub epoch: u64,
     /// For how long, unless it renews.
     pub left: Duration,
+    /// The vote is kept: it binds longer than that.
+    pub kept: bool,
 }
 
 /// An answer, and what must be on disk before it leaves.
@@ -74,6 +83,8 @@ pub struct Step {
     /// To be written first. When that is done, [`Voter::recorded`] must know: until then each renewal asks for it again. When it fails, the
     /// answer is [`Refusal::NotRecorded`].
     pub record: Option<Record>,
+    /// To be written as well; nobody waits for that.
+    pub afterwards: Option<Record>,
 }
 
 impl Voter {
@@ -90,10 +101,10 @@ impl Voter {
             released: None,
             waits_until: None,
         };
-        if let Some(Record { holder, epoch, hold, voters }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
+        if let Some(Record { holder, epoch, hold, voters, kept }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
             (voter.highest, voter.recorded) = (epoch, voters.digest());
             let until = now + with_drift(hold);
-            voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, is_recorded: true });
+            voter.vote = (!hold.is_zero()).then_some(Vote { holder, epoch, hold, until, kept, is_recorded: true });
             if voters != voter.voters && !voters.is_empty() && !is_off(Rule::VotersRecorded) {
                 voter.pending = Some(core::mem::replace(&mut voter.voters, voters));
                 voter.is_unproven = true;
@@ -105,9 +116,10 @@ impl Voter {
     /// What is to be written because the voters in force are not on disk.
     pub fn unrecorded(&self, now: Instant) -> Option<Record> {
         (self.recorded != self.voters.digest() && !self.voters.is_empty()).then(|| match &self.vote {
-            Some(vote) => vote.record(now, &self.voters),
+            Some(vote) => vote.record(now, self.highest, &self.voters),
             None => {
-                Record { holder: String::new(), epoch: self.highest, hold: Duration::ZERO, voters: self.voters.clone() }
+                let (holder, voters) = (String::new(), self.voters.clone());
+                Record { holder, epoch: self.highest, hold: Duration::ZERO, voters, kept: false }
             }
         })
     }
@@ -147,8 +159,8 @@ impl Voter {
 
     /// Who has the vote.
     pub fn bound(&self, now: Instant) -> Option<Bound<'_>> {
-        let vote = self.vote.as_ref().filter(|vote| now < vote.until)?;
-        Some(Bound { holder: &vote.holder, epoch: vote.epoch, left: vote.until.since(now) })
+        let vote = self.vote.as_ref().filter(|vote| vote.binds(now))?;
+        Some(Bound { holder: &vote.holder, epoch: vote.epoch, left: vote.until.since(now), kept: vote.kept })
     }
 
     /// The highest epoch that was voted for.
@@ -166,6 +178,14 @@ impl Voter {
         self.pending.as_ref()
     }
 
+    /// Others have voted for this epoch. Majorities of the voters of before and of those after next need not have a node in common: the epoch of
+    /// the first is known to the second by those who have seen a majority of the voters between.
+    pub fn note_epoch(&mut self, epoch: u64) {
+        if !is_off(Rule::EpochsOfSteps) {
+            self.highest = self.highest.max(epoch);
+        }
+    }
+
     /// A new configuration. Its voters come into force when the vote is free, or with the holder.
     pub fn reconfigure(&mut self, now: Instant, voters: Voters) {
         self.is_unproven &= self.pending.as_ref() == Some(&voters);
@@ -178,7 +198,8 @@ impl Voter {
         self.recorded = record.voters.digest();
         if let Some(vote) = &mut self.vote
             && vote.holder == record.holder
-            && vote.epoch == record.epoch
+            && vote.epoch <= record.epoch
+            && vote.kept == record.kept
         {
             vote.is_recorded = true;
         }
@@ -186,7 +207,7 @@ impl Voter {
 
     /// What time has ended.
     fn forget(&mut self, now: Instant) {
-        self.vote.take_if(|vote| now >= vote.until);
+        self.vote.take_if(|vote| !vote.binds(now));
         self.reserved.take_if(|reserved| now >= reserved.until);
         self.waits_until.take_if(|until| now >= *until);
         if (self.vote.is_none() || is_off(Rule::PendingVoters))
@@ -211,20 +232,25 @@ impl Voter {
     /// Somebody asks for the vote.
     pub fn on_ask(&mut self, now: Instant, ask: &Ask) -> Step {
         self.forget(now);
-        let decided = self.decide(now, ask);
-        let (refused, record) = match decided {
-            Ok(record) => (None, record),
-            Err(refusal) => (Some(refusal), None),
+        let (refused, record, afterwards) = match self.decide(now, ask) {
+            Ok((record, afterwards)) => (None, record, afterwards),
+            Err(refusal) => (Some(refusal), None, None),
         };
-        Step { verdict: Verdict { round: ask.round, highest: self.highest, refused }, record }
+        let kept = refused.is_none() && ask.kept;
+        Step { verdict: Verdict { round: ask.round, highest: self.highest, refused, kept }, record, afterwards }
     }
 
-    fn decide(&mut self, now: Instant, ask: &Ask) -> Result<Option<Record>, Refusal> {
+    /// What is to be written before the answer, and what after it.
+    fn decide(&mut self, now: Instant, ask: &Ask) -> Result<(Option<Record>, Option<Record>), Refusal> {
         if let Some(until) = self.waits_until {
             return Err(Refusal::Waits { left: until.since(now) });
         }
         if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node && !is_off(Rule::Bound)) {
-            return Err(Refusal::Bound { holder: vote.holder.clone(), left: vote.until.since(now) });
+            let holder = vote.holder.clone();
+            return Err(match vote.kept {
+                true => Refusal::Kept { holder },
+                false => Refusal::Bound { holder, left: vote.until.since(now) },
+            });
         }
         self.agree(ask.voters)?;
         if let Some(vote) = self.vote.as_mut().filter(|vote| ask.kind == Kind::Renew && vote.epoch == ask.epoch) {
@@ -233,7 +259,15 @@ impl Voter {
             if !is_off(Rule::Renewal) {
                 vote.until = vote.until.max(now + with_drift(vote.hold));
             }
-            return Ok((!vote.is_recorded).then(|| vote.record(now, &self.voters)));
+            let was_kept = core::mem::replace(&mut vote.kept, ask.kept);
+            if ask.kept && !was_kept {
+                vote.is_recorded = false;
+            }
+            let record = (!vote.is_recorded).then(|| vote.record(now, self.highest, &self.voters));
+            // Until that is on disk it binds for longer than it must.
+            let is_freed = was_kept && !ask.kept && record.is_none();
+            let afterwards = is_freed.then(|| vote.record(now, self.highest, &self.voters));
+            return Ok((record, afterwards));
         }
         let is_stale = match ask.kind {
             Kind::Vote => ask.epoch <= self.highest,
@@ -248,7 +282,7 @@ impl Voter {
         if let Some(reserved) = self.reserved.as_ref().filter(|reserved| reserved.successor != ask.node) {
             return Err(Refusal::Reserved { successor: reserved.successor.clone(), left: reserved.until.since(now) });
         }
-        Ok(Some(self.bind(now, ask)))
+        Ok((Some(self.bind(now, ask)), None))
     }
 
     /// The voters in force are the holder's while the vote is bound.
@@ -269,9 +303,10 @@ impl Voter {
         // What was promised to the same node before is still true.
         let before = self.vote.as_ref().map_or(now, |vote| vote.until);
         let until = before.max(now + with_drift(ask.hold));
-        let vote = Vote { holder: ask.node.clone(), epoch: ask.epoch, hold: ask.hold, until, is_recorded: false };
-        let record = vote.record(now, &self.voters);
-        self.highest = ask.epoch;
+        let (holder, hold) = (ask.node.clone(), ask.hold);
+        let vote = Vote { holder, epoch: ask.epoch, hold, until, kept: ask.kept, is_recorded: false };
+        self.highest = self.highest.max(ask.epoch);
+        let record = vote.record(now, self.highest, &self.voters);
         self.reserved = None;
         self.vote = Some(vote);
         record
@@ -291,8 +326,8 @@ impl Voter {
         let successor = release.successor.clone().filter(|node| self.configured().contains(node));
         self.reserved = successor.map(|successor| Reserved { successor, until: now + release.reserve });
         self.forget(now);
-        let voters = self.voters.clone();
-        Some(Record { holder: release.node.clone(), epoch: self.highest, hold: Duration::ZERO, voters })
+        let (holder, voters) = (release.node.clone(), self.voters.clone());
+        Some(Record { holder, epoch: self.highest, hold: Duration::ZERO, voters, kept: false })
     }
 
     /// A node is off for certain: it runs nothing, whatever it was promised.

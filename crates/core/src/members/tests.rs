@@ -606,10 +606,18 @@ fn every_input_in_every_stage_of_every_role_has_a_defined_result() {
 
 /// All inputs that a worker may get, with numbers at their limits.
 fn some_input(number: usize, link: LinkId, cluster: &Cluster) -> Option<Input> {
-    let verdict = |round, refused| Order::Verdict(Verdict { round, highest: u64::MAX, refused });
+    let verdict = |round, refused| Order::Verdict(Verdict { round, highest: u64::MAX, refused, kept: false });
     let longest = Duration::from_micros(u64::MAX);
     let heard = |seq, refuses| {
-        let ask = Ask { node: "a".into(), kind: Kind::Vote, epoch: u64::MAX, hold: longest, round: 1, voters: 0 };
+        let ask = Ask {
+            node: "a".into(),
+            kind: Kind::Vote,
+            epoch: u64::MAX,
+            hold: longest,
+            round: 1,
+            voters: 0,
+            kept: false,
+        };
         let mut peer = cluster.peers[0].clone();
         (peer.refuses, peer.epoch) = (refuses, u64::MAX);
         LinkEvent::Heard(peer.answer(seq, Some(&ask)))

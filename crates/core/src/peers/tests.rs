@@ -133,7 +133,10 @@ fn a_vote_leaves_when_its_record_is_on_disk() {
     // A second question before the disk is done has a record of its own: the first one may fail.
     ask(&mut bench, b, 3, "b", Kind::Renew, 1);
     assert_eq!((verdict(&bench, b), bench.records().len()), (None, 2));
-    assert_eq!(bench.records()[0].1, Record { holder: "b".to_string(), epoch: 1, hold: s(4), voters: abc() });
+    assert_eq!(
+        bench.records()[0].1,
+        Record { holder: "b".to_string(), epoch: 1, hold: s(4), voters: abc(), kept: false }
+    );
     for (id, _) in bench.records() {
         bench.recorded(id, Ok(()));
     }
@@ -209,7 +212,7 @@ fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
         assert!(matches!(verdict(&bench, b), Some(Some(Refusal::Waits { .. }))));
         assert_eq!(bench.records().len(), 0);
     }
-    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), voters: abc() };
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), voters: abc(), kept: false };
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
     bench.take();
     let b = bench.peer("b", Role::Primary, 100, State::Stopped);
@@ -222,7 +225,7 @@ fn a_record_that_cannot_be_read_is_looked_for_until_it_can() {
 #[test]
 fn a_vote_found_on_disk_binds_for_its_whole_hold() {
     let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
-    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), voters: abc() };
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: s(4), voters: abc(), kept: false };
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
     let b = bench.peer("b", Role::Primary, 100, State::Stopped);
     ask(&mut bench, b, 2, "b", Kind::Vote, 10);
@@ -233,7 +236,7 @@ fn a_vote_found_on_disk_binds_for_its_whole_hold() {
 /// have in force.
 fn after_a_change(others: &[&str], in_force: &[(&str, &Voters)]) -> DaemonBench {
     let mut bench = DaemonBench::without_record(lease_config(others, "", ""));
-    let found = Record { holder: "c".to_string(), epoch: 9, hold: Duration::ZERO, voters: abc() };
+    let found = Record { holder: "c".to_string(), epoch: 9, hold: Duration::ZERO, voters: abc(), kept: false };
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(found)) });
     bench.set_role(Role::Secondary);
     let report = |in_force: &[(&str, &Voters)]| LeaseReport {
@@ -244,7 +247,11 @@ fn after_a_change(others: &[&str], in_force: &[(&str, &Voters)]) -> DaemonBench 
         votes: 0,
         voters: 3,
         waits: None,
+        highest: 12,
         in_force: in_force.iter().map(|(node, voters)| ((*node).to_string(), voters.digest())).collect(),
+        runs_until: None,
+        kept: 0,
+        know: Vec::new(),
     };
     bench.reports(State::Stopped, Some(report(&[])));
     assert_eq!(in_force_here(&bench), abc(), "nobody has been heard of yet");
@@ -268,6 +275,27 @@ fn voters_that_were_changed_while_the_daemon_was_down_wait_for_a_majority_of_tho
     assert_eq!(of(&bcd, &[("d", &new)]), abc(), "it is none of those before");
     let other = Voters::new(["a", "b"].map(String::from));
     assert_eq!(of(&bcd, &[("b", &other), ("c", &other)]), abc());
+}
+
+#[test]
+fn who_takes_a_step_to_other_voters_votes_for_no_epoch_of_those_before() {
+    let abcd = Voters::new(["a", "b", "c", "d"].map(String::from));
+    let mut bench = after_a_change(&["b", "c", "d"], &[("b", &abc())]);
+    let records = bench.records();
+    assert_eq!(records.iter().map(|(_, record)| (record.epoch, &record.voters)).collect::<Vec<_>>(), [(12, &abcd)]);
+    bench.wait(s(60));
+    let b = bench.peer("b", Role::Secondary, 100, State::Stopped);
+    for (seq, epoch, refused) in [(2, 12, Some(Refusal::Stale)), (3, 13, None)] {
+        bench.beat(
+            b,
+            seq,
+            State::Stopped,
+            Some(Ask { voters: abcd.digest(), ..DaemonBench::ask_of("b", Kind::Vote, epoch) }),
+        );
+        bench.records().into_iter().for_each(|(id, _)| bench.recorded(id, Ok(())));
+        assert_eq!(verdict(&bench, b), Some(refused));
+        bench.take();
+    }
 }
 
 #[test]
@@ -298,7 +326,7 @@ fn voters_that_are_two_steps_away_come_into_force_step_by_step() {
 fn who_votes_is_written_when_a_node_has_never_voted() {
     let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));
     bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(None) });
-    let first = Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters: abc() };
+    let first = Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters: abc(), kept: false };
     assert_eq!(bench.records().into_iter().map(|(_, record)| record).collect::<Vec<_>>(), [first]);
 }
 
@@ -405,7 +433,11 @@ fn b_has(bench: &mut DaemonBench, nodes: &[&str]) {
         votes: 0,
         voters: 3,
         waits: None,
+        highest: 1,
         in_force: Vec::from([("b".to_string(), voters.digest())]),
+        runs_until: None,
+        kept: 0,
+        know: Vec::new(),
     };
     bench.reports(State::Stopped, Some(lease));
 }

@@ -6,7 +6,20 @@ use crate::types::State;
 use crate::worker::{LeaseReport, Report};
 
 fn report(epoch: Option<u64>, until: Option<Instant>) -> LeaseReport {
-    LeaseReport { epoch, until, is_forced: false, in_reach: 3, votes: 2, voters: 3, waits: None, in_force: Vec::new() }
+    LeaseReport {
+        epoch,
+        until,
+        is_forced: false,
+        in_reach: 3,
+        votes: 2,
+        voters: 3,
+        waits: None,
+        highest: 0,
+        in_force: Vec::new(),
+        runs_until: until,
+        kept: 0,
+        know: Vec::new(),
+    }
 }
 
 fn of(role: Role, lease: impl Fn(Instant) -> LeaseReport) -> DaemonBench {
@@ -119,4 +132,29 @@ fn a_late_worker_is_shown() {
     };
     bench.give(crate::daemon::Input::Report(id, report));
     assert_eq!(line(&bench, "lateness"), "123 ms at worst in the last minute");
+}
+
+#[test]
+fn a_pause_is_the_first_line_and_the_first_of_what_is_wrong() {
+    let mut bench = of(Role::Primary, |now| report(Some(7), Some(now + s(3))));
+    let resources = [crate::testing::RESOURCE.to_string()].into();
+    bench.control(&crate::wire::request::Request::Pause { resources, by: "root".to_string(), span: Some(s(90)) });
+    bench.reports(State::Failed, Some(LeaseReport { kept: 2, ..report(Some(7), Some(FOR_EVER)) }));
+    let (name, value) = bench.lines().remove(0);
+    assert!(name == "paused" && value.starts_with("by root on a since "), "{name}: {value}");
+    assert!(value.ends_with(", for another 90 s; kept by 2 of 3 votes"), "{value}");
+    assert_eq!(line(&bench, "lease"), "held here, 2 of 3 votes are kept");
+    let detail = detail(bench.now, &bench.daemon.resources()[0]);
+    let words: Vec<(bool, &str)> = detail.troubles.iter().map(|trouble| (trouble.is_grave, &*trouble.text)).collect();
+    assert_eq!(words[0], (false, "paused by root on a for another 90 s"));
+    assert!(words[1].0, "{words:?}");
+    assert_eq!((detail.is_kept, detail.lease_left, detail.kept), (true, None, Some(("a".to_string(), 2))));
+}
+
+#[test]
+fn a_paused_secondary_takes_nothing_over() {
+    let mut bench = of(Role::Secondary, |_| report(None, None));
+    let resources = [crate::testing::RESOURCE.to_string()].into();
+    bench.control(&crate::wire::request::Request::Pause { resources, by: "root".to_string(), span: None });
+    assert_eq!(line(&bench, "standby"), "takes nothing over: paused");
 }

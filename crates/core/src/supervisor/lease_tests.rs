@@ -18,7 +18,11 @@ fn held(bench: &DaemonBench) -> LeaseReport {
         votes: 3,
         voters: 3,
         waits: None,
+        highest: 0,
         in_force: Vec::new(),
+        runs_until: Some(bench.now + s(3)),
+        kept: 0,
+        know: Vec::new(),
     }
 }
 
@@ -295,13 +299,14 @@ fn every_word_in_every_role_and_stage_has_a_defined_result() {
     let voters = crate::lease::Voters::new(["a", "b", "c"].map(String::from)).digest();
     let beat = |kind| {
         let hold = longest;
-        let ask = Ask { node: "b".to_string(), kind, epoch: u64::MAX, hold, round: u64::MAX, voters };
-        Said::Beat { seq: u64::MAX, state: State::Run, voters: 0, ask: Some(ask), shared: None }
+        let ask = Ask { node: "b".to_string(), kind, epoch: u64::MAX, hold, round: u64::MAX, voters, kept: false };
+        let (seq, state, ask) = (u64::MAX, State::Run, Some(ask));
+        Said::Beat { seq, state, voters: 0, ask, shared: None, pause: None, votes_kept: u32::MAX }
     };
     let words = [
         beat(Kind::Vote),
         beat(Kind::Renew),
-        Said::Beat { seq: 0, state: State::Failed, voters, ask: None, shared: None },
+        Said::Beat { seq: 0, state: State::Failed, voters, ask: None, shared: None, pause: None, votes_kept: 0 },
         Said::Complaint { released: false },
         Said::Complaint { released: true },
         Said::Release(Release {

@@ -16,7 +16,11 @@ fn held(bench: &DaemonBench) -> Option<LeaseReport> {
         votes: 3,
         voters: 3,
         waits: None,
+        highest: 0,
         in_force: Vec::new(),
+        runs_until: until,
+        kept: 0,
+        know: Vec::new(),
     })
 }
 

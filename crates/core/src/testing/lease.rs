@@ -3,6 +3,7 @@
 use super::*;
 use crate::lease::record::Record;
 use crate::lease::{Ask, Grant, Kind, Refusal, Terms, Verdict, Voters};
+use crate::pause::Pause;
 use crate::wire::peer::{Heard, Hello, PROTOCOLS, Said};
 use crate::worker::LeasePart;
 
@@ -44,6 +45,9 @@ pub(crate) struct Peer {
     pub(crate) refuses: Option<Refusal>,
     pub(crate) epoch: u64,
     pub(crate) voters: u64,
+    /// It keeps its vote for this node.
+    pub(crate) keeps: bool,
+    pub(crate) pause: Option<Pause>,
 }
 
 /// A worker on node `a` among nodes that answer at once.
@@ -81,8 +85,16 @@ impl Cluster {
         Self::with_grant(Role::Primary, resource, up, Some(grant))
     }
 
-    const fn part(grant: Option<Grant>) -> LeasePart {
-        LeasePart { node: String::new(), grant, force: false, keep_until: None, seed: 7 }
+    /// A primary that finds running what an earlier worker has left so, while it was paused.
+    pub(crate) fn paused_since(pause: Pause, up: &[&str]) -> Self {
+        let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
+        let part = LeasePart { pause, keep_until: Some(crate::lease::FOR_EVER), ..Self::part(None) };
+        Self::with_part(Role::Primary, resource, up, part, Script { runs: true, ..Script::GOOD })
+    }
+
+    fn part(grant: Option<Grant>) -> LeasePart {
+        let (node, pause) = ("a".to_string(), Pause::default());
+        LeasePart { node, grant, force: false, keep_until: None, seed: 7, pause, must_stop: false }
     }
 
     fn with_grant(role: Role, resource: Resource, up: &[&str], grant: Option<Grant>) -> Self {
@@ -103,10 +115,11 @@ impl Cluster {
             refuses: None,
             epoch: 0,
             voters,
+            keeps: false,
+            pause: None,
         };
         let peers = ["b", "c", "d"].map(peer).into();
-        let lease = LeasePart { node: "a".to_string(), ..part };
-        let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
+        let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(part) };
         let mut cluster = Self { bench: Bench::of(assignment, Some(script)), peers, refuses: None, log: Vec::new() };
         cluster.settle();
         cluster
@@ -153,7 +166,12 @@ impl Cluster {
                 }
             }
             Action::AskHere(ask) => {
-                let verdict = Verdict { round: ask.round, highest: ask.epoch, refused: self.refuses.clone() };
+                let verdict = Verdict {
+                    round: ask.round,
+                    highest: ask.epoch,
+                    refused: self.refuses.clone(),
+                    kept: ask.kept && self.refuses.is_none(),
+                };
                 self.bench.order(Order::Verdict(verdict));
             }
             Action::Disconnect(link) => {
@@ -247,6 +265,8 @@ impl Peer {
     pub(crate) fn answer(&self, seq: u64, ask: Option<&Ask>) -> Heard {
         let bound = match &self.refuses {
             Some(Refusal::Bound { holder, left }) => Some((holder.clone(), *left)),
+            Some(Refusal::Kept { holder }) => Some((holder.clone(), Duration::ZERO)),
+            _ if self.keeps => Some(("a".to_string(), Duration::ZERO)),
             _ => None,
         };
         Heard {
@@ -258,12 +278,15 @@ impl Peer {
                 round: ask.round,
                 highest: self.epoch.max(ask.epoch),
                 refused: self.refuses.clone(),
+                kept: ask.kept && self.refuses.is_none(),
             }),
             bound: bound.as_ref().map(|(holder, _)| holder.clone()),
             bound_for: bound.map_or(Duration::ZERO, |(_, left)| left),
             epoch: self.epoch,
             voters: self.voters,
             in_force: self.voters,
+            bound_kept: matches!(self.refuses, Some(Refusal::Kept { .. })) || self.keeps,
+            pause: self.pause.clone(),
         }
     }
 }
@@ -274,7 +297,7 @@ impl DaemonBench {
     pub(crate) fn with_lease(here: &str, inside: &str) -> Self {
         let mut bench = Self::without_record(lease_config(&["b", "c"], here, inside));
         let voters = Voters::new(["a", "b", "c"].map(String::from));
-        let record = Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters };
+        let record = Record { holder: String::new(), epoch: 0, hold: Duration::ZERO, voters, kept: false };
         bench.give(daemon::Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(record)) });
         bench
     }
@@ -317,7 +340,8 @@ impl DaemonBench {
 
     pub(crate) fn beat(&mut self, conn: ConnId, seq: u64, state: State, ask: Option<Ask>) {
         let voters = Voters::new(["a", "b", "c"].map(String::from)).digest();
-        self.said(conn, &Said::Beat { seq, state, voters, ask, shared: None });
+        let said = Said::Beat { seq, state, voters, ask, shared: None, pause: None, votes_kept: 0 };
+        self.said(conn, &said);
     }
 
     /// What a node was told since the last look.
@@ -349,7 +373,7 @@ impl DaemonBench {
 
     pub(crate) fn ask_of(node: &str, kind: Kind, epoch: u64) -> Ask {
         let voters = Voters::new(["a", "b", "c"].map(String::from)).digest();
-        Ask { node: node.to_string(), kind, epoch, hold: s(4), round: epoch, voters }
+        Ask { node: node.to_string(), kind, epoch, hold: s(4), round: epoch, voters, kept: false }
     }
 
     /// The worker of this node reports.

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::nv::List;
+use crate::pause::Paused;
 use crate::types::{Role, State};
 
 /// Items of one list in a message that are read: nodes and settings are fewer.
@@ -109,7 +110,15 @@ pub struct Detail {
     pub waits: Option<String>,
     /// How late the worker woke up at worst in the last minute.
     pub lateness: Option<Duration>,
-    /// What is not as it should be, the gravest first.
+    /// It is paused: on which node that was said, by whom, since when and for how long.
+    pub pause: Option<(String, Paused)>,
+    /// A primary for which votes are kept, and how many.
+    pub kept: Option<(String, u32)>,
+    /// The lease that is held here has no end: a majority keeps its votes for it.
+    pub is_kept: bool,
+    /// The vote of this node is kept, and bound without end.
+    pub is_bound_kept: bool,
+    /// What is not as it should be: that it is paused, then the gravest first.
     pub troubles: Vec<Trouble>,
     /// The nodes of the resource, in the order of the configuration.
     pub nodes: Vec<NodeDetail>,
@@ -134,10 +143,12 @@ impl Detail {
             ("bound_us", bound),
             ("standby_us", self.standby),
             ("lateness_us", self.lateness),
+            ("paused_left_us", self.pause.as_ref().and_then(|(_, paused)| paused.left)),
         ] {
             list = span.into_iter().fold(list, |list, span| list.with_u64(&name(field), micros(span)));
         }
-        for (field, count) in [("votes", self.votes), ("in_reach", self.in_reach)] {
+        let kept = self.kept.as_ref().map(|(_, votes)| *votes);
+        for (field, count) in [("votes", self.votes), ("in_reach", self.in_reach), ("kept", kept)] {
             list = count.into_iter().fold(list, |list, count| list.with_u64(&name(field), count.into()));
         }
         let bound = self.bound.as_ref().map(|(holder, _)| holder);
@@ -146,8 +157,17 @@ impl Detail {
             ("runs_on", self.runs_on.as_ref()),
             ("no_votes", self.no_votes.as_ref()),
             ("waits", self.waits.as_ref()),
+            ("kept_for", self.kept.as_ref().map(|(node, _)| node)),
+            ("paused_on", self.pause.as_ref().map(|(node, _)| node)),
+            ("paused_by", self.pause.as_ref().map(|(_, paused)| &paused.by)),
         ] {
             list = text.into_iter().fold(list, |list, text| list.with_str(&name(field), text));
+        }
+        if let Some((_, paused)) = &self.pause {
+            list = list.with_u64(&name("paused_since"), paused.since_unix_s);
+        }
+        for (field, is_so) in [("is_kept", self.is_kept), ("is_bound_kept", self.is_bound_kept)] {
+            list = list.with_u8(&name(field), u8::from(is_so));
         }
         for (j, trouble) in self.troubles.iter().enumerate() {
             list = list
@@ -200,6 +220,13 @@ impl Detail {
             no_votes: text("no_votes"),
             waits: text("waits"),
             lateness: span("lateness_us"),
+            pause: text("paused_on").zip(text("paused_by")).map(|(node, by)| {
+                let since_unix_s = list.u64(&name("paused_since")).unwrap_or_default();
+                (node, Paused { by, since_unix_s, left: span("paused_left_us") })
+            }),
+            kept: text("kept_for").zip(count("kept")),
+            is_kept: list.u8(&name("is_kept")).is_some_and(|is_so| is_so != 0),
+            is_bound_kept: list.u8(&name("is_bound_kept")).is_some_and(|is_so| is_so != 0),
             troubles: (0..MAX_ITEMS)
                 .map_while(|j| {
                     let is_grave = list.u8(&format!("is_grave{i}.{j}"))? != 0;
@@ -269,7 +296,14 @@ mod tests {
         });
         let lists =
             (many(trouble, 0..4), many(difference, 0..4), option::of(span()), option::of(span()), many(node, 0..4));
-        (lease, counts, words, lists).prop_map(|(lease, counts, words, lists)| Detail {
+        let paused = (text(), any::<u64>(), option::of(span()));
+        let paused = paused.prop_map(|(by, since_unix_s, left)| Paused { by, since_unix_s, left });
+        let pause = (option::of((text(), paused)), option::of((text(), any::<u32>())), any::<bool>(), any::<bool>());
+        (lease, counts, words, lists, pause).prop_map(|(lease, counts, words, lists, pause)| Detail {
+            pause: pause.0,
+            kept: pause.1,
+            is_kept: pause.2,
+            is_bound_kept: pause.3,
             epoch: lease.0,
             is_forced: lease.1,
             lease_left: lease.2,

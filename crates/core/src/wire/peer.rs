@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 
 use super::Lacks;
 use super::nv::List;
-use crate::config::{MAX_DURATION, MAX_SHARED, Shared};
+use crate::config::{MAX_DURATION, MAX_NAME_LEN, MAX_SHARED, Shared};
 use crate::lease::{Ask, Kind, Refusal, Release, Verdict, Voters};
+use crate::pause::{MAX_VERSION, Pause, Paused, operator};
 use crate::time::Duration;
 use crate::types::{Role, State};
 
@@ -69,6 +70,10 @@ pub enum Said {
         ask: Option<Ask>,
         /// What its file says for all nodes alike: with the first beat of a connection, and with the first one after that has changed.
         shared: Option<Shared>,
+        /// Whether the resource is paused, as it is known there.
+        pause: Option<Pause>,
+        /// How many votes are kept for the worker's node.
+        votes_kept: u32,
     },
     /// A watchdog complains.
     Complaint {
@@ -109,6 +114,10 @@ pub struct Heard {
     pub voters: u64,
     /// The digest of the voters that it has in force.
     pub in_force: u64,
+    /// Its vote is kept for who has it.
+    pub bound_kept: bool,
+    /// Whether the resource is paused, as it is known there.
+    pub pause: Option<Pause>,
 }
 
 /// The longest hold: lease and stop budget of the longest configuration, with room for rounding.
@@ -129,6 +138,7 @@ const WAITS: u8 = 3;
 const STALE: u8 = 4;
 const OTHER_VOTERS: u8 = 5;
 const NOT_RECORDED: u8 = 6;
+const KEPT: u8 = 7;
 
 impl Hello {
     /// The message.
@@ -195,12 +205,16 @@ impl Said {
     /// The message.
     pub fn encode(&self) -> List {
         match self {
-            Self::Beat { seq, state, voters, ask, shared } => {
-                let list = List::new()
+            Self::Beat { seq, state, voters, ask, shared, pause, votes_kept } => {
+                let mut list = List::new()
                     .with_u8("cmd", CMD_BEAT)
                     .with_u64("seq", *seq)
                     .with_u8("state", state.to_wire())
                     .with_u64("configured", *voters);
+                if *votes_kept > 0 {
+                    list = list.with_u64("votes_kept", u64::from(*votes_kept));
+                }
+                let list = with_pause(list, pause.as_ref());
                 let pairs = shared.iter().flat_map(Shared::iter).enumerate();
                 let list = pairs.fold(list, |list, (at, (name, value))| {
                     list.with_str(&format!("setting{at}"), name).with_str(&format!("value{at}"), value)
@@ -210,11 +224,13 @@ impl Said {
                         Kind::Vote => ASK_VOTE,
                         Kind::Renew => ASK_RENEW,
                     };
-                    list.with_u8("ask", kind)
+                    let list = list
+                        .with_u8("ask", kind)
                         .with_u64("epoch", ask.epoch)
                         .with_u64("hold_us", micros(ask.hold))
                         .with_u64("round", ask.round)
-                        .with_u64("voters", ask.voters)
+                        .with_u64("voters", ask.voters);
+                    if ask.kept { list.with_u8("kept", 1) } else { list }
                 })
             }
             Self::Complaint { released } => {
@@ -246,6 +262,8 @@ impl Said {
                 voters: u64_of(list, "configured")?,
                 ask: list.u8("ask").map(|kind| ask(list, kind, node)).transpose()?,
                 shared: shared(list),
+                pause: pause(list)?,
+                votes_kept: list.u64("votes_kept").and_then(|kept| kept.try_into().ok()).unwrap_or_default(),
             }),
             CMD_COMPLAINT => {
                 Ok(Self::Complaint { released: list.u8("released").is_some_and(|released| released != 0) })
@@ -284,6 +302,7 @@ fn ask(list: &List, kind: u8, node: &str) -> Result<Ask, Lacks> {
         hold: span_of(list, "hold_us")?,
         round: u64_of(list, "round")?,
         voters: u64_of(list, "voters")?,
+        kept: flag(list, "kept"),
     })
 }
 
@@ -301,6 +320,10 @@ impl Heard {
         if let Some(holder) = &self.bound {
             list = list.with_str("bound", holder).with_u64("bound_us", micros(self.bound_for));
         }
+        if self.bound_kept {
+            list = list.with_u8("bound_kept", 1);
+        }
+        list = with_pause(list, self.pause.as_ref());
         match &self.verdict {
             None => list,
             Some(verdict) => with_verdict(list, verdict),
@@ -323,17 +346,47 @@ impl Heard {
             epoch: u64_of(list, "epoch")?,
             voters: u64_of(list, "voters")?,
             in_force: u64_of(list, "in_force")?,
+            bound_kept: flag(list, "bound_kept"),
+            pause: pause(list)?,
         })
     }
 }
 
+fn with_pause(list: List, pause: Option<&Pause>) -> List {
+    let Some(Pause { version, node, paused }) = pause else { return list };
+    let list = list.with_u64("pause", *version).with_str("pause_node", node);
+    let Some(Paused { by, since_unix_s, left }) = paused else { return list };
+    let list = list.with_str("paused_by", by).with_u64("paused_since_s", *since_unix_s);
+    left.iter().fold(list, |list, left| list.with_u64("pause_left_us", micros(*left)))
+}
+
+fn pause(list: &List) -> Result<Option<Pause>, Lacks> {
+    let Some(version) = list.u64("pause") else { return Ok(None) };
+    if version > MAX_VERSION {
+        return Err(Lacks::field("pause"));
+    }
+    let paused = list.str("paused_by").map(|by| Paused {
+        by: operator(by),
+        since_unix_s: list.u64("paused_since_s").unwrap_or_default(),
+        left: list.u64("pause_left_us").map(Duration::from_micros),
+    });
+    // It goes into a file of lines.
+    let node = text(list, "pause_node")?;
+    if node.len() > MAX_NAME_LEN || node.contains(char::is_control) {
+        return Err(Lacks::field("pause_node"));
+    }
+    Ok(Some(Pause { version, node, paused }))
+}
+
 fn with_verdict(list: List, verdict: &Verdict) -> List {
     let list = list.with_u64("round", verdict.round).with_u64("highest", verdict.highest);
+    let list = if verdict.kept { list.with_u8("kept", 1) } else { list };
     match &verdict.refused {
         None => list.with_u8("verdict", GRANTED),
         Some(Refusal::Bound { holder, left }) => {
             list.with_u8("verdict", BOUND).with_str("holder", holder).with_u64("left_us", micros(*left))
         }
+        Some(Refusal::Kept { holder }) => list.with_u8("verdict", KEPT).with_str("holder", holder),
         Some(Refusal::Reserved { successor, left }) => {
             list.with_u8("verdict", RESERVED).with_str("holder", successor).with_u64("left_us", micros(*left))
         }
@@ -349,6 +402,7 @@ fn verdict(list: &List, kind: u8) -> Result<Verdict, Lacks> {
     let refused = match kind {
         GRANTED => None,
         BOUND => Some(Refusal::Bound { holder: text(list, "holder")?, left: left()? }),
+        KEPT => Some(Refusal::Kept { holder: text(list, "holder")? }),
         RESERVED => Some(Refusal::Reserved { successor: text(list, "holder")?, left: left()? }),
         WAITS => Some(Refusal::Waits { left: left()? }),
         STALE => Some(Refusal::Stale),
@@ -356,7 +410,8 @@ fn verdict(list: &List, kind: u8) -> Result<Verdict, Lacks> {
         NOT_RECORDED => Some(Refusal::NotRecorded),
         _ => return Err(Lacks::field("verdict")),
     };
-    Ok(Verdict { round: u64_of(list, "round")?, highest: u64_of(list, "highest")?, refused })
+    let kept = flag(list, "kept");
+    Ok(Verdict { round: u64_of(list, "round")?, highest: u64_of(list, "highest")?, refused, kept })
 }
 
 fn with_voters(list: List, voters: &Voters) -> List {
@@ -376,6 +431,11 @@ fn micros(span: Duration) -> u64 {
 
 fn text(list: &List, name: &str) -> Result<String, Lacks> {
     list.str(name).map(ToOwned::to_owned).ok_or_else(|| Lacks::field(name))
+}
+
+/// What is left out is not so.
+fn flag(list: &List, name: &str) -> bool {
+    list.u8(name).is_some_and(|flag| flag != 0)
 }
 
 fn u8_of(list: &List, name: &str) -> Result<u8, Lacks> {
@@ -431,20 +491,24 @@ mod tests {
 
     fn any_ask() -> impl Strategy<Value = Ask> {
         let kind = prop_oneof![Just(Kind::Vote), Just(Kind::Renew)];
-        (kind, any::<u64>(), span(), any::<u64>(), any::<u64>()).prop_map(|(kind, epoch, hold, round, voters)| Ask {
-            node: "a".to_owned(),
-            kind,
-            epoch,
-            hold,
-            round,
-            voters,
-        })
+        (kind, any::<u64>(), span(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(
+            |(kind, epoch, hold, round, voters, kept)| Ask {
+                node: "a".to_owned(),
+                kind,
+                epoch,
+                hold,
+                round,
+                voters,
+                kept,
+            },
+        )
     }
 
     fn any_refusal() -> impl Strategy<Value = Refusal> {
         prop_oneof![
             (name(), span()).prop_map(|(holder, left)| Refusal::Bound { holder, left }),
             (name(), span()).prop_map(|(successor, left)| Refusal::Reserved { successor, left }),
+            name().prop_map(|holder| Refusal::Kept { holder }),
             span().prop_map(|left| Refusal::Waits { left }),
             Just(Refusal::Stale),
             nodes().prop_map(|ours| Refusal::Voters { ours }),
@@ -462,10 +526,29 @@ mod tests {
         })
     }
 
+    fn any_pause() -> impl Strategy<Value = Pause> {
+        let paused = (name().prop_map(|by| operator(&by)), any::<u64>(), option::of(span()));
+        let paused = paused.prop_map(|(by, since_unix_s, left)| Paused { by, since_unix_s, left });
+        (0..=MAX_VERSION, name(), option::of(paused)).prop_map(|(version, node, paused)| Pause {
+            version,
+            node,
+            paused,
+        })
+    }
+
     fn any_said() -> impl Strategy<Value = Said> {
         prop_oneof![
             (any::<u64>(), any_state(), any::<u64>(), option::of(any_ask()), option::of(any_shared()))
-                .prop_map(|(seq, state, voters, ask, shared)| Said::Beat { seq, state, voters, ask, shared }),
+                .prop_flat_map(|beat| (Just(beat), option::of(any_pause()), any::<u32>()))
+                .prop_map(|((seq, state, voters, ask, shared), pause, votes_kept)| Said::Beat {
+                    seq,
+                    state,
+                    voters,
+                    ask,
+                    shared,
+                    pause,
+                    votes_kept
+                }),
             any::<bool>().prop_map(|released| Said::Complaint { released }),
             any_release().prop_map(Said::Release),
             (name(), any::<u64>()).prop_map(|(node, epoch)| Said::Fenced { node, epoch }),
@@ -473,15 +556,29 @@ mod tests {
     }
 
     fn any_heard() -> impl Strategy<Value = Heard> {
-        let verdict = (any::<u64>(), any::<u64>(), option::of(any_refusal()));
-        let verdict = verdict.prop_map(|(round, highest, refused)| Verdict { round, highest, refused });
+        let verdict = (any::<u64>(), any::<u64>(), option::of(any_refusal()), any::<bool>());
+        let verdict = verdict.prop_map(|(round, highest, refused, kept)| Verdict { round, highest, refused, kept });
         let bound = option::of((name(), span()));
         let who = (any::<u64>(), any_role(), any::<i32>(), any_state());
-        (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>()).prop_map(
-            |((seq, role, priority, state), verdict, bound, epoch, (voters, in_force))| {
+        let paused = (any::<bool>(), option::of(any_pause()));
+        (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>(), paused).prop_map(
+            |((seq, role, priority, state), verdict, bound, epoch, (voters, in_force), (bound_kept, pause))| {
                 let (bound, bound_for) = bound.unzip();
                 let bound_for = bound_for.unwrap_or_default();
-                Heard { seq, role, priority, state, verdict, bound, bound_for, epoch, voters, in_force }
+                Heard {
+                    seq,
+                    role,
+                    priority,
+                    state,
+                    verdict,
+                    bound,
+                    bound_for,
+                    epoch,
+                    voters,
+                    in_force,
+                    bound_kept,
+                    pause,
+                }
             },
         )
     }
@@ -503,7 +600,14 @@ mod tests {
 
     /// Names that mean something here, values that need not.
     fn any_list() -> impl Strategy<Value = List> {
-        const NAMES: [&str; 27] = [
+        const NAMES: [&str; 34] = [
+            "kept",
+            "votes_kept",
+            "bound_kept",
+            "pause",
+            "pause_node",
+            "paused_by",
+            "pause_left_us",
             "cmd",
             "seq",
             "state",

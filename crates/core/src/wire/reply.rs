@@ -46,6 +46,46 @@ impl ReloadReply {
     }
 }
 
+/// The reply to a pause, or to the end of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PauseReply {
+    /// For each resource how it stands, in words; or what is wrong with it.
+    pub entries: Vec<Result<String, String>>,
+}
+
+impl PauseReply {
+    /// The message.
+    pub fn encode(&self) -> List {
+        let entries = self.entries.iter().enumerate();
+        let list = entries.fold(List::new(), |list, (i, entry)| match entry {
+            Ok(text) => list.with_str(&format!("text{i}"), text),
+            Err(text) => list.with_str(&format!("text{i}"), text).with_u8(&format!("failed{i}"), 1),
+        });
+        list.with_u8("done", 1)
+    }
+
+    /// Reads a reply. One of a daemon that does not know the command has an error number alone.
+    pub fn decode(list: &List) -> Result<Self, Lacks> {
+        if let Some(number) = error_number(list, "error") {
+            let unknown = "hastmon does not know this command: it is of another version than hastmonctl";
+            let why = if number == ErrorCode::NotImplemented.to_wire() {
+                unknown.to_owned()
+            } else {
+                format!("error {number}")
+            };
+            return Ok(Self { entries: Vec::from([Err(why)]) });
+        }
+        if list.u8("done") != Some(1) {
+            return Err(Lacks::field("done"));
+        }
+        let entry = |i: usize| {
+            let text = list.str(&format!("text{i}"))?.to_owned();
+            Some(if list.u8(&format!("failed{i}")) == Some(1) { Err(text) } else { Ok(text) })
+        };
+        Ok(Self { entries: (0..).map_while(entry).collect() })
+    }
+}
+
 /// The reply to a switchover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwitchoverReply {

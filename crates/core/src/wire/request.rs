@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use super::nv::List;
 use super::signature::Signature;
+use crate::time::Duration;
 use crate::types::{ErrorCode, Role};
 
 /// Resources that one request may name. More than a node is meant for, and `all` asks for all of them at once.
@@ -23,6 +24,8 @@ const CMD_STATUS: u8 = 2;
 /// Ours, as the next one: an original answers it with "not implemented".
 const CMD_RELOAD: u8 = 3;
 const CMD_SWITCHOVER: u8 = 4;
+const CMD_PAUSE: u8 = 7;
+const CMD_RESUME: u8 = 8;
 const CMD_EXPLAIN: u8 = 16;
 
 /// What joins the two connections of a handshake: random, known to the secondary and its primary alone.
@@ -72,6 +75,20 @@ pub enum Request {
     Explain {
         /// The resource.
         resource: String,
+    },
+    /// Start, stop and take over nothing any more, in the whole cluster. Ours, and for the control socket alone.
+    Pause {
+        /// One at least; may be [`ALL_RESOURCES`].
+        resources: Vec<String>,
+        /// The operator.
+        by: String,
+        /// For how long, to the millisecond; `None`: until it is resumed.
+        span: Option<Duration>,
+    },
+    /// The end of that. Ours, and for the control socket alone.
+    Resume {
+        /// One at least; may be [`ALL_RESOURCES`].
+        resources: Vec<String>,
     },
     /// Read the configuration again. Ours, and for the control socket alone.
     Reload,
@@ -156,6 +173,12 @@ impl Request {
             Self::Explain { resource } => encode_control(via, CMD_EXPLAIN, None, core::slice::from_ref(resource)),
             Self::Status { resources } => encode_control(via, CMD_STATUS, None, resources),
             Self::Reload => encode_control(via, CMD_RELOAD, None, &[]),
+            Self::Pause { resources, by, span } => {
+                let list = encode_control(via, CMD_PAUSE, None, resources).with_str("by", by);
+                let ms = span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+                ms.into_iter().fold(list, |list, ms| list.with_u64("span_ms", ms))
+            }
+            Self::Resume { resources } => encode_control(via, CMD_RESUME, None, resources),
         }
     }
 
@@ -198,7 +221,7 @@ fn encode_control(via: Via<'_>, cmd: u8, role: Option<Role>, resources: &[String
 fn decode_control(list: &List) -> Result<Request, RequestError> {
     let cmd = list.u8("cmd").ok_or(RequestError::NoCommand)?;
     match cmd {
-        CMD_SET_ROLE | CMD_STATUS => {}
+        CMD_SET_ROLE | CMD_STATUS | CMD_PAUSE | CMD_RESUME => {}
         CMD_RELOAD => return Ok(Request::Reload),
         CMD_SWITCHOVER => return decode_switchover(list),
         CMD_EXPLAIN => {
@@ -214,8 +237,15 @@ fn decode_control(list: &List) -> Result<Request, RequestError> {
         1..=MAX_RESOURCES => {}
         _ => return Err(RequestError::TooManyResources),
     }
-    if cmd == CMD_STATUS {
-        return Ok(Request::Status { resources });
+    match cmd {
+        CMD_STATUS => return Ok(Request::Status { resources }),
+        CMD_RESUME => return Ok(Request::Resume { resources }),
+        CMD_PAUSE => {
+            let by = list.str("by").unwrap_or_default().to_owned();
+            let span = list.u64("span_ms").map(Duration::from_millis);
+            return Ok(Request::Pause { resources, by, span });
+        }
+        _ => {}
     }
     let role = list.u8("role").and_then(Role::from_wire).ok_or(RequestError::NotARole)?;
     Ok(Request::SetRole { role, resources, force: list.u8("force").is_some_and(|force| force != 0) })
@@ -319,6 +349,9 @@ mod tests {
                 .prop_map(|(resource, to)| Request::Switchover { resource, to }),
             many(resource(), 1..9).prop_map(|resources| Request::Status { resources }),
             resource().prop_map(|resource| Request::Explain { resource }),
+            (many(resource(), 1..9), resource(), proptest::option::of(any::<u64>().prop_map(Duration::from_millis)))
+                .prop_map(|(resources, by, span)| Request::Pause { resources, by, span }),
+            many(resource(), 1..9).prop_map(|resources| Request::Resume { resources }),
             Just(Request::Reload),
         ]
     }

@@ -70,7 +70,7 @@ impl Flaw {
             Voter::new(
                 now,
                 voters(),
-                Some(Record { holder: from.to_owned(), epoch, hold: Duration::ZERO, voters: voters() }),
+                Some(Record { holder: from.to_owned(), epoch, hold: Duration::ZERO, voters: voters(), kept: false }),
             )
         };
         match flaw {
@@ -80,7 +80,8 @@ impl Flaw {
             Some(Self::VotesForOldEpochs) if bound.is_none() => *voter = free(0),
             Some(Self::BindsWithoutDrift) => return Ask { hold: ask.hold * 100 / 101, ..ask.clone() },
             Some(Self::HoldGrows) if ask.kind == Kind::Renew && bound == Some((from.to_owned(), ask.epoch)) => {
-                let record = Record { holder: from.to_owned(), epoch: ask.epoch, hold: ask.hold, voters: voters() };
+                let (hold, kept) = (ask.hold, ask.kept);
+                let record = Record { holder: from.to_owned(), epoch: ask.epoch, hold, voters: voters(), kept };
                 *voter = Voter::new(now, voters(), Some(record));
             }
             _ => {}
@@ -106,8 +107,8 @@ impl Flaw {
 
     pub(crate) fn after_release(flaw: Option<Self>, voter: &mut Voter, now: Instant) {
         if flaw == Some(Self::RenewsAfterRelease) {
-            let record =
-                Record { holder: String::new(), epoch: voter.highest(), hold: Duration::ZERO, voters: voters() };
+            let (holder, epoch) = (String::new(), voter.highest());
+            let record = Record { holder, epoch, hold: Duration::ZERO, voters: voters(), kept: false };
             *voter = Voter::new(now, voters(), Some(record));
         }
     }

@@ -29,15 +29,17 @@ _hastmonctl() {
             case $command in
             '') choice+=' -V --version' ;;
             role) choice+=' --force --yes' ;;
+            pause) choice+=' --for' ;;
             status) choice+=' --json' ;;
+            history) choice+=' -s --statedir --since --resource --json -f --follow' ;;
             check) choice+=' --run --json' ;;
             test-exec) choice+=' --yes' ;;
             esac
         else
             case $command:$count in
-            :*) choice='role switchover explain check test-exec completion status reload dump' ;;
+            :*) choice='role switchover pause resume explain check test-exec completion status history reload dump' ;;
             role:0) choice='init primary secondary watchdog' ;;
-            role:*|status:*) choice="all $(hastmonctl "${options[@]}" complete-names resources 2>/dev/null)" ;;
+            role:*|status:*|pause:*|resume:*) choice="all $(hastmonctl "${options[@]}" complete-names resources 2>/dev/null)" ;;
             switchover:0|explain:0|test-exec:0)
                 choice=$(hastmonctl "${options[@]}" complete-names resources 2>/dev/null) ;;
             switchover:1) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
 use hastmon_core::event::Event;
+use hastmon_core::pause::PauseRecord;
 use hastmon_core::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -137,6 +138,9 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let pidfile = Pidfile::acquire(&args.pidfile)?;
     let statedir = args.statedir.clone().unwrap_or_else(|| config.statedir.clone().into());
     let store = Store::open(&statedir)?;
+    // Before roles are taken up: what is paused keeps the one that it had.
+    let (pauses, damaged) = store.read_pauses(clock::unix_time_s())?;
+    damaged.iter().for_each(|error| ::log::error!("{error}"));
     let peers = if args.legacy_peers { PeerProtocol::Legacy } else { PeerProtocol::Lease };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = async {
@@ -166,6 +170,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             news,
             opened: None,
             names_due: clock::now(),
+            pauses,
         };
         shell.run(config, peers, signals, inbox).await;
         Ok(())
@@ -215,6 +220,8 @@ struct Shell {
     opened: Option<Sockets>,
     /// When the names of the configuration are looked up again.
     names_due: Instant,
+    /// What is known of pauses from before the start.
+    pauses: Vec<PauseRecord>,
 }
 
 impl Shell {
@@ -224,7 +231,8 @@ impl Shell {
         self.source.warn_of_weak_secrets(&config);
         self.workers.set_node(&config.node, self.callers.sockets().source());
         self.workers.tell_of_left_over(&config);
-        let (mut daemon, actions) = Daemon::new(clock::now(), config, peers, seed());
+        let pauses = core::mem::take(&mut self.pauses);
+        let (mut daemon, actions) = Daemon::with_pauses(clock::now(), config, peers, seed(), pauses);
         self.events.tell(&daemon, None, started);
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
@@ -376,6 +384,7 @@ impl Shell {
                 }
                 Action::FindRecord(resource) => self.votes.find(resource),
                 Action::Record { id, resource, record } => self.votes.write(id, resource, record),
+                Action::RecordPause { id, record } => self.votes.write_pause(id, &record),
                 Action::Event(resource, event) => self.events.tell(daemon, resource.as_deref(), event),
                 Action::Exit => return true,
             }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use hastmon_core::daemon::Input;
 use hastmon_core::lease::record::{NotFound, Record};
+use hastmon_core::pause::PauseRecord;
 use tokio::sync::mpsc;
 
 use super::News;
-use crate::os::thread;
+use crate::os::{clock, thread};
 use crate::store::writer::{Writer, Written};
 use crate::store::{Store, StoreError};
 
@@ -46,19 +47,37 @@ impl Votes {
 
     /// Writes the record of a resource.
     pub(super) fn write(&self, id: u64, resource: String, record: Record) {
-        if let Err(error) = self.writer.write(id, resource.clone(), Some(record)) {
-            let (news, result) = (self.news.clone(), Err(error.to_string()));
-            tokio::task::spawn_local(async move {
-                let _ = news.send(News::Input(Input::Recorded { resource, id, result })).await;
-            });
+        let result = self.writer.write(id, resource.clone(), Some(record));
+        self.tell_not_taken(Written { id, resource, is_pause: false, result });
+    }
+
+    /// Writes what is to be known of a pause after a restart.
+    pub(super) fn write_pause(&self, id: u64, record: &PauseRecord) {
+        let resource = record.resource.clone();
+        let result = self.writer.write_pause(id, resource.clone(), record.to_text(clock::unix_time_s()));
+        self.tell_not_taken(Written { id, resource, is_pause: true, result });
+    }
+
+    /// What was not even taken comes back at once.
+    fn tell_not_taken(&self, written: Written) {
+        if written.result.is_err() {
+            let news = self.news.clone();
+            tokio::task::spawn_local(async move { news.send(News::Input(input(written))).await });
         }
     }
 }
 
 /// Tells the loop of what has been written.
 async fn tell(mut written: mpsc::Receiver<Written>, news: mpsc::Sender<News>) {
-    while let Some(Written { id, resource, result }) = written.recv().await {
-        let result = result.map_err(|error| error.to_string());
-        let _ = news.send(News::Input(Input::Recorded { resource, id, result })).await;
+    while let Some(written) = written.recv().await {
+        let _ = news.send(News::Input(input(written))).await;
+    }
+}
+
+fn input(Written { id, resource, is_pause, result }: Written) -> Input {
+    let result = result.map_err(|error| error.to_string());
+    match is_pause {
+        true => Input::PauseRecorded { resource, id, result },
+        false => Input::Recorded { resource, id, result },
     }
 }

@@ -283,6 +283,7 @@ async fn life(
             FromWorker::Event(at, event) => {
                 let _ = news.send(News::Told { resource: resource.clone(), at, event }).await;
             }
+            FromWorker::PauseHeard(pause) => tell(news, Input::PauseHeard(id, pause)).await,
             FromWorker::Farewell(last) => farewell = Some(last),
         }
         heard = hear(title, &mut child, &channel, kill).await;

@@ -20,7 +20,7 @@ pub(super) fn directory() -> (TempDir, PathBuf) {
 
 pub(super) fn record(epoch: u64) -> Record {
     let voters = Voters::new(["node-a", "node-b"].map(String::from));
-    Record { holder: "node-a".into(), epoch, hold: Duration::from_millis(40_000), voters }
+    Record { holder: "node-a".into(), epoch, hold: Duration::from_millis(40_000), voters, kept: false }
 }
 
 /// Other tests of this process start children, which hold a copy of a lock for the moment between fork and exec.

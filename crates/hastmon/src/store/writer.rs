@@ -29,7 +29,14 @@ pub(crate) struct Writer {
 struct Job {
     id: u64,
     resource: String,
-    record: Option<Record>,
+    what: What,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+enum What {
+    Vote(Option<Record>),
+    Pause(String),
 }
 
 /// What has become of a write.
@@ -39,6 +46,8 @@ pub(crate) struct Written {
     pub(crate) id: u64,
     /// What it was about.
     pub(crate) resource: String,
+    /// It is a pause, no vote.
+    pub(crate) is_pause: bool,
     /// As of [`Store::write`].
     pub(crate) result: Result<(), StoreError>,
 }
@@ -66,19 +75,34 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Busy`]: nothing will be written, and nothing comes back.
     pub(crate) fn write(&self, id: u64, resource: String, record: Option<Record>) -> Result<(), StoreError> {
+        self.take(id, resource, What::Vote(record))
+    }
+
+    /// The same for the text of a pause.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub(crate) fn write_pause(&self, id: u64, resource: String, text: String) -> Result<(), StoreError> {
+        self.take(id, resource, What::Pause(text))
+    }
+
+    fn take(&self, id: u64, resource: String, what: What) -> Result<(), StoreError> {
         let mut hasher = DefaultHasher::new();
         resource.hash(&mut hasher);
         let turn = usize::try_from(hasher.finish() % THREADS as u64).unwrap_or(0);
         let thread = self.threads.get(turn).ok_or(StoreError::Busy)?;
-        thread.try_send(Job { id, resource, record }).map_err(|_| StoreError::Busy)
+        thread.try_send(Job { id, resource, what }).map_err(|_| StoreError::Busy)
     }
 }
 
 fn work(store: &Store, waiting: &Receiver<Job>, news: &mpsc::Sender<Written>) {
-    for Job { id, resource, record } in waiting {
-        let result = store.write(&resource, record.as_ref());
+    for Job { id, resource, what } in waiting {
+        let (is_pause, result) = match &what {
+            What::Vote(record) => (false, store.write(&resource, record.as_ref())),
+            What::Pause(text) => (true, store.write_pause(&resource, text)),
+        };
         // Nobody listens when the daemon ends; what waits is written all the same.
-        let _ = news.blocking_send(Written { id, resource, result });
+        let _ = news.blocking_send(Written { id, resource, is_pause, result });
     }
 }
 

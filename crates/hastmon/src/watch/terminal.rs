@@ -146,3 +146,41 @@ const fn meaning(code: KeyCode, is_control: bool) -> Key {
         _ => Key::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Not a test of its own: what the next one runs on a terminal.
+    #[test]
+    #[ignore = "it panics, and needs a terminal"]
+    fn panics_on_purpose() {
+        std::mem::forget(Terminal::take().unwrap());
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_says_anything() {
+        let program = std::env::current_exe().unwrap();
+        let test =
+            format!("{} --exact watch::terminal::tests::panics_on_purpose --ignored --nocapture", program.display());
+        let command = format!("stty -g; {test}; stty -g");
+        let output = Command::new("script").args(["-qec", &command, "/dev/null"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let settings = [text.lines().next(), text.lines().last()].map(Option::unwrap);
+        assert!(settings[0].contains(":0:0") && settings[0] == settings[1], "{text:?}");
+        let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text:?}"));
+        let left = place("\u{1b}[?1049l\u{1b}[?25h");
+        assert!(place("\u{1b}[?1049h") < left && left < place("on purpose\r\n"), "{text:?}");
+    }
+
+    #[test]
+    fn what_keys_mean() {
+        assert_eq!(meaning(KeyCode::Char('c'), true), Key::Interrupt);
+        assert_eq!(meaning(KeyCode::Char('c'), false), Key::Char('c'));
+        assert_eq!(meaning(KeyCode::Char('y'), true), Key::Other, "a yes is typed on purpose");
+        assert_eq!(meaning(KeyCode::Up, false), Key::Up);
+        assert_eq!(meaning(KeyCode::F(1), false), Key::Other);
+    }
+}

@@ -36,6 +36,8 @@ const NODE_COLUMNS: [(&str, u16); 6] =
     [("NODE", 12), ("ROLE", 9), ("STATE", 10), ("CONNECTION", 13), ("SINCE", 7), ("PRIORITY", 8)];
 /// Lines that what a command prints may take.
 const COMMAND_LINES: u16 = 8;
+/// With fewer lines than these the table has all of them.
+const SMALL: u16 = 8;
 /// Lines that a question may take at the bottom.
 const PROMPT_LINES: usize = 3;
 
@@ -224,7 +226,7 @@ fn detail(entry: &Entry<ResourceStatus>) -> Option<&Detail> {
 /// The table, the selected resource, the command, the events: each gets what it needs within its share, the last one what is left.
 fn parts(page: &mut Page<'_>, model: &Model, now: Now, look: &Look) {
     let rows = u16::try_from(model.entries().len()).unwrap_or(u16::MAX).saturating_add(1);
-    let share = (page.area.height.saturating_mul(2) / 5).max(2);
+    let share = if page.area.height < SMALL { page.area.height } else { page.area.height.saturating_mul(2) / 5 };
     table(&mut page.take(rows.min(share)), model, now, look);
     if let Some(running) = &model.running {
         let how = if running.is_over { "over; Esc puts this away" } else { "at work" };
@@ -270,7 +272,8 @@ fn table(page: &mut Page<'_>, model: &Model, now: Now, look: &Look) {
     for (at, entry) in model.entries().iter().enumerate().skip(first).take(room) {
         let is_selected = at == model.selected();
         let troubles = detail(entry).map_or(&[][..], |detail| detail.troubles.as_slice());
-        let style = troubles.first().map_or(PLAIN, |trouble| look.of(trouble.is_grave));
+        let is_grave = troubles.iter().any(|trouble| trouble.is_grave);
+        let style = if troubles.is_empty() { PLAIN } else { look.of(is_grave) };
         let is_wrong = !troubles.is_empty() || entry.outcome.is_err();
         let mark = [if is_selected { '>' } else { ' ' }, if is_wrong { '!' } else { ' ' }].iter().collect::<String>();
         let style = if is_selected { style.bold() } else { style };
@@ -288,12 +291,15 @@ fn cells(model: &Model, now: Now, entry: &Entry<ResourceStatus>) -> [String; 7] 
     };
     let dash = || "-".to_string();
     let state = status.worker.as_ref().map_or_else(dash, |worker| worker.state.to_string());
-    let state = if paused(status).is_some() { format!("paused,{state}") } else { state };
+    let is_paused = detail(entry).is_some_and(|detail| detail.pause.is_some());
+    let state = if is_paused { format!("paused,{state}") } else { state };
     let Some(detail) = &status.detail else {
         return [status.role.to_string(), state, dash(), dash(), dash(), dash(), dash()];
     };
     let lease = match (detail.is_forced, detail.lease_left, &detail.bound) {
         (true, ..) => "FORCED".to_string(),
+        _ if detail.is_kept => "kept".to_string(),
+        (false, None, Some((holder, _))) if detail.is_bound_kept => format!("{} kept", clean(holder)),
         (false, Some(left), _) => seconds(model.left(now, left)),
         (false, None, Some((holder, left))) => format!("{} {}", clean(holder), seconds(model.left(now, *left))),
         (false, None, None) => dash(),
@@ -311,7 +317,7 @@ fn cells(model: &Model, now: Now, entry: &Entry<ResourceStatus>) -> [String; 7] 
     ]
 }
 
-/// By whom it is paused, and since when.
+/// By whom it is paused, since when, and how many votes are kept for the primary.
 fn paused(status: &ResourceStatus) -> Option<&str> {
     status.lines.iter().find(|(name, _)| name == "paused").map(|(_, value)| value.as_str())
 }
@@ -340,7 +346,10 @@ fn resource(page: &mut Page<'_>, entry: &Entry<ResourceStatus>, look: &Look) -> 
         page.line(&format!("paused: {}", clean(by)), look.of(false).bold());
     }
     let detail = status.detail.as_ref();
-    for Trouble { is_grave, text } in detail.map_or(&[][..], |detail| detail.troubles.as_slice()) {
+    // A pause is the first of them; that line above has said more of it.
+    let is_told = usize::from(paused(status).is_some() && detail.is_some_and(|detail| detail.pause.is_some()));
+    let troubles = detail.map_or(&[][..], |detail| detail.troubles.as_slice());
+    for Trouble { is_grave, text } in troubles.iter().skip(is_told) {
         page.line(&format!("! {}", clean(text)), look.of(*is_grave));
     }
     if let Some(why) = detail.and_then(|detail| detail.waits.as_ref()) {
@@ -414,6 +423,7 @@ mod tests {
     use super::super::model::tests::{answered, at, entry, event, press, stopped};
     use super::super::model::{Input, Key};
     use super::*;
+    use hastmon_core::pause::Paused;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -480,7 +490,11 @@ j/k select  s switch over  p pause  u resume  ? help  q quit";
         let mut paused = stopped("storage");
         let status = paused.outcome.as_mut().unwrap();
         status.lines = vec![("paused".to_string(), "by root on a since then".to_string())];
-        status.detail.as_mut().unwrap().waits = Some("for votes".to_string());
+        let by_root = Paused { by: "root".to_string(), since_unix_s: 0, left: None };
+        let detail = status.detail.as_mut().unwrap();
+        detail.pause = Some(("a".to_string(), by_root));
+        detail.troubles.insert(0, Trouble { is_grave: false, text: "paused by root on a".to_string() });
+        detail.waits = Some("for votes".to_string());
         let found = screen(&answered(vec![paused]), at(0), (120, 40));
         for part in [
             "\n>!storage",
@@ -506,7 +520,7 @@ j/k select  s switch over  p pause  u resume  ? help  q quit";
 2 of 3 resources run
   1/3     STATE
 > web     run
--- web -------------
+  db      run
 j/k select  s switch";
         assert_eq!(found, expected, "\n{found}");
         // No size makes it fail.

@@ -186,6 +186,11 @@ async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lo
                 // Closed unserved; the primary comes again.
                 let _ = channel.try_send(&FromWorker::PrimaryGone(link));
             }
+            Ok(Ok(Some((ToWorker::Order(Order::Pause(pause)), _)))) => {
+                if let Some(part) = &mut setup.assignment.lease {
+                    part.pause = pause;
+                }
+            }
             Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
             // News of a role that this worker does not play yet; what matters comes again.
             Ok(Ok(Some((
@@ -201,7 +206,14 @@ async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lo
                 _,
             )))) => {}
             Ok(
-                Ok(None | Some((ToWorker::Order(Order::End { .. } | Order::Leave { .. }) | ToWorker::Setup(_), _)))
+                Ok(
+                    None
+                    | Some((
+                        ToWorker::Order(Order::End { .. } | Order::Leave { .. } | Order::LeaveRunning { .. })
+                        | ToWorker::Setup(_),
+                        _,
+                    )),
+                )
                 | Err(_),
             ) => return None,
         }
@@ -276,6 +288,7 @@ impl Daemon {
         match message {
             FromWorker::Report(_) => self.unsent.retain(|old| !matches!(old, FromWorker::Report(_))),
             FromWorker::Ask(_) => self.unsent.retain(|old| !matches!(old, FromWorker::Ask(_))),
+            FromWorker::PauseHeard(_) => self.unsent.retain(|old| !matches!(old, FromWorker::PauseHeard(_))),
             _ => {}
         }
         self.unsent.push_back(message);
@@ -368,6 +381,7 @@ impl Hands {
                 Action::Reboot => script::reboot(&resource.name),
                 Action::Won(grant) => self.daemon.tell(FromWorker::Won(grant)),
                 Action::HandOverRefused(why) => self.daemon.tell(FromWorker::HandOverRefused(why)),
+                Action::PauseHeard(pause) => self.daemon.tell(FromWorker::PauseHeard(pause)),
                 Action::Report(report) => self.daemon.tell(FromWorker::Report(report)),
                 Action::Event(event) => {
                     log_event(Some(&resource.name), &event);

@@ -286,7 +286,7 @@ impl Block {
             "state" => self.state = Some(value.to_owned()),
             "attempts" => self.attempts = first_number,
             "complaints" => self.complaints = first_number.unwrap_or(0),
-            "epoch" | "lease" | "votes" | "protection" | "standby" | "waits" | "lateness" => {
+            "paused" | "epoch" | "lease" | "votes" | "protection" | "standby" | "waits" | "lateness" => {
                 self.lease.insert(key.to_owned(), value.to_owned());
             }
             _ => {}

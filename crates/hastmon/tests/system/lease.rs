@@ -10,6 +10,7 @@ mod faults;
 mod fencing;
 mod killed;
 mod operator;
+mod paused;
 mod peers;
 mod upgrade;
 mod votes;

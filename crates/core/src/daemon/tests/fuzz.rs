@@ -263,7 +263,7 @@ impl Fuzz {
                     self.links.push(*link);
                 }
                 Action::Event(..) | Action::LoadConfig | Action::Adopt | Action::FindRecord(_) => {}
-                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } => {
+                Action::Welcome { .. } | Action::Tell { .. } | Action::Record { .. } | Action::RecordPause { .. } => {
                     panic!("{action:?} among originals")
                 }
                 Action::Exit => {

@@ -23,11 +23,11 @@ fn stand(claim: &mut Claim, now: Instant) -> Ask {
 }
 
 fn granted(ask: &Ask) -> Verdict {
-    Verdict { round: ask.round, highest: ask.epoch, refused: None }
+    Verdict { round: ask.round, highest: ask.epoch, refused: None, kept: ask.kept }
 }
 
 fn refused(ask: &Ask, highest: u64, refusal: Refusal) -> Verdict {
-    Verdict { round: ask.round, highest, refused: Some(refusal) }
+    Verdict { round: ask.round, highest, refused: Some(refusal), kept: false }
 }
 
 fn bound(left: Duration) -> Refusal {
@@ -348,4 +348,92 @@ fn only_so_many_rounds_are_remembered() {
     let before = claim.clone();
     claim.on_verdict(at(1002), "b", &granted(&old));
     assert_eq!(claim, before);
+}
+
+/// The same, with both votes kept since.
+fn kept_holder() -> Claim {
+    let mut claim = holder();
+    claim.keep(true);
+    let ask = claim.renew(at(1000)).unwrap();
+    assert!(ask.kept);
+    claim.on_verdict(at(1001), "a", &granted(&ask));
+    assert!(!claim.is_kept());
+    claim.on_verdict(at(1002), "b", &granted(&ask));
+    claim
+}
+
+#[test]
+fn a_lease_that_a_majority_keeps_has_no_end_and_is_not_forced() {
+    let claim = kept_holder();
+    assert!(claim.is_kept() && !claim.is_forced());
+    assert_eq!((claim.kept(), claim.until()), (2, Some(FOR_EVER)));
+    assert!(claim.holds(at(1_000_000)));
+}
+
+#[test]
+fn without_a_majority_that_keeps_the_lease_ends_as_ever() {
+    let mut claim = holder();
+    claim.keep(true);
+    let ask = claim.renew(at(1000)).unwrap();
+    claim.on_verdict(at(1001), "a", &granted(&ask));
+    // A voter of before there were pauses.
+    claim.on_verdict(at(1002), "b", &Verdict { kept: false, ..granted(&ask) });
+    assert_eq!((claim.kept(), claim.until()), (1, Some(at(4000))));
+}
+
+#[test]
+fn after_the_pause_the_lease_counts_from_before_the_first_question_that_is_not_kept() {
+    let mut claim = kept_holder();
+    claim.keep(false);
+    assert_eq!(claim.until(), Some(FOR_EVER), "nobody has been told yet");
+    let ask = claim.renew(at(100_000)).unwrap();
+    assert!(!ask.kept);
+    assert_eq!((claim.kept(), claim.until()), (0, Some(at(103_000))));
+    claim.on_verdict(at(100_001), "b", &refused(&ask, 1, Refusal::NotRecorded));
+    assert_eq!(claim.until(), Some(at(103_000)));
+}
+
+#[test]
+fn a_shorter_hold_that_is_asked_for_at_the_end_of_a_pause_carries_a_shorter_lease() {
+    let mut claim = kept_holder();
+    claim.reconfigure(nodes("a b c"), Terms { lease: s(1), stop: ms(500) });
+    claim.keep(false);
+    let ask = claim.renew(at(100_000)).unwrap();
+    assert_eq!((ask.kind, ask.hold), (Kind::Vote, ms(1500)));
+    // By the terms in force `stop` may take 1 s, and the votes bind for 1.5 s.
+    assert_eq!(claim.until(), Some(at(100_500)));
+}
+
+#[test]
+fn an_answer_from_before_a_question_that_was_not_kept_does_not_count_as_kept() {
+    let mut claim = holder();
+    claim.keep(true);
+    let early = claim.renew(at(1000)).unwrap();
+    claim.keep(false);
+    claim.renew(at(1100)).unwrap();
+    claim.keep(true);
+    let later = claim.renew(at(1200)).unwrap();
+    for node in ["a", "b", "c"] {
+        claim.on_verdict(at(1300), node, &granted(&early));
+    }
+    assert_eq!(claim.kept(), 0);
+    for node in ["a", "b"] {
+        claim.on_verdict(at(1300), node, &granted(&later));
+    }
+    assert!(claim.is_kept());
+}
+
+#[test]
+fn who_leaves_the_voters_keeps_no_vote_that_counts() {
+    let mut claim = kept_holder();
+    claim.reconfigure(nodes("a c d"), TERMS);
+    assert!(!claim.is_kept());
+    assert_eq!(claim.until(), Some(at(4000)));
+}
+
+#[test]
+fn a_release_ends_what_was_kept() {
+    let mut claim = kept_holder();
+    assert!(claim.release(None, Duration::ZERO).is_some());
+    assert_eq!((claim.kept(), claim.until()), (0, None));
 }

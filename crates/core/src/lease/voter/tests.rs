@@ -25,7 +25,7 @@ fn with(ask: Ask, voters: &Voters) -> Ask {
 }
 
 fn vote(node: &str, epoch: u64, hold: Duration) -> Ask {
-    Ask { node: node.into(), kind: Kind::Vote, epoch, hold, round: epoch * 10, voters: abc().digest() }
+    Ask { node: node.into(), kind: Kind::Vote, epoch, hold, round: epoch * 10, voters: abc().digest(), kept: false }
 }
 
 fn renewal(node: &str, epoch: u64, hold: Duration) -> Ask {
@@ -37,7 +37,7 @@ fn release(node: &str, epoch: u64) -> Release {
 }
 
 fn record(holder: &str, epoch: u64, hold: Duration) -> Record {
-    Record { holder: holder.into(), epoch, hold, voters: abc() }
+    Record { holder: holder.into(), epoch, hold, voters: abc(), kept: false }
 }
 
 /// A question, and its record on disk at once.
@@ -345,6 +345,24 @@ fn after_a_restart_the_voters_are_those_of_before_until_the_step_is_taken() {
 }
 
 #[test]
+fn an_epoch_that_others_have_voted_for_outlives_a_restart_and_leaves_the_vote_bound() {
+    let mut voter = Voter::new(at(0), nodes("a b c d"), Some(record("a", 5, s(4))));
+    voter.note_epoch(9);
+    let step = voter.on_ask(at(10), &with(renewal("a", 5, s(4)), &abc()));
+    assert_eq!((step.verdict.refused, step.record), (None, None), "the holder goes on");
+    voter.reconfigure(at(20), abc());
+    voter.reconfigure(at(30), nodes("a b c d"));
+    let step = voter.on_ask(at(40), &with(renewal("a", 5, s(4)), &nodes("a b c d")));
+    assert_eq!(step.verdict.refused, None);
+    let found = voter.unrecorded(at(40)).unwrap();
+    assert_eq!((found.epoch, &found.voters, found.hold), (9, &nodes("a b c d"), s(4)));
+    let mut later = Voter::new(at(50), nodes("a b c d"), Some(found));
+    assert_eq!(later.bound(at(50)).map(|bound| bound.holder.to_string()), Some("a".to_string()));
+    let late = later.on_ask(at(60), &with(renewal("a", 5, s(4)), &nodes("a b c d")));
+    assert_eq!(late.verdict.refused, Some(Refusal::Stale));
+}
+
+#[test]
 fn a_voter_that_has_lost_its_record_knows_no_voters_until_it_has_waited() {
     let mut voter = Voter::without_record(at(0), abc(), s(4));
     voter.on_ask(at(4_039), &vote("b", 6, s(4)));
@@ -355,4 +373,73 @@ fn a_voter_that_has_lost_its_record_knows_no_voters_until_it_has_waited() {
         Voter::new(at(0), abc(), Some(record("a", 5, Duration::ZERO))).on_release(at(10), &release("a", 5)),
         None
     );
+}
+
+fn kept(ask: Ask) -> Ask {
+    Ask { kept: true, ..ask }
+}
+
+fn kept_for(holder: &str) -> Refusal {
+    Refusal::Kept { holder: holder.into() }
+}
+
+#[test]
+fn a_vote_that_is_kept_binds_without_end_and_is_on_disk_first() {
+    let mut voter = voter();
+    asks(&mut voter, at(0), &vote("a", 1, s(4))).unwrap();
+    let step = voter.on_ask(at(1000), &kept(renewal("a", 1, s(4))));
+    assert!(step.verdict.kept);
+    assert_eq!(step.record, Some(Record { kept: true, ..record("a", 1, s(4)) }));
+    // Until it is on disk, each renewal wants it there.
+    assert!(voter.on_ask(at(2000), &kept(renewal("a", 1, s(4)))).record.is_some());
+    voter.recorded(&record("a", 1, s(4)));
+    assert!(voter.on_ask(at(2001), &kept(renewal("a", 1, s(4)))).record.is_some(), "that was the one before");
+    voter.recorded(&Record { kept: true, ..record("a", 1, s(4)) });
+    assert_eq!(asks(&mut voter, at(3000), &kept(renewal("a", 1, s(4)))), Ok(None));
+    for later in [at(8000), at(1_000_000_000)] {
+        assert!(voter.bound(later).unwrap().kept);
+        assert_eq!(asks(&mut voter, later, &vote("b", 2, s(4))), Err(kept_for("a")));
+    }
+}
+
+#[test]
+fn a_kept_vote_whose_holder_asks_for_one_that_is_not_binds_for_the_hold_from_that_receipt() {
+    let mut voter = voter();
+    asks(&mut voter, at(0), &kept(vote("a", 1, s(4)))).unwrap();
+    let step = voter.on_ask(at(100_000), &renewal("a", 1, s(4)));
+    assert!(!step.verdict.kept);
+    assert_eq!((step.record, step.afterwards), (None, Some(record("a", 1, s(4)))), "nobody waits for this record");
+    assert_eq!(bound(&voter, at(100_000)), Some(("a", 1, ms(4040))));
+    assert_eq!(asks(&mut voter, at(104_039), &vote("b", 2, s(4))), Err(bound_to("a", ms(1))));
+    assert!(asks(&mut voter, at(104_040), &vote("b", 2, s(4))).is_ok());
+}
+
+#[test]
+fn what_was_promised_before_a_vote_was_kept_is_still_true_after_that() {
+    let mut voter = voter();
+    asks(&mut voter, at(0), &vote("a", 1, s(40))).unwrap();
+    asks(&mut voter, at(1000), &kept(renewal("a", 1, s(40)))).unwrap();
+    asks(&mut voter, at(2000), &vote("a", 2, s(4))).unwrap();
+    assert_eq!(bound(&voter, at(2000)), Some(("a", 2, ms(1000 + 40_400 - 2000))));
+}
+
+#[test]
+fn a_kept_vote_is_free_when_it_is_given_back_or_its_holder_is_fenced() {
+    let mut voter = voter();
+    asks(&mut voter, at(0), &kept(vote("a", 3, s(4)))).unwrap();
+    assert_eq!(voter.on_release(at(9000), &release("b", 9)), None);
+    assert_eq!(voter.on_release(at(9000), &release("a", 2)), None, "a lease of before");
+    assert_eq!(voter.on_release(at(9000), &release("a", 3)), Some(record("a", 3, s(0))));
+    asks(&mut voter, at(9001), &kept(vote("b", 4, s(4)))).unwrap();
+    assert!(voter.on_fenced(at(90_000), "b", 4).is_some());
+    assert!(asks(&mut voter, at(90_000), &vote("c", 5, s(4))).is_ok());
+}
+
+#[test]
+fn a_recorded_vote_that_was_kept_is_kept_after_a_restart() {
+    let found = Record { kept: true, ..record("a", 3, s(4)) };
+    let mut voter = Voter::new(at(0), abc(), Some(found));
+    assert_eq!(asks(&mut voter, at(1_000_000), &vote("b", 4, s(4))), Err(kept_for("a")));
+    assert!(asks(&mut voter, at(1_000_000), &vote("a", 4, s(4))).is_ok());
+    assert_eq!(bound(&voter, at(1_000_000)), Some(("a", 4, ms(4040))));
 }

@@ -232,6 +232,7 @@ impl Fuzz {
                 | Action::ReleaseHere(_)
                 | Action::Won(_)
                 | Action::HandOverRefused(_)
+                | Action::PauseHeard(_)
                 | Action::Fence(_)
                 | Action::FencedHere { .. }
                 | Action::Reboot => panic!("{action:?} among originals"),

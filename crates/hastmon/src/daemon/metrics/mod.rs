@@ -10,6 +10,7 @@ use std::time::Duration;
 use hastmon_core::daemon::Daemon;
 use hastmon_core::event::{Event, RoleReason};
 use hastmon_core::hooks::Hook;
+use hastmon_core::lease::FOR_EVER;
 use hastmon_core::supervisor::Supervisor;
 use hastmon_core::time::Instant;
 use hastmon_core::types::{Role, State};
@@ -230,12 +231,21 @@ fn leases(text: &mut Text, now: Instant, daemon: &Daemon) {
     text.family(
         "hastmon_lease_remaining_seconds",
         Type::Gauge,
-        "For how long this node holds the lease if nobody renews it.",
+        "For how long this node holds the lease if nobody renews it; +Inf while a majority keeps its votes for it.",
     );
     each(text, daemon, |supervisor| {
         let until = lease(supervisor).filter(|_| supervisor.role() == Role::Primary).and_then(|lease| lease.until);
-        until.map_or(0.0, |until| until.since(now).as_secs_f64())
+        let left = |until: Instant| if until == FOR_EVER { f64::INFINITY } else { until.since(now).as_secs_f64() };
+        until.map_or(0.0, left)
     });
+    text.family(
+        "hastmon_paused",
+        Type::Gauge,
+        "1 if the resource is paused: nothing is started, stopped or taken over.",
+    );
+    each(text, daemon, |supervisor| f64::from(u8::from(supervisor.is_paused())));
+    text.family("hastmon_votes_kept", Type::Gauge, "Nodes that keep their votes for this one while it is paused.");
+    each(text, daemon, |supervisor| lease(supervisor).map_or(0.0, |lease| f64::from(lease.kept)));
     text.family("hastmon_lease_forced", Type::Gauge, "1 if an operator has made this node primary without a majority.");
     each(text, daemon, |supervisor| f64::from(u8::from(lease(supervisor).is_some_and(|lease| lease.is_forced))));
     text.family("hastmon_voters", Type::Gauge, "Nodes that vote on the resource.");

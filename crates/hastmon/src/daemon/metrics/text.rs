@@ -65,7 +65,10 @@ impl Text {
             self.text.push('"');
         }
         let end = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.text, "{end} {value}");
+        let _ = match value == f64::INFINITY {
+            true => writeln!(self.text, "{end} +Inf"),
+            false => writeln!(self.text, "{end} {value}"),
+        };
     }
 
     /// All of it.

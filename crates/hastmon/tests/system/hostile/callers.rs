@@ -58,8 +58,9 @@ fn a_stranger_is_closed_before_a_byte_is_read() {
     let answers = peer::ask(lab.ip("x"), lab.listens("a"), &encode(&poll_of("res")));
     assert_eq!(answers, Vec::<Vec<u8>>::new(), "a stranger who asks as a friend does");
     let told = format!("refused {}: it is in no friends and no remote", lab.ip("x"));
-    wait_for("each of them is told", || lines(&lab, "a", &told).len() == 4);
+    wait_line(&lab, "a", &told);
     assert_undisturbed(&lab, &before);
+    assert_eq!(lines(&lab, "a", &told).len(), 1, "the same four times is told once, and counted");
 }
 
 #[test]
