@@ -221,7 +221,7 @@ fn watch(args: &CtlArgs, selection: &Selection, statedir: Option<&PathBuf>) -> R
         (None, config) => config?.control.into(),
     };
     let names = if let Selection::Names(names) = selection { names.clone() } else { Vec::new() };
-    let watch = Watch { names, control, history, has_colours: screen.has_colours, ask: status };
+    let watch = Watch { names, control, history, has_colours: screen.has_colours };
     Ok(crate::watch::watch(watch)?)
 }
 

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::{io, thread};
 
-use hastmon_core::wire::reply::{Entry, ResourceStatus};
+use hastmon_core::wire::request::ALL_RESOURCES;
 use jiff::tz::TimeZone;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::select;
@@ -23,6 +23,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use self::model::{Command, Do, Event, Input, Model, Now};
 use self::terminal::Terminal;
 use self::view::Look;
+use crate::control::status;
 use crate::history::reader::{Reader, Wanted};
 use crate::os::{clock, sysexits};
 
@@ -47,8 +48,6 @@ pub(crate) struct Watch {
     /// The state directory; or why it is not known.
     pub(crate) history: Result<PathBuf, String>,
     pub(crate) has_colours: bool,
-    /// Asks the daemon for what it knows of these resources. It may take its time.
-    pub(crate) ask: fn(&Path, &[String]) -> Result<Vec<Entry<ResourceStatus>>, String>,
 }
 
 /// Watches until the operator quits, or a signal comes; the exit code.
@@ -152,9 +151,9 @@ impl Ending {
 
 /// Asks the daemon in a thread: it may hang.
 fn ask(watch: &Watch, sender: UnboundedSender<Input>) -> io::Result<()> {
-    let (ask, control, names) = (watch.ask, watch.control.clone(), watch.names.clone());
-    let names = if names.is_empty() { vec![hastmon_core::wire::request::ALL_RESOURCES.to_string()] } else { names };
-    spawn("ask", move || drop(sender.send(Input::Answer(ask(&control, &names)))))
+    let (control, names) = (watch.control.clone(), watch.names.clone());
+    let names = if names.is_empty() { vec![ALL_RESOURCES.to_string()] } else { names };
+    spawn("ask", move || drop(sender.send(Input::Answer(status(&control, &names)))))
 }
 
 /// Who is not there any more has quit.
