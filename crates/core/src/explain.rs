@@ -104,7 +104,7 @@ impl Subject<'_> {
     }
 
     fn resume(&self) -> String {
-        format!("hastmonctl resume {}, on any node", self.name())
+        format!("hastmonctl resume {} on any node", self.name())
     }
 
     /// That it is paused, what that means, and how it ends.

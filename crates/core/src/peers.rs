@@ -112,7 +112,7 @@ pub(crate) struct Peers {
     /// Who was refused the vote, and why, as told: it is asked for again and again.
     told_refusals: BTreeMap<String, Refusal>,
     /// Whether the resource is paused.
-    pub(crate) pause: Flag,
+    pause: Flag,
 }
 
 impl Peers {
@@ -164,6 +164,11 @@ impl Peers {
         self.no_votes.as_deref()
     }
 
+    /// Whether the resource is paused.
+    pub(crate) const fn pause(&self) -> &Flag {
+        &self.pause
+    }
+
     /// Who has the vote of this node.
     pub(crate) fn bound(&self, now: Instant) -> Option<Bound<'_>> {
         self.voter.as_ref()?.bound(now)
@@ -193,6 +198,15 @@ impl Peers {
             }
         });
         self.no_votes = None;
+        self.set_pause(cx.now, settings, self.pause.clone());
+    }
+
+    /// Whether the resource is paused, from now on.
+    pub(crate) fn set_pause(&mut self, now: Instant, settings: &Resource, pause: Flag) {
+        self.pause = pause;
+        if let Some(voter) = &mut self.voter {
+            voter.pause(now, self.pause.is_paused(), terms(settings).hold());
+        }
     }
 
     /// `highest`: the highest epoch that the worker has heard of.

@@ -308,9 +308,9 @@ impl Supervisor {
         let found = found.filter(|_| !self.legacy);
         let mut role = (self.settings.role_on_start, RoleReason::Start);
         if let Some(PauseRecord { pause, role: before, kept, .. }) = found {
-            self.peers.pause = Flag::new(cx.now, pause);
+            self.peers.set_pause(cx.now, &self.settings, Flag::new(cx.now, pause));
             if self.is_paused() {
-                self.event(cx, Event::Paused(self.peers.pause.told(cx.now)));
+                self.event(cx, Event::Paused(self.peers.pause().told(cx.now)));
                 self.too_long_at = Some(cx.now + TOO_LONG);
                 self.lease_until = (kept && before == Role::Primary).then_some(FOR_EVER);
                 role = (before, RoleReason::Paused);
@@ -738,7 +738,7 @@ impl Supervisor {
         let primary = self.primary.and_then(|conn| self.peers.silent_at(&self.settings, conn));
         let peers = self.peers.next_deadline(&self.settings);
         let switchover = self.switchover.as_ref().map(Switchover::deadline);
-        let pause = [self.peers.pause.ends(), self.too_long_at];
+        let pause = [self.peers.pause().ends(), self.too_long_at];
         let others = [worker, stuck, self.replace_at(), primary, peers, switchover].into_iter().chain(pause).flatten();
         self.half_open.iter().map(|half| half.until).chain(others).min()
     }
@@ -894,7 +894,7 @@ impl Supervisor {
             keep_until: self.lease_until.filter(|_| role == Role::Primary || self.left_running.is_some()),
             force: core::mem::take(&mut self.force) && role == Role::Primary,
             seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
-            pause: self.peers.pause.told(cx.now),
+            pause: self.peers.pause().told(cx.now),
             must_stop: self.must_stop,
         });
         let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces, lease };
@@ -1256,12 +1256,12 @@ impl Supervisor {
 impl Supervisor {
     /// Whether the resource is paused.
     pub const fn is_paused(&self) -> bool {
-        self.peers.pause.is_paused()
+        self.peers.pause().is_paused()
     }
 
     /// Whether it is paused, with the time that is left.
     pub(crate) fn pause_told(&self, now: Instant) -> Pause {
-        self.peers.pause.told(now)
+        self.peers.pause().told(now)
     }
 
     /// A primary, this node or another one, and how many votes are kept for it.
@@ -1279,25 +1279,26 @@ impl Supervisor {
     /// What an operator is told who wants something that a pause forbids.
     fn refused_as_paused(&self, now: Instant) -> String {
         let name = &self.settings.name;
-        alloc::format!("{name} is {}; hastmonctl resume {name} first", self.peers.pause.told(now))
+        alloc::format!("{name} is {}; hastmonctl resume {name} first", self.peers.pause().told(now))
     }
 
     /// An operator pauses the resource, or ends that.
     pub(crate) fn change_pause(&mut self, cx: &mut Context<'_>, paused: Option<Paused>) {
-        let pause = self.peers.pause.pause().next(self.peers.me(), paused);
+        let pause = self.peers.pause().pause().next(self.peers.me(), paused);
         self.adopt_pause(cx, pause, false);
     }
 
     /// Another node knows better.
     pub(crate) fn on_pause_heard(&mut self, cx: &mut Context<'_>, pause: Pause) {
-        if !self.legacy && pause.is_newer_than(self.peers.pause.pause()) {
+        if !self.legacy && pause.is_newer_than(self.peers.pause().pause()) {
             self.adopt_pause(cx, pause, false);
         }
     }
 
     fn adopt_pause(&mut self, cx: &mut Context<'_>, pause: Pause, is_over: bool) {
         let was_paused = self.is_paused();
-        self.peers.pause = Flag::new(cx.now, pause.clone());
+        let flag = Flag::new(cx.now, pause.clone());
+        self.peers.set_pause(cx.now, &self.settings, flag);
         match (was_paused, &pause.paused) {
             (_, Some(_)) => self.event(cx, Event::Paused(pause.clone())),
             (true, None) if is_over => self.event(cx, Event::PauseEnded),
@@ -1317,7 +1318,7 @@ impl Supervisor {
 
     /// What must be known after a restart is written when it has changed: the pause, and while it lasts the role, and whether what runs may go on.
     fn record_pause(&mut self, cx: &mut Context<'_>) {
-        let pause = self.peers.pause.pause();
+        let pause = self.peers.pause().pause();
         if self.legacy || pause.version == 0 {
             return;
         }
@@ -1332,7 +1333,7 @@ impl Supervisor {
         let id = cx.new_id();
         self.recorded = Some((id, record.clone()));
         self.record_failed = None;
-        let told = PauseRecord { pause: self.peers.pause.told(cx.now), ..record };
+        let told = PauseRecord { pause: self.peers.pause().told(cx.now), ..record };
         cx.out.push(Action::RecordPause { id, record: told });
     }
 
@@ -1352,13 +1353,13 @@ impl Supervisor {
 
     /// What depends on the time.
     fn mind_pause(&mut self, cx: &mut Context<'_>) {
-        if self.peers.pause.ends().is_some_and(|ends| cx.now >= ends) {
-            let pause = self.peers.pause.pause().next(self.peers.me(), None);
+        if self.peers.pause().ends().is_some_and(|ends| cx.now >= ends) {
+            let pause = self.peers.pause().pause().next(self.peers.me(), None);
             self.adopt_pause(cx, pause, true);
         }
         if self.too_long_at.is_some_and(|at| cx.now >= at) {
             self.too_long_at = Some(cx.now + TOO_LONG);
-            self.event(cx, Event::PausedTooLong(self.peers.pause.told(cx.now)));
+            self.event(cx, Event::PausedTooLong(self.peers.pause().told(cx.now)));
         }
     }
 

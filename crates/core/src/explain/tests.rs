@@ -98,7 +98,7 @@ fn a_pause_is_said_first_with_what_it_means_and_how_it_ends() {
         &explained(&bench).paused,
         "Only 0 of 3 nodes keep their votes for a, and 2 are needed: do not stop hastmon there",
     );
-    says(&explained(&bench).paused, "hastmonctl resume r, on any node ends it.");
+    says(&explained(&bench).paused, "hastmonctl resume r on any node ends it.");
     let kept = LeaseReport { until: Some(FOR_EVER), runs_until: Some(FOR_EVER), kept: 2, ..lease(&bench, 3) };
     bench.reports(State::Run, Some(kept));
     let Explanation { paused, why, change, .. } = explained(&bench);

@@ -10,7 +10,8 @@
 //! **Kept votes.** While a resource is paused its holder asks for votes that are *kept*: bound to its node without end, and on disk before the
 //! answer leaves. Such a vote is free when that node asks again for one that is not kept (and then only after its whole hold from that receipt), gives
 //! it back, or is fenced. A lease that a majority keeps has no end. When the pause is over the holder counts from before its first question
-//! that is not kept: no voter can have freed its vote before it heard that one. (PaxosLease, arXiv 1209.4187, without its prepare phase, with the time of `stop` and a bound
+//! that is not kept: no voter can have freed its vote before it heard that one. A voter that has lost its record gives no vote while it knows of
+//! a pause, and then waits for a whole hold: only when it hears of the end, and the holder does not, may a vote that was kept be lost. (PaxosLease, arXiv 1209.4187, without its prepare phase, with the time of `stop` and a bound
 //! on drift added.)
 //!
 //! Which nodes vote may change, one node at a time: any majorities of two such sets meet as well. A node takes the next step only when a majority

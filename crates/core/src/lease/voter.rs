@@ -27,6 +27,8 @@ pub struct Voter {
     released: Option<(String, u64)>,
     /// Nothing is known of what was promised before.
     waits_until: Option<Instant>,
+    /// The resource is paused: what is not known may be a vote that is kept. For how long it waits from the end of that on.
+    paused: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +102,7 @@ impl Voter {
             reserved: None,
             released: None,
             waits_until: None,
+            paused: None,
         };
         if let Some(Record { holder, epoch, hold, voters, kept }) = found.filter(|_| !is_off(Rule::RecordBinds)) {
             (voter.highest, voter.recorded) = (epoch, voters.digest());
@@ -157,6 +160,15 @@ impl Voter {
         voter
     }
 
+    /// The resource is paused, or no longer. A voter that has lost its record may have lost a vote that was to be kept: it gives none while the
+    /// pause lasts, and then waits for `hold`.
+    pub fn pause(&mut self, now: Instant, is_paused: bool, hold: Duration) {
+        if let (Some(_), Some(until), false) = (self.paused, &mut self.waits_until, is_paused) {
+            *until = (*until).max(now + with_drift(hold));
+        }
+        self.paused = is_paused.then_some(hold);
+    }
+
     /// Who has the vote.
     pub fn bound(&self, now: Instant) -> Option<Bound<'_>> {
         let vote = self.vote.as_ref().filter(|vote| vote.binds(now))?;
@@ -209,7 +221,7 @@ impl Voter {
     fn forget(&mut self, now: Instant) {
         self.vote.take_if(|vote| !vote.binds(now));
         self.reserved.take_if(|reserved| now >= reserved.until);
-        self.waits_until.take_if(|until| now >= *until);
+        self.waits_until.take_if(|until| now >= *until && self.paused.is_none());
         if (self.vote.is_none() || is_off(Rule::PendingVoters))
             && self.waits_until.is_none()
             && !self.is_unproven
@@ -243,7 +255,7 @@ impl Voter {
     /// What is to be written before the answer, and what after it.
     fn decide(&mut self, now: Instant, ask: &Ask) -> Result<(Option<Record>, Option<Record>), Refusal> {
         if let Some(until) = self.waits_until {
-            return Err(Refusal::Waits { left: until.since(now) });
+            return Err(Refusal::Waits { left: until.since(now).max(self.paused.map_or(Duration::ZERO, with_drift)) });
         }
         if let Some(vote) = self.vote.as_ref().filter(|vote| vote.holder != ask.node && !is_off(Rule::Bound)) {
             let holder = vote.holder.clone();

@@ -162,6 +162,39 @@ fn explain_says_why_on_every_node_and_what_follows_when_one_is_lost() {
 }
 
 #[test]
+fn a_pause_is_said_first_wherever_an_operator_looks() {
+    let lab = cluster();
+    wait_for("all votes are there", || json(&lab.ctl("a", &["status", "--json"]))["resources"][0]["votes"] == 3);
+    let output = lab.ctl("w", &["pause", "--for", "1h", "res"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    for node in ["a", "b", "w"] {
+        let value = json(&lab.ctl(node, &["status", "--json"]));
+        assert_eq!(violation(&schema, &value, "status"), None, "{value:#}");
+        let resource = &value["resources"][0];
+        assert_eq!(resource["pause"]["node"], "w", "{value:#}");
+        assert!(resource["pause"]["seconds_left"].as_f64().is_some_and(|left| left > 3000.0), "{value:#}");
+        assert_eq!(resource["votes_kept_for"], serde_json::json!({ "node": "a", "votes": 3 }), "{value:#}");
+        assert_eq!((&resource["runs_on"], &resource["lease_kept"]), (&"a".into(), &Value::Bool(node == "a")));
+        let text = lab.ctl(node, &["explain", "res"]).stdout;
+        assert!(text.starts_with("Paused:\n  - res is paused by ") && text.contains("hastmonctl resume res"), "{text}");
+        let text = on_terminal(&lab, node, "env NO_COLOR=1 TERM=xterm");
+        assert!(
+            text.starts_with("1 of 1 resource runs; res: paused by ") && text.contains("\n  ! paused by "),
+            "{text}"
+        );
+    }
+    let output = lab.ctl("b", &["check"]);
+    assert!(output.code == 0 && output.stdout.contains("warning: res: paused by "), "{output:?}");
+    assert_eq!(lab.ctl("b", &["resume", "res"]).code, 0);
+    wait_for("nothing is left of it", || {
+        let resource = &json(&lab.ctl("a", &["status", "--json"]))["resources"][0];
+        resource["pause"].is_null() && resource["lease_kept"] == false
+    });
+    assert!(lab.ctl("a", &["explain", "res"]).stdout.starts_with("Why:"));
+}
+
+#[test]
 fn a_node_with_another_file_is_named_with_the_setting_and_secrets_are_not() {
     let lab = plan(&["a", "b", "w"]).set("key", "{ algorithm SHA256 secret \"a secret for tests only\" }").loopback();
     let standard = fs::read_to_string(lab.config()).unwrap();
@@ -330,7 +363,7 @@ fn every_shell_knows_every_command() {
     assert!(commands.contains(&"explain") && !commands.contains(&"complete-names"), "{commands:?}");
     for shell in ["bash", "zsh", "fish"] {
         let text = run(Command::new(lab::hastmonctl()).args(["completion", shell])).stdout;
-        let list = text.lines().find(|line| line.contains("role switchover ")).unwrap();
+        let list = text.lines().find(|line| line.contains("role switchover pause")).unwrap();
         for command in &commands {
             assert!(
                 list.split(|c: char| !c.is_alphanumeric() && c != '-').any(|word| word == *command),

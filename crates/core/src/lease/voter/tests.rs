@@ -436,6 +436,21 @@ fn a_kept_vote_is_free_when_it_is_given_back_or_its_holder_is_fenced() {
 }
 
 #[test]
+fn a_voter_that_has_lost_its_record_gives_no_vote_while_it_is_paused_and_then_waits_once_more() {
+    let mut voter = Voter::without_record(at(0), abc(), s(4));
+    voter.pause(at(0), true, s(4));
+    for later in [at(4_040), at(1_000_000)] {
+        assert_eq!(asks(&mut voter, later, &vote("b", 2, s(4))), Err(Refusal::Waits { left: ms(4_040) }));
+    }
+    voter.pause(at(1_000_000), false, s(4));
+    assert_eq!(asks(&mut voter, at(1_004_039), &vote("b", 2, s(4))), Err(Refusal::Waits { left: ms(1) }));
+    assert!(asks(&mut voter, at(1_004_040), &vote("b", 2, s(4))).is_ok());
+    // One that knows what it has promised goes by that.
+    voter.pause(at(1_005_000), true, s(4));
+    assert!(asks(&mut voter, at(1_010_000), &vote("c", 3, s(4))).is_ok());
+}
+
+#[test]
 fn a_recorded_vote_that_was_kept_is_kept_after_a_restart() {
     let found = Record { kept: true, ..record("a", 3, s(4)) };
     let mut voter = Voter::new(at(0), abc(), Some(found));
