@@ -46,4 +46,6 @@ mod scripts;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod watch;
+#[cfg(test)]
 mod workers;
