@@ -40,6 +40,8 @@ struct Peer {
     address: Address,
     role: Role,
     priority: i32,
+    /// When it connected.
+    since: Instant,
     /// When it was heard last; what it said at first counts when it has proved to have the key, by a beat.
     heard: Instant,
     /// It has said something since.
@@ -258,6 +260,7 @@ impl Peers {
             address,
             role: hello.role,
             priority: hello.priority,
+            since: cx.now,
             heard: cx.now,
             is_proven: false,
             state: State::Unknown,
@@ -683,6 +686,12 @@ impl Peers {
         let peer =
             self.sessions.values().filter(|peer| peer.node == node && peer.is_proven).max_by_key(|peer| peer.heard)?;
         Some((peer.role, peer.state))
+    }
+
+    /// Since when a node is connected to this one.
+    pub(crate) fn connected_since(&self, node: &str) -> Option<Instant> {
+        let is_it = |peer: &&Peer| peer.node == node && peer.is_proven;
+        self.sessions.values().filter(is_it).max_by_key(|peer| peer.heard).map(|peer| peer.since)
     }
 
     /// In which settings the files of others differ from that of this node.

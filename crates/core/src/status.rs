@@ -11,7 +11,7 @@ use crate::supervisor::Supervisor;
 use crate::time::Instant;
 use crate::timing;
 use crate::types::{Role, State};
-use crate::wire::detail::{Detail, Protection, Trouble};
+use crate::wire::detail::{Detail, NodeDetail, Protection, Trouble};
 
 /// What there is to say.
 pub(crate) fn detail(now: Instant, supervisor: &Supervisor) -> Detail {
@@ -32,9 +32,29 @@ pub(crate) fn detail(now: Instant, supervisor: &Supervisor) -> Detail {
     if !supervisor.is_legacy() {
         add_lease(&mut detail, now, supervisor);
     }
+    detail.nodes = nodes(now, supervisor);
     detail.differences = peers.differences(&settings.shared);
     detail.troubles = troubles(now, supervisor, &detail);
     detail
+}
+
+/// All nodes of the resource: this one by what its worker says, the others by what they said last while they are connected.
+fn nodes(now: Instant, supervisor: &Supervisor) -> Vec<NodeDetail> {
+    let (settings, peers) = (supervisor.settings(), supervisor.peers());
+    let known = peers.known();
+    let of = |node: &String| {
+        let said = match known.get(node.as_str()) {
+            _ if node == peers.me() => {
+                let state = supervisor.report().map(|report| report.state);
+                (Some(supervisor.role()), state, Some(settings.priority))
+            }
+            Some((role, state, priority)) => (Some(*role), Some(*state), Some(*priority)),
+            None => (None, None, None),
+        };
+        let connected_for = peers.connected_since(node).map(|since| now.since(since));
+        NodeDetail { node: node.clone(), role: said.0, state: said.1, priority: said.2, connected_for }
+    };
+    settings.nodes.iter().map(of).collect()
 }
 
 fn add_lease(detail: &mut Detail, now: Instant, supervisor: &Supervisor) {

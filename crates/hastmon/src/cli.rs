@@ -68,6 +68,7 @@ hastmonctl role [-d] [-c config] [-n node] ROLE all|name...
        hastmonctl pause [--for DURATION] [-d] [-c config] [-n node] all|name...
        hastmonctl resume [-d] [-c config] [-n node] all|name...
        hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]
+       hastmonctl watch [-d] [-c config] [-n node] [-s statedir] [all|name...]
        hastmonctl history [-d] [-c config] [-s statedir] [-n N] [--since T]
                [--resource R] [--json] [-f]
        hastmonctl explain [-d] [-c config] [-n node] RESOURCE
@@ -129,7 +130,17 @@ Ends a pause on all nodes. A node that cannot be reached hears of it when it is
 back; until then nobody takes over what its daemon has left running. If it will
 never be back: hastmonctl role --force primary, on another node.";
 
-const STATUS_USAGE: &str = "hastmonctl status [--json] [-d] [-c config] [-n node] [all|name...]";
+const STATUS_USAGE: &str = "\
+hastmonctl status [--json | -w] [-d] [-c config] [-n node] [all|name...]";
+
+const WATCH_USAGE: &str = "\
+hastmonctl watch [-d] [-c config] [-n node] [-s statedir] [all|name...]";
+
+const WATCH_HELP: &str = "\
+All resources, the nodes of the selected one, and the last events of the
+history, as they change. Keys: j/k or arrows select, s switches over, p pauses,
+u resumes, ? helps, q quits. Before anything is changed there is a question.
+It goes on when the daemon is restarted. Without a terminal: exit code 64.";
 
 const EXPLAIN_USAGE: &str = "hastmonctl explain [-d] [-c config] [-n node] RESOURCE";
 
@@ -199,6 +210,7 @@ const CTL_HELP: &str = "\
 What to type:
   hastmonctl status              all resources of this node
   hastmonctl status web db       these two
+  hastmonctl watch               the same as it changes, with keys
   hastmonctl explain web         why it runs where it runs, or nowhere
   hastmonctl check               what is wrong, and what the settings lead to
   hastmonctl switchover web      move the resource web from here elsewhere
@@ -347,6 +359,13 @@ pub enum CtlCommand {
     Status(Selection),
     /// Show them for programs.
     StatusJson(Selection),
+    /// Show them as they change, with keys to change something.
+    Watch {
+        /// The resources.
+        selection: Selection,
+        /// The state directory, when the configuration is not to be asked for it.
+        statedir: Option<PathBuf>,
+    },
     /// Say why a resource runs where it runs.
     Explain {
         /// The resource.
@@ -569,8 +588,21 @@ enum CtlWord {
     #[command(after_help = STATUS_HELP, override_usage = STATUS_USAGE)]
     Status {
         /// As JSON
-        #[arg(long)]
+        #[arg(long, conflicts_with = "watch")]
         json: bool,
+        /// As they change: the same as the command watch
+        #[arg(short, long)]
+        watch: bool,
+        /// Resources; none, or "all", for every one of this node
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Show resources, nodes and events as they change
+    #[command(after_help = WATCH_HELP, override_usage = WATCH_USAGE)]
+    Watch {
+        /// State directory, whatever the configuration says
+        #[arg(short, long, value_name = "DIR")]
+        statedir: Option<PathBuf>,
         /// Resources; none, or "all", for every one of this node
         #[arg(value_name = "NAME")]
         names: Vec<String>,
@@ -630,8 +662,10 @@ pub fn parse_ctl(words: impl IntoIterator<Item = OsString>) -> Result<CtlArgs, E
         CtlWord::Drill(drill) => CtlCommand::Drill(drill),
         CtlWord::Pause { span, names } => CtlCommand::Pause { selection: select(names)?, span },
         CtlWord::Resume { names } => CtlCommand::Resume(select(names)?),
-        CtlWord::Status { names, json: false } => CtlCommand::Status(select(names)?),
-        CtlWord::Status { names, json: true } => CtlCommand::StatusJson(select(names)?),
+        CtlWord::Status { names, watch: true, .. } => CtlCommand::Watch { selection: select(names)?, statedir: None },
+        CtlWord::Status { names, json: false, .. } => CtlCommand::Status(select(names)?),
+        CtlWord::Status { names, json: true, .. } => CtlCommand::StatusJson(select(names)?),
+        CtlWord::Watch { names, statedir } => CtlCommand::Watch { selection: select(names)?, statedir },
         CtlWord::Explain { resource } => CtlCommand::Explain { resource },
         CtlWord::Check { run, json } => CtlCommand::Check { run, json },
         CtlWord::TestExec { resource, yes } => CtlCommand::TestExec { resource, yes },
@@ -833,6 +867,17 @@ mod tests {
     }
 
     #[test]
+    fn watching_is_a_command_and_an_option_of_status() {
+        let watch =
+            |selection, statedir: Option<&str>| CtlCommand::Watch { selection, statedir: statedir.map(Into::into) };
+        assert_eq!(ctl("hastmonctl watch").unwrap().command, watch(Selection::All, None));
+        assert_eq!(ctl("hastmonctl watch -s /state web").unwrap().command, watch(names(&["web"]), Some("/state")));
+        assert_eq!(ctl("hastmonctl status -w web").unwrap().command, watch(names(&["web"]), None));
+        assert_eq!(ctl("hastmonctl status --watch").unwrap().command, watch(Selection::All, None));
+        assert_eq!(ctl("hastmonctl status -w --json").unwrap_err().code, 64);
+    }
+
+    #[test]
     fn the_history_takes_a_number_where_other_commands_take_a_node() {
         let args = ctl("hastmonctl -n a history -n 20 -s /state --since 2h --resource web --json -f -c x").unwrap();
         let CtlCommand::History(history) = &args.command else { panic!("{args:?}") };
@@ -900,6 +945,7 @@ mod tests {
             "hastmonctl reload -h",
             "hastmonctl switchover -h",
             "hastmonctl drill -h",
+            "hastmonctl watch -h",
             "hastmonctl history -h",
             "hastmonctl explain -h",
             "hastmonctl check -h",

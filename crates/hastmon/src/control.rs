@@ -23,6 +23,7 @@ use crate::history::show::{Show, show};
 use crate::history::since;
 use crate::os::{log as log_sink, sysexits};
 use crate::view;
+use crate::watch::Watch;
 
 /// A daemon that has not answered after this time is stuck: it never waits for anything itself.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -47,6 +48,10 @@ pub(crate) enum ControlError {
     NoTime(String),
     #[error("Cannot read the history in {}: {source}. It is in the state directory of the daemon (statedir, or -s)", path.display())]
     History { path: PathBuf, source: io::Error },
+    #[error(
+        "watch needs a terminal that can move its cursor, as standard input and output. Without one: hastmonctl status, hastmonctl history -f"
+    )]
+    NoTerminal,
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -55,7 +60,7 @@ impl ControlError {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Load(error) => error.exit_code(),
-            Self::NoTime(_) => sysexits::USAGE,
+            Self::NoTime(_) | Self::NoTerminal => sysexits::USAGE,
             Self::History { .. } => sysexits::NOINPUT,
             Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::System(_) => sysexits::OSERR,
         }
@@ -157,6 +162,7 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
             show_switchover_reply(&reply)
         }
         CtlCommand::Drill(drill) => crate::drill::drill(args, drill),
+        CtlCommand::Watch { selection, statedir } => watch(args, selection, statedir.as_ref()),
         CtlCommand::History(history) => show_history(args, history),
         CtlCommand::Pause { selection, span } => {
             let request = Request::Pause { resources: names(selection), by: operator(), span: *span };
@@ -199,6 +205,25 @@ fn show_history(args: &CtlArgs, history: &cli::History) -> Result<u8, ControlErr
     let what = Show { wanted, last, json: history.json, follow: history.follow };
     show(&path, what, io::stdout().lock()).map_err(|source| ControlError::History { path, source })?;
     Ok(sysexits::OK)
+}
+
+fn watch(args: &CtlArgs, selection: &Selection, statedir: Option<&PathBuf>) -> Result<u8, ControlError> {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    let screen = view::Screen::of_stdout().filter(|_| io::stdin().is_terminal() && !is_dumb);
+    let screen = screen.ok_or(ControlError::NoTerminal)?;
+    let config = Source::new(&args.common).and_then(|source| source.load());
+    let history = match (statedir, &config) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, Ok(config)) => Ok(config.statedir.clone().into()),
+        (None, Err(error)) => Err(error.to_string()),
+    };
+    let control = match (&args.control, config) {
+        (Some(path), _) => path.clone(),
+        (None, config) => config?.control.into(),
+    };
+    let names = if let Selection::Names(names) = selection { names.clone() } else { Vec::new() };
+    let watch = Watch { names, control, history, has_colours: screen.has_colours };
+    Ok(crate::watch::watch(watch)?)
 }
 
 /// Tries the script, unless the resource may run somewhere.

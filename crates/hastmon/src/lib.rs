@@ -19,6 +19,7 @@ mod resolver;
 mod session;
 mod store;
 mod view;
+mod watch;
 pub mod worker;
 
 use hastmon_core::event::{Event, Level};

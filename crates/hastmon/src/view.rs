@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use hastmon_core::types::{Role, State};
 use hastmon_core::wire::detail::{Detail, Trouble};
 use hastmon_core::wire::reply::{Entry, ResourceStatus};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ const PLAIN: &str = "\u{1b}[0m";
 /// A terminal that people read from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
-    has_colours: bool,
+    pub(crate) has_colours: bool,
 }
 
 impl Screen {
@@ -37,8 +38,8 @@ impl Screen {
         if self.has_colours { format!("{colour}{text}{PLAIN}") } else { text.to_string() }
     }
 
-    fn trouble(self, trouble: &Trouble, text: &str) -> String {
-        self.paint(if trouble.is_grave { RED } else { YELLOW }, text)
+    fn trouble(self, is_grave: bool, text: &str) -> String {
+        self.paint(if is_grave { RED } else { YELLOW }, text)
     }
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn for_people(blocks: &[(&Entry<ResourceStatus>, String)], screen: Sc
         text += &screen.paint(BOLD, head.trim_end());
         text.push('\n');
         for trouble in troubles(entry) {
-            text += &screen.trouble(trouble, &format!("  ! {}", trouble.text));
+            text += &screen.trouble(trouble.is_grave, &format!("  ! {}", trouble.text));
             text.push('\n');
         }
         text.extend(lines);
@@ -60,21 +61,30 @@ pub(crate) fn for_people(blocks: &[(&Entry<ResourceStatus>, String)], screen: Sc
 }
 
 /// One line: how many run, and what is wrong with which.
-fn summary<'a>(entries: impl Iterator<Item = &'a Entry<ResourceStatus>> + Clone, screen: Screen) -> String {
+pub(crate) struct Summary {
+    pub(crate) counts: String,
+    /// Whether it is grave, and which resource with what.
+    pub(crate) troubles: Vec<(bool, String)>,
+}
+
+/// Counts, and looks for what is wrong.
+pub(crate) fn summarize<'a>(entries: impl Iterator<Item = &'a Entry<ResourceStatus>> + Clone) -> Summary {
     let known = entries.clone().filter_map(|entry| entry.outcome.as_ref().ok());
     let runs = known.clone().filter(|status| runs(status)).count();
     let all = known.count();
     let (resources, verb) = if all == 1 { ("resource", "runs") } else { ("resources", "run") };
-    let mut text = format!("{runs} of {all} {resources} {verb}");
-    for entry in entries {
+    let in_words = |entry: &Entry<ResourceStatus>| {
         let troubles = troubles(entry);
-        let Some(first) = troubles.first() else { continue };
         let words: Vec<&str> = troubles.iter().map(|trouble| trouble.text.as_str()).collect();
-        text += "; ";
-        let worst = troubles.iter().find(|trouble| trouble.is_grave).unwrap_or(first);
-        text += &screen.trouble(worst, &format!("{}: {}", entry.resource, words.join(", ")));
-    }
-    text
+        let is_grave = troubles.iter().any(|trouble| trouble.is_grave);
+        (!troubles.is_empty()).then(|| (is_grave, format!("{}: {}", entry.resource, words.join(", "))))
+    };
+    Summary { counts: format!("{runs} of {all} {resources} {verb}"), troubles: entries.filter_map(in_words).collect() }
+}
+
+fn summary<'a>(entries: impl Iterator<Item = &'a Entry<ResourceStatus>> + Clone, screen: Screen) -> String {
+    let Summary { counts, troubles } = summarize(entries);
+    troubles.iter().fold(counts, |text, (is_grave, trouble)| text + "; " + &screen.trouble(*is_grave, trouble))
 }
 
 fn troubles(entry: &Entry<ResourceStatus>) -> &[Trouble] {
@@ -85,7 +95,7 @@ fn troubles(entry: &Entry<ResourceStatus>) -> &[Trouble] {
 /// Whether it runs somewhere, as far as is known here.
 fn runs(status: &ResourceStatus) -> bool {
     let is_known = status.detail.as_ref().is_some_and(|detail| detail.runs_on.is_some());
-    let is_run = |worker: &hastmon_core::wire::reply::WorkerStatus| worker.state == hastmon_core::types::State::Run;
+    let is_run = |worker: &hastmon_core::wire::reply::WorkerStatus| worker.state == State::Run;
     is_known || status.worker.as_ref().is_some_and(is_run)
 }
 
@@ -134,6 +144,15 @@ fn detail_fields(detail: &Detail) -> Vec<(String, Value)> {
         .differences
         .iter()
         .map(|other| json!({ "node": other.node, "setting": other.setting, "here": other.here, "there": other.there }));
+    let nodes = detail.nodes.iter().map(|node| {
+        json!({
+            "node": node.node,
+            "role": node.role.map(Role::as_str),
+            "state": node.state.map(State::as_str),
+            "priority": node.priority,
+            "connected_seconds": seconds(&node.connected_for),
+        })
+    });
     let bound = detail
         .bound
         .as_ref()
@@ -167,6 +186,7 @@ fn detail_fields(detail: &Detail) -> Vec<(String, Value)> {
         ("waits_for", json!(detail.waits)),
         ("lateness_seconds", json!(seconds(&detail.lateness))),
         ("troubles", detail.troubles.iter().map(troubles).collect()),
+        ("nodes", nodes.collect()),
         ("differences", differences.collect()),
     ];
     fields.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
@@ -209,7 +229,6 @@ fn wrap(sentence: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hastmon_core::types::{Role, State};
     use hastmon_core::wire::reply::WorkerStatus;
 
     fn entry(name: &str, state: State, runs_on: Option<&str>, troubles: &[(bool, &str)]) -> Entry<ResourceStatus> {

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use super::nv::List;
 use crate::pause::Paused;
+use crate::types::{Role, State};
 
 /// Items of one list in a message that are read: nodes and settings are fewer.
 const MAX_ITEMS: usize = 4096;
@@ -61,6 +62,21 @@ pub struct Difference {
     pub there: String,
 }
 
+/// A node of the resource: this one, or what another said last of itself. Without a role it is not connected to this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeDetail {
+    /// Its name.
+    pub node: String,
+    /// Its role.
+    pub role: Option<Role>,
+    /// The state of the resource there; of a watchdog, of the resource as a whole.
+    pub state: Option<State>,
+    /// The lower takes over first.
+    pub priority: Option<i32>,
+    /// How long it has been connected to this node; never of this node itself.
+    pub connected_for: Option<Duration>,
+}
+
 /// What there is to say of a resource beyond the original's fields. Times are to the microsecond.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
@@ -104,6 +120,8 @@ pub struct Detail {
     pub is_bound_kept: bool,
     /// What is not as it should be: that it is paused, then the gravest first.
     pub troubles: Vec<Trouble>,
+    /// The nodes of the resource, in the order of the configuration.
+    pub nodes: Vec<NodeDetail>,
     /// Settings in which the file of another node differs.
     pub differences: Vec<Difference>,
 }
@@ -156,6 +174,18 @@ impl Detail {
                 .with_str(&format!("trouble{i}.{j}"), &trouble.text)
                 .with_u8(&format!("is_grave{i}.{j}"), u8::from(trouble.is_grave));
         }
+        for (j, node) in self.nodes.iter().enumerate() {
+            let name = |field: &str| format!("{field}{i}.{j}");
+            list = list.with_str(&name("peer"), &node.node);
+            for (field, number) in
+                [("peer_role", node.role.map(Role::to_wire)), ("peer_state", node.state.map(State::to_wire))]
+            {
+                list = number.into_iter().fold(list, |list, number| list.with_u8(&name(field), number));
+            }
+            list = node.priority.into_iter().fold(list, |list, number| list.with_i32(&name("peer_priority"), number));
+            list =
+                node.connected_for.into_iter().fold(list, |list, span| list.with_u64(&name("peer_us"), micros(span)));
+        }
         for (j, other) in self.differences.iter().enumerate() {
             list = list
                 .with_str(&format!("differs{i}.{j}"), &other.setting)
@@ -203,6 +233,18 @@ impl Detail {
                     Some(Trouble { is_grave, text: item("trouble", j)? })
                 })
                 .collect(),
+            nodes: (0..MAX_ITEMS)
+                .map_while(|j| {
+                    let name = |field: &str| format!("{field}{i}.{j}");
+                    Some(NodeDetail {
+                        node: item("peer", j)?,
+                        role: list.u8(&name("peer_role")).and_then(Role::from_wire),
+                        state: list.u8(&name("peer_state")).map(State::from_wire),
+                        priority: list.i32(&name("peer_priority")),
+                        connected_for: list.u64(&name("peer_us")).map(Duration::from_micros),
+                    })
+                })
+                .collect(),
             differences: (0..MAX_ITEMS)
                 .map_while(|j| {
                     Some(Difference {
@@ -248,7 +290,12 @@ mod tests {
             here,
             there,
         });
-        let lists = (many(trouble, 0..4), many(difference, 0..4), option::of(span()), option::of(span()));
+        let node = (text(), option::of(select(&Role::ALL[..])), option::of(select(&State::ALL[..])));
+        let node = (node, option::of(any::<i32>()), option::of(span())).prop_map(|(words, priority, connected_for)| {
+            NodeDetail { node: words.0, role: words.1, state: words.2, priority, connected_for }
+        });
+        let lists =
+            (many(trouble, 0..4), many(difference, 0..4), option::of(span()), option::of(span()), many(node, 0..4));
         let paused = (text(), any::<u64>(), option::of(span()));
         let paused = paused.prop_map(|(by, since_unix_s, left)| Paused { by, since_unix_s, left });
         let pause = (option::of((text(), paused)), option::of((text(), any::<u32>())), any::<bool>(), any::<bool>());
@@ -274,6 +321,7 @@ mod tests {
             differences: lists.1,
             standby: lists.2,
             lateness: lists.3,
+            nodes: lists.4,
         })
     }
 

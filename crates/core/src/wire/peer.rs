@@ -345,14 +345,15 @@ impl Heard {
     /// # Errors
     /// What it lacks.
     pub fn decode(list: &List) -> Result<Self, Lacks> {
+        let bound = list.str("bound").map(ToOwned::to_owned);
         Ok(Self {
             seq: u64_of(list, "seq")?,
             role: role(list)?,
             priority: list.i32("priority").ok_or_else(|| Lacks::field("priority"))?,
             state: state(list)?,
             verdict: list.u8("verdict").map(|kind| verdict(list, kind)).transpose()?,
-            bound: list.str("bound").map(ToOwned::to_owned),
-            bound_for: Duration::from_micros(list.u64("bound_us").unwrap_or_default()),
+            bound_for: bound.as_ref().and(list.u64("bound_us")).map_or(Duration::ZERO, Duration::from_micros),
+            bound,
             epoch: u64_of(list, "epoch")?,
             voters: u64_of(list, "voters")?,
             in_force: u64_of(list, "in_force")?,

@@ -32,7 +32,8 @@ _hastmonctl() {
             '') choice+=' -V --version' ;;
             role) choice+=' --force --yes' ;;
             pause) choice+=' --for' ;;
-            status) choice+=' --json' ;;
+            status) choice+=' --json -w --watch' ;;
+            watch) choice+=' -s --statedir' ;;
             history) choice+=' -s --statedir --since --resource --json -f --follow' ;;
             check) choice+=' --run --json' ;;
             test-exec) choice+=' --yes' ;;
@@ -40,9 +41,9 @@ _hastmonctl() {
             esac
         else
             case $command:$count in
-            :*) choice='role switchover pause resume explain check test-exec drill completion status history reload dump' ;;
+            :*) choice='role switchover pause resume explain check test-exec drill completion status watch history reload dump' ;;
             role:0) choice='init primary secondary watchdog' ;;
-            role:*|status:*|pause:*|resume:*) choice="all $(hastmonctl "${options[@]}" complete-names resources 2>/dev/null)" ;;
+            role:*|status:*|watch:*|pause:*|resume:*) choice="all $(hastmonctl "${options[@]}" complete-names resources 2>/dev/null)" ;;
             switchover:0|drill:0|explain:0|test-exec:0)
                 choice=$(hastmonctl "${options[@]}" complete-names resources 2>/dev/null) ;;
             switchover:1|drill:1) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;

@@ -48,4 +48,6 @@ mod scripts;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod watch;
+#[cfg(test)]
 mod workers;
