@@ -912,6 +912,12 @@ impl Daemon {
             return refuse(turn, "too many wait already for a pause to be known");
         }
         let Some(selected) = self.select(turn, conn, proof, names) else { return };
+        // The node that gives it up would have stopped it, and the other one would not start it.
+        let mut found = selected.iter().filter_map(|(name, at)| Some((name, self.resources.get((*at)?)?)));
+        if let Some((name, _)) = found.find(|(_, supervisor)| paused.is_some() && supervisor.is_switching(turn.now)) {
+            let why = alloc::format!("{name} is being switched over; pause it when it runs again");
+            return refuse(turn, &why);
+        }
         let mut until = turn.now;
         let mut known = Vec::new();
         let command = if paused.is_some() { "pause" } else { "resume" };

@@ -1268,10 +1268,15 @@ impl Supervisor {
         if self.is_paused() {
             return Err(self.pause_told(now).forbids(&self.settings.name));
         }
-        if self.switchover.is_some() || self.wanted_by.is_some_and(|(_, until)| now < until) {
+        if self.is_switching(now) {
             return Err("another switchover is under way".to_string());
         }
         Ok(())
+    }
+
+    /// Whether a switchover is under way, as far as this node knows.
+    pub(crate) fn is_switching(&self, now: Instant) -> bool {
+        self.switchover.is_some() || self.wanted_by.is_some_and(|(_, until)| now < until)
     }
 
     /// The worker that can hand over; or why there is none.

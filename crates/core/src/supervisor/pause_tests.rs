@@ -149,6 +149,16 @@ fn while_it_is_paused_roles_and_switchovers_are_refused_and_the_pause_is_named()
 }
 
 #[test]
+fn what_is_being_switched_over_is_not_paused_before_it_runs_again() {
+    let mut bench = primary();
+    bench.control(&Request::Switchover { resource: RESOURCE.to_string(), to: None });
+    let conn = pause(&mut bench, None);
+    let why = answer(&bench, conn).unwrap().unwrap_err();
+    assert!(why.contains("is being switched over"), "{why}");
+    assert!(written(&bench).is_empty() && !bench.daemon.resources()[0].is_paused());
+}
+
+#[test]
 fn complaints_and_released_leases_lead_to_nothing_while_it_is_paused_and_are_forgotten_after_it() {
     let mut bench = DaemonBench::with_lease("", "");
     bench.set_role(Role::Secondary);
