@@ -31,6 +31,8 @@ const STEADY: u32 = 8;
 const TOLD_EVERY_HOURS: f64 = 1000.0;
 /// Storms in a hundred in which operators pause the resource.
 const PAUSED_STORMS: u64 = 30;
+/// How many heartbeats [`World::recover`] takes until the daemons are there that it starts anew: before that they cannot hear that a pause is over.
+const STARTED_WITHIN: u32 = 12;
 /// How long it takes until all know of the end of a pause.
 const RESUMED_WITHIN: u32 = 6;
 
@@ -124,7 +126,7 @@ pub(crate) fn one(seed: u64, weather: Weather, detail: Detail) -> (World, Outcom
     let roles: Vec<Role> = storm.cluster.nodes.iter().map(ready).collect();
     world.recover(&roles, &off, beat);
     if storm.pauses.is_some() {
-        world.run_for(beat * RESUMED_WITHIN);
+        world.run_for(beat * STARTED_WITHIN);
         storm.voters.iter().for_each(|host| world.apply(Fault::ResumeResource(*host)));
         world.run_for(beat * RESUMED_WITHIN);
         // Roles are refused while it is paused.
