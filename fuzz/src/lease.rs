@@ -169,7 +169,8 @@ pub(super) fn worker(data: &[u8]) {
         pause: Pause::default(),
         must_stop: false,
     };
-    let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
+    let assignment =
+        Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease), in_haste: true };
     let (worker, actions) = Worker::new(START, assignment);
     let mut world = Nodes {
         worker,

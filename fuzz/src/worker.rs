@@ -124,7 +124,8 @@ impl World {
         let replaces = resource.remotes.get(input.below(3)).filter(|_| role == Role::Primary).cloned();
         let now = Instant::from_nanos(1_000_000_000_000);
         let remotes = resource.remotes.len();
-        let (worker, actions) = Worker::new(now, Assignment { resource, role, changed_from, replaces, lease: None });
+        let (worker, actions) =
+            Worker::new(now, Assignment { resource, role, changed_from, replaces, lease: None, in_haste: false });
         let mut world = Self {
             worker,
             role,

@@ -18,17 +18,17 @@ pub enum Treatment {
 }
 
 /// What to do with an orphan, `found_for` after it was found; `hook` is the event it was called for, by name.
-pub fn treatment(hook: &str, has_lease: bool, stop_timeout: Duration, found_for: Duration) -> Treatment {
+pub fn treatment(hook: &str, in_haste: bool, stop_timeout: Duration, found_for: Duration) -> Treatment {
     let is_stop = hook == Hook::Stop.name();
     let patience = match hook {
         // Cut short, it would have to begin again, and twice its time may be more than is left of the lease.
         _ if is_stop => stop_timeout,
         // What runs must be stopped before the lease is over: there is no time to be gentle.
-        _ if has_lease => Duration::ZERO,
+        _ if in_haste => Duration::ZERO,
         _ => TERM_GRACE,
     };
     // The others do no harm beside a `stop`, for which there is no time to lose with the lease.
-    let is_in_the_way = is_stop || hook == Hook::Start.name() || !has_lease;
+    let is_in_the_way = is_stop || hook == Hook::Start.name() || !in_haste;
     match found_for {
         _ if found_for < patience && is_stop => Treatment::LetEnd,
         _ if found_for < patience => Treatment::Terminate,
@@ -48,16 +48,16 @@ mod tests {
 
     const STOP: Duration = Duration::from_secs(5);
 
-    fn steps(hook: &str, has_lease: bool) -> [Treatment; 6] {
+    fn steps(hook: &str, in_haste: bool) -> [Treatment; 6] {
         let milliseconds = [0, 1_999, 2_000, 4_999, 5_000, 7_000];
-        milliseconds.map(|after| treatment(hook, has_lease, STOP, Duration::from_millis(after)))
+        milliseconds.map(|after| treatment(hook, in_haste, STOP, Duration::from_millis(after)))
     }
 
     #[test]
     fn each_orphan_has_its_end_in_time() {
         use Treatment::{Kill, KillAndGoOn, LetEnd, Terminate};
-        for has_lease in [false, true] {
-            assert_eq!(steps("stop", has_lease), [LetEnd, LetEnd, LetEnd, LetEnd, Kill, KillAndGoOn]);
+        for in_haste in [false, true] {
+            assert_eq!(steps("stop", in_haste), [LetEnd, LetEnd, LetEnd, LetEnd, Kill, KillAndGoOn]);
         }
         assert_eq!(steps("start", true), [Kill, Kill, KillAndGoOn, KillAndGoOn, KillAndGoOn, KillAndGoOn]);
         assert_eq!(steps("status", true), [KillAndGoOn; 6]);
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn nobody_waits_longer_than_is_said() {
         for hook in ["start", "stop", "status"] {
-            for has_lease in [false, true] {
+            for in_haste in [false, true] {
                 for stop in [Duration::from_millis(10), STOP] {
-                    assert_eq!(treatment(hook, has_lease, stop, longest_wait(stop)), Treatment::KillAndGoOn);
+                    assert_eq!(treatment(hook, in_haste, stop, longest_wait(stop)), Treatment::KillAndGoOn);
                 }
             }
         }

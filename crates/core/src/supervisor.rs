@@ -904,7 +904,8 @@ impl Supervisor {
             pause: self.peers.pause().told(cx.now),
             must_stop: self.must_stop,
         });
-        let assignment = Assignment { resource: self.settings_for_worker(), role, changed_from, replaces, lease };
+        let (resource, in_haste) = (self.settings_for_worker(), !self.legacy);
+        let assignment = Assignment { resource, role, changed_from, replaces, lease, in_haste };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
     }
 
@@ -922,8 +923,14 @@ impl Supervisor {
         self.told_before = self.told;
         let id = WorkerId(cx.new_id());
         let resource = Resource { exec, ..self.settings_for_worker() };
-        let assignment =
-            Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
+        let assignment = Assignment {
+            resource,
+            role: Role::Secondary,
+            changed_from: None,
+            replaces: None,
+            lease: None,
+            in_haste: !self.legacy,
+        };
         cx.out.push(Action::StartWorker { id, assignment: Box::new(assignment) });
         self.end_last_worker(cx, id, "an earlier worker has left it running");
     }

@@ -130,15 +130,28 @@ impl Bench {
     /// Hooks end when the test says so.
     pub(crate) fn new(role: Role, settings: &str) -> Self {
         Self::of(
-            Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None },
+            Assignment {
+                resource: resource(settings),
+                role,
+                changed_from: None,
+                replaces: None,
+                lease: None,
+                in_haste: false,
+            },
             None,
         )
     }
 
     /// Hooks end at once.
     pub(crate) fn with_script(role: Role, settings: &str) -> Self {
-        let assignment =
-            Assignment { resource: resource(settings), role, changed_from: None, replaces: None, lease: None };
+        let assignment = Assignment {
+            resource: resource(settings),
+            role,
+            changed_from: None,
+            replaces: None,
+            lease: None,
+            in_haste: false,
+        };
         Self::of(assignment, Some(Script::GOOD))
     }
 

@@ -54,6 +54,8 @@ pub struct Assignment {
     pub replaces: Option<Address>,
     /// How it takes part in the lease; `None` among originals, which know none.
     pub lease: Option<LeasePart>,
+    /// What may run must be stopped before a lease is over, whether this worker has a part in it or only stops what another has left running.
+    pub in_haste: bool,
 }
 
 /// What a worker needs to take part in the lease.
@@ -366,7 +368,7 @@ enum Duty {
 impl Worker {
     /// A worker that takes up its role.
     pub fn new(now: Instant, assignment: Assignment) -> (Self, Vec<Action>) {
-        let Assignment { resource, role, changed_from, replaces, lease } = assignment;
+        let Assignment { resource, role, changed_from, replaces, lease, in_haste: _ } = assignment;
         let hooks = HookQueue::new(Limits::of(&resource));
         let mut base = Base {
             resource,

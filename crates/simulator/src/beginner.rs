@@ -83,11 +83,11 @@ impl Beginner {
         }
         let orphans = kernel.scripts_of_others(self.host, self.pid);
         let since = *self.ends_since.get_or_insert(now);
-        let has_lease = self.assignment.lease.is_some();
+        let in_haste = self.assignment.in_haste;
         let mut waits = false;
         for (worker, call, hook) in orphans {
             kernel.tell(self.host, "beginner", || format!("finds {hook}, call {call} of a worker that was killed"));
-            let treatment = treatment(hook.name(), has_lease, self.assignment.resource.stop_timeout, now - since);
+            let treatment = treatment(hook.name(), in_haste, self.assignment.resource.stop_timeout, now - since);
             match treatment {
                 Treatment::LetEnd => {}
                 Treatment::Terminate => kernel.terminate_script(worker, call),

@@ -26,8 +26,14 @@ fn running() -> (Bench, LinkId) {
 fn replacing(remote: &str) -> Bench {
     let resource = resource("");
     let replaces = Some(address(remote));
-    let assignment =
-        Assignment { resource, role: Role::Primary, changed_from: Some(Role::Secondary), replaces, lease: None };
+    let assignment = Assignment {
+        resource,
+        role: Role::Primary,
+        changed_from: Some(Role::Secondary),
+        replaces,
+        lease: None,
+        in_haste: false,
+    };
     Bench::of(assignment, Some(Script::GOOD))
 }
 

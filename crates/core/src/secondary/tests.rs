@@ -8,7 +8,14 @@ use alloc::boxed::Box;
 
 fn secondary(script: &Script) -> Bench {
     let resource = resource("");
-    let assignment = Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: None };
+    let assignment = Assignment {
+        resource,
+        role: Role::Secondary,
+        changed_from: None,
+        replaces: None,
+        lease: None,
+        in_haste: false,
+    };
     Bench::of(assignment, Some(script.clone()))
 }
 
@@ -63,6 +70,7 @@ fn it_tells_the_script_of_the_role_before_it_looks() {
         changed_from: Some(Role::Primary),
         replaces: None,
         lease: None,
+        in_haste: false,
     };
     let mut bench = Bench::of(assignment, None);
     bench.primary_connects(1);
@@ -233,6 +241,7 @@ fn a_shorter_heartbeat_counts_from_now_on() {
         changed_from: None,
         replaces: None,
         lease: None,
+        in_haste: false,
     };
     let mut bench = Bench::of(assignment, Some(Script::GOOD));
     bench.take();

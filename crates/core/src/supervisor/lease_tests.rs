@@ -58,6 +58,19 @@ fn complain(bench: &mut DaemonBench, conn: ConnId, released: bool) {
 }
 
 #[test]
+fn who_only_stops_what_was_left_running_knows_that_a_lease_is_running_out() {
+    let mut bench = of(Role::Primary, "", "");
+    bench.worker_exits(WorkerExit::Signal(9));
+    bench.take();
+    bench.set_role(Role::Init);
+    let [(_, cleaner)] = &bench.started()[..] else { panic!("{:?}", bench.actions) };
+    assert!(
+        cleaner.lease.is_none() && cleaner.in_haste,
+        "an orphaned call that ignores TERM must not outlast the votes"
+    );
+}
+
+#[test]
 fn a_secondary_is_served_by_a_primary_that_beats_until_that_is_silent() {
     let mut bench = of(Role::Secondary, "", "");
     let b = bench.peer("b", Role::Primary, 100, State::Run);

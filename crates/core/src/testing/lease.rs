@@ -119,7 +119,8 @@ impl Cluster {
             pause: None,
         };
         let peers = ["b", "c", "d"].map(peer).into();
-        let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(part) };
+        let assignment =
+            Assignment { resource, role, changed_from: None, replaces: None, lease: Some(part), in_haste: true };
         let mut cluster = Self { bench: Bench::of(assignment, Some(script)), peers, refuses: None, log: Vec::new() };
         cluster.settle();
         cluster

@@ -49,7 +49,8 @@ fn releases(cluster: &Cluster) -> usize {
 fn found_running(role: Role, keep_until: Option<Instant>, pause: Pause) -> Bench {
     let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
     let lease = LeasePart { node: "a".into(), grant: None, keep_until, force: false, seed: 7, pause, must_stop: false };
-    let assignment = Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease) };
+    let assignment =
+        Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease), in_haste: true };
     Bench::of(assignment, Some(Script { runs: true, ..Script::GOOD }))
 }
 
@@ -205,8 +206,14 @@ fn a_stop_that_has_failed_is_tried_again_whether_it_is_paused_or_not() {
     let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
     let (node, pause) = ("a".to_string(), pause(1));
     let lease = LeasePart { node, grant: None, keep_until: None, force: false, seed: 7, pause, must_stop: true };
-    let assignment =
-        Assignment { resource, role: Role::Secondary, changed_from: None, replaces: None, lease: Some(lease) };
+    let assignment = Assignment {
+        resource,
+        role: Role::Secondary,
+        changed_from: None,
+        replaces: None,
+        lease: Some(lease),
+        in_haste: true,
+    };
     let mut bench = Bench::of(assignment, Some(Script { runs: true, ..Script::GOOD }));
     bench.wait(s(2));
     assert_eq!(bench.calls(Hook::Stop), 1);

@@ -9,7 +9,10 @@ use crate::testing::{B, Bench, Script, ms, resource, s};
 const ALONE: &str = "remote none friendless";
 
 fn worker(role: Role, changed_from: Option<Role>, settings: &str) -> Bench {
-    Bench::of(Assignment { resource: resource(settings), role, changed_from, replaces: None, lease: None }, None)
+    Bench::of(
+        Assignment { resource: resource(settings), role, changed_from, replaces: None, lease: None, in_haste: false },
+        None,
+    )
 }
 
 /// A primary whose resource runs, and that nobody needs to hear.

@@ -129,7 +129,7 @@ impl Notebook {
                 return;
             }
             let found_for = clock::now().since(found);
-            let treatment = treatment(hook, assignment.lease.is_some(), assignment.resource.stop_timeout, found_for);
+            let treatment = treatment(hook, assignment.in_haste, assignment.resource.stop_timeout, found_for);
             let (signal, words) = match treatment {
                 Treatment::LetEnd => (None, "waiting for it"),
                 Treatment::Terminate => (Some(Signal::TERM), "ending it first"),

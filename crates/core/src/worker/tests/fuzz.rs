@@ -105,8 +105,10 @@ impl Fuzz {
     fn new(role: Role, changed_from: Option<Role>, replaces: bool) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000_000);
         let replaces = replaces.then(|| address(B));
-        let (worker, actions) =
-            Worker::new(now, Assignment { resource: settings(0), role, changed_from, replaces, lease: None });
+        let (worker, actions) = Worker::new(
+            now,
+            Assignment { resource: settings(0), role, changed_from, replaces, lease: None, in_haste: false },
+        );
         let mut fuzz = Self {
             worker,
             role,
