@@ -147,7 +147,7 @@ pub struct Supervisor {
     record_done: u64,
     /// When it is told that the pause lasts long.
     too_long_at: Option<Instant>,
-    /// A `stop` has failed since it was last known that the resource does not run.
+    /// A `stop` has failed, or a primary has died that was to stop, since it was last known that the resource does not run.
     must_stop: bool,
 }
 
@@ -860,7 +860,9 @@ impl Supervisor {
             WorkerExit::Code(_) | WorkerExit::Signal(_) if self.leaving && self.is_paused() && self.runs_for_ever() => {
             }
             WorkerExit::Code(_) | WorkerExit::Signal(_) if had_it_in_hand => {
-                self.left_running = Some(self.exec.clone())
+                self.left_running = Some(self.exec.clone());
+                // No votes are kept for what a primary was to stop: a pause that has come since changes nothing about that.
+                self.must_stop |= self.told == Role::Primary && self.role != Role::Primary;
             }
             WorkerExit::Code(_) | WorkerExit::Signal(_) => {}
         }

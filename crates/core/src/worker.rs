@@ -74,7 +74,7 @@ pub struct LeasePart {
     pub seed: u64,
     /// Whether the resource is paused.
     pub pause: Pause,
-    /// A `stop` has failed: what runs is stopped whether it is paused or not.
+    /// A `stop` has failed or was never carried out: what runs is stopped whether it is paused or not.
     pub must_stop: bool,
 }
 
@@ -963,7 +963,7 @@ pub(crate) struct Base {
     pub(crate) flag: Flag,
     /// It ends, and what runs goes on.
     leaves_running: bool,
-    /// A `stop` has failed, so the pause does not count.
+    /// A `stop` has failed or was never carried out, so the pause does not count.
     pub(crate) must_stop: bool,
     next_link: u64,
     reported: Option<Report>,

@@ -5,6 +5,7 @@ use crate::daemon::{Action, ConnId, Daemon, Input, PeerProtocol};
 use crate::event::Event;
 use crate::lease::FOR_EVER;
 use crate::pause::{Pause, PauseRecord, Paused};
+use crate::supervisor::WorkerExit;
 use crate::testing::lease::lease_config;
 use crate::testing::{DaemonBench, RESOURCE, ms, s};
 use crate::time::{Duration, Instant};
@@ -146,6 +147,22 @@ fn while_it_is_paused_roles_and_switchovers_are_refused_and_the_pause_is_named()
     let why = SwitchoverReply::decode(&bench.reply_to(conn).unwrap().0).unwrap().outcome.unwrap_err();
     assert!(why.contains("paused by root on a since") && why.contains("hastmonctl resume r first"), "{why}");
     assert_eq!(bench.role(), Role::Primary);
+}
+
+#[test]
+fn what_a_primary_was_to_stop_before_the_pause_is_stopped_though_its_worker_is_killed() {
+    for stops_for_a_role in [true, false] {
+        let mut bench = primary();
+        if stops_for_a_role {
+            bench.set_role(Role::Secondary);
+        }
+        pause(&mut bench, None);
+        bench.worker_exits(WorkerExit::Signal(9));
+        bench.wait(s(2));
+        let (_, next) = bench.started().pop().unwrap();
+        assert_eq!(next.role, if stops_for_a_role { Role::Secondary } else { Role::Primary });
+        assert_eq!(next.lease.unwrap().must_stop, stops_for_a_role);
+    }
 }
 
 #[test]
