@@ -88,6 +88,8 @@ impl Secondary {
                 self.seen_stopped = found == State::Stopped;
                 match self.confirms.take() {
                     _ if found == State::Stopped => {
+                        // What runs from now on somebody has started on purpose.
+                        base.must_stop = false;
                         self.left_by_stop = None;
                         base.set_state(State::Stopped);
                     }

@@ -147,7 +147,8 @@ pub struct Supervisor {
     record_done: u64,
     /// When it is told that the pause lasts long.
     too_long_at: Option<Instant>,
-    /// A `stop` has failed, or a primary has died that was to stop, since it was last known that the resource does not run.
+    /// A `stop` has failed, or a primary has died that was to stop or that had no kept votes, since it was last known that the resource does not
+    /// run.
     must_stop: bool,
 }
 
@@ -1040,6 +1041,14 @@ impl Supervisor {
     }
 
     pub(crate) fn on_record_found(&mut self, cx: &mut Context<'_>, found: Result<Option<Record>, NotFound>) {
+        // This node voted for itself, and the vote was not kept: its daemon and its worker may both have been killed while the resource ran.
+        let may_run = |record: &Record| record.holder == self.peers.me() && !record.kept && !record.hold.is_zero();
+        if self.role == Role::Secondary && matches!(&found, Ok(Some(record)) if may_run(record)) {
+            self.must_stop = true;
+            if let Process::Running(id) = self.worker {
+                cx.out.push(Action::Order { id, order: Order::MustStop });
+            }
+        }
         self.peers.on_record_found(cx, &self.settings, found);
     }
 

@@ -58,6 +58,34 @@ pub struct Assignment {
     pub in_haste: bool,
 }
 
+impl Assignment {
+    /// An order for a worker that has not begun, because another one of this resource still runs on this node; false: it shall not begin at all.
+    pub fn hear(&mut self, order: Order) -> bool {
+        match (order, &mut self.lease) {
+            (Order::Reconfigure(resource), _) => self.resource = *resource,
+            (Order::Pause(pause), Some(part)) => part.pause = pause,
+            (Order::MustStop, Some(part)) => part.must_stop = true,
+            (Order::End { .. } | Order::Leave { .. } | Order::LeaveRunning { .. }, _) => return false,
+            // They speak of what a worker does that has begun; what matters comes again.
+            (
+                Order::Pause(_)
+                | Order::MustStop
+                | Order::Polled
+                | Order::Complaint
+                | Order::Verdict(_)
+                | Order::Stand
+                | Order::ServedBy(_)
+                | Order::PrimaryRuns
+                | Order::Released
+                | Order::HandOver(_)
+                | Order::Force,
+                _,
+            ) => {}
+        }
+        true
+    }
+}
+
 /// What a worker needs to take part in the lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeasePart {
@@ -102,6 +130,8 @@ pub enum Order {
     },
     /// The resource is paused, or no longer.
     Pause(Pause),
+    /// Secondary: what it finds running is from before, under no lease: stop it, though the resource is paused.
+    MustStop,
     /// A watchdog has polled this node for the resource.
     Polled,
     /// A complaint has been heard: tell the script.
@@ -533,6 +563,7 @@ impl Worker {
                 self.end(now, Farewell::AsOrdered, reason, EndMode::Leaving);
             }
             (Order::Pause(pause), _) => self.on_pause(now, pause),
+            (Order::MustStop, Duty::Secondary(_)) => self.base.must_stop = true,
             (Order::Polled, Duty::Primary(primary)) => primary.on_polled(now),
             (Order::Complaint, Duty::Secondary(_)) => {
                 self.base.call(now, Hook::Complain, "a watchdog has complained");
@@ -591,6 +622,7 @@ impl Worker {
             }
             (
                 Order::Polled
+                | Order::MustStop
                 | Order::Complaint
                 | Order::Stand
                 | Order::ServedBy(_)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hastmon_core::daemon::WorkerId;
 use hastmon_core::orphan::{Treatment, treatment};
-use hastmon_core::worker::{Assignment, Order};
+use hastmon_core::worker::Assignment;
 
 use super::agenda::Time;
 use super::host::HostId;
@@ -48,27 +48,17 @@ impl Beginner {
                 self.unheard.push(what);
                 Next::Waits
             }
-            Happening::ToWorker(ToWorker::Order(Order::Reconfigure(settings))) => {
-                self.assignment.resource = *settings;
-                Next::Waits
-            }
             Happening::ToWorker(ToWorker::Serve { link, asks, answers, .. }) => {
                 kernel.close(asks);
                 kernel.close(answers);
                 self.tell_daemon(kernel, FromWorker::PrimaryGone(link));
                 Next::Waits
             }
-            Happening::ToWorker(ToWorker::Order(Order::Pause(pause))) => {
-                if let Some(part) = &mut self.assignment.lease {
-                    part.pause = pause;
-                }
-                Next::Waits
-            }
-            Happening::ToWorker(
-                ToWorker::Order(Order::End { .. } | Order::Leave { .. } | Order::LeaveRunning { .. }) | ToWorker::Gone,
-            ) => Next::Ends,
-            // They speak of what a worker does that has begun.
-            Happening::ToWorker(ToWorker::Order(_)) => Next::Waits,
+            Happening::ToWorker(ToWorker::Order(order)) => match self.assignment.hear(order) {
+                true => Next::Waits,
+                false => Next::Ends,
+            },
+            Happening::ToWorker(ToWorker::Gone) => Next::Ends,
             // On connections that are on their way to it.
             Happening::Readable(_) | Happening::Closed(_) => Next::Waits,
             other => unreachable!("{other:?} is not for a beginner"),

@@ -3,7 +3,8 @@
 use crate::config::Config;
 use crate::daemon::{Action, ConnId, Daemon, Input, PeerProtocol};
 use crate::event::Event;
-use crate::lease::FOR_EVER;
+use crate::lease::record::Record;
+use crate::lease::{FOR_EVER, Voters};
 use crate::pause::{Pause, PauseRecord, Paused};
 use crate::supervisor::WorkerExit;
 use crate::testing::lease::lease_config;
@@ -162,6 +163,29 @@ fn what_a_primary_was_to_stop_before_the_pause_is_stopped_though_its_worker_is_k
         let (_, next) = bench.started().pop().unwrap();
         assert_eq!(next.role, if stops_for_a_role { Role::Secondary } else { Role::Primary });
         assert_eq!(next.lease.unwrap().must_stop, stops_for_a_role);
+    }
+}
+
+#[test]
+fn a_secondary_stops_what_its_node_had_voted_for_before_daemon_and_worker_were_killed() {
+    // Its own vote, not kept; given back; kept; another node's.
+    for (holder, hold, kept, stops) in
+        [("a", s(6), false, true), ("a", s(0), false, false), ("a", s(6), true, false), ("b", s(6), false, false)]
+    {
+        let config = lease_config(&["b", "c"], "", "");
+        let mut bench = DaemonBench::without_record(config.clone());
+        let record = found(pause_of(3, "b", true, None), Role::Secondary, false);
+        let (daemon, actions) = Daemon::with_pauses(bench.now, config, PeerProtocol::Lease, 1, Vec::from([record]));
+        (bench.daemon, bench.actions) = (daemon, actions);
+        let voters = Voters::new(["a", "b", "c"].map(String::from));
+        let vote = Record { holder: holder.to_string(), epoch: 2, hold, voters, kept };
+        bench.give(Input::RecordFound { resource: RESOURCE.to_string(), found: Ok(Some(vote)) });
+        assert_eq!(bench.orders().contains(&Order::MustStop), stops, "{holder} {hold:?} {kept}");
+        // One that dies is followed by one that knows.
+        bench.worker_exits(WorkerExit::Signal(9));
+        bench.wait(s(2));
+        let (_, next) = bench.started().pop().unwrap();
+        assert_eq!(next.lease.unwrap().must_stop, stops);
     }
 }
 

@@ -45,13 +45,18 @@ fn releases(cluster: &Cluster) -> usize {
     cluster.count(|action| matches!(action, Action::ReleaseHere(_) | Action::Say(_, Said::Release(_))))
 }
 
-/// A worker that finds the resource running, as an earlier one has left it.
-fn found_running(role: Role, keep_until: Option<Instant>, pause: Pause) -> Bench {
+fn assignment(role: Role, part: LeasePart) -> Assignment {
     let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
-    let lease = LeasePart { node: "a".into(), grant: None, keep_until, force: false, seed: 7, pause, must_stop: false };
-    let assignment =
-        Assignment { resource, role, changed_from: None, replaces: None, lease: Some(lease), in_haste: true };
-    Bench::of(assignment, Some(Script { runs: true, ..Script::GOOD }))
+    Assignment { resource, role, changed_from: None, replaces: None, lease: Some(part), in_haste: true }
+}
+
+fn part(pause: Pause) -> LeasePart {
+    LeasePart { node: "a".into(), grant: None, keep_until: None, force: false, seed: 7, pause, must_stop: false }
+}
+
+/// A worker that finds the resource running, as an earlier one has left it.
+fn found_running(role: Role, part: LeasePart) -> Bench {
+    Bench::of(assignment(role, part), Some(Script { runs: true, ..Script::GOOD }))
 }
 
 #[test]
@@ -147,7 +152,7 @@ fn an_operator_who_takes_the_resource_away_has_it_stopped_though_it_is_paused() 
 
 #[test]
 fn a_worker_takes_up_what_was_left_running_and_asks_for_votes_that_are_kept() {
-    let mut bench = found_running(Role::Primary, Some(FOR_EVER), pause(1));
+    let mut bench = found_running(Role::Primary, LeasePart { keep_until: Some(FOR_EVER), ..part(pause(1)) });
     bench.wait(s(20));
     assert_eq!((bench.calls(Hook::Stop), bench.state()), (0, State::Run));
     bench.order(Order::LeaveRunning { reason: String::new() });
@@ -181,21 +186,21 @@ fn after_the_pause_what_was_left_running_has_the_time_of_a_lease_from_the_first_
 
 #[test]
 fn what_runs_without_any_vote_is_stopped_though_it_is_paused() {
-    let mut bench = found_running(Role::Primary, None, pause(1));
+    let mut bench = found_running(Role::Primary, part(pause(1)));
     bench.wait(s(2));
     assert_eq!(bench.calls(Hook::Stop), 1);
 }
 
 #[test]
 fn a_secondary_leaves_alone_what_it_finds_running_while_it_is_paused() {
-    let mut bench = found_running(Role::Secondary, None, pause(1));
+    let mut bench = found_running(Role::Secondary, part(pause(1)));
     bench.wait(s(10));
     assert_eq!(bench.state(), State::Run);
     assert_eq!(bench.told().iter().filter(|event| **event == Event::RunsWhilePaused).count(), 1);
     bench.order(Order::LeaveRunning { reason: String::new() });
     bench.wait(s(5));
     assert_eq!(bench.calls(Hook::Stop), 0);
-    let mut bench = found_running(Role::Secondary, None, pause(1));
+    let mut bench = found_running(Role::Secondary, part(pause(1)));
     bench.order(Order::Pause(resume(2)));
     bench.wait(s(2));
     assert_eq!((bench.calls(Hook::Stop), bench.state()), (1, State::Stopped));
@@ -203,20 +208,32 @@ fn a_secondary_leaves_alone_what_it_finds_running_while_it_is_paused() {
 
 #[test]
 fn a_stop_that_has_failed_is_tried_again_whether_it_is_paused_or_not() {
-    let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
-    let (node, pause) = ("a".to_string(), pause(1));
-    let lease = LeasePart { node, grant: None, keep_until: None, force: false, seed: 7, pause, must_stop: true };
-    let assignment = Assignment {
-        resource,
-        role: Role::Secondary,
-        changed_from: None,
-        replaces: None,
-        lease: Some(lease),
-        in_haste: true,
-    };
-    let mut bench = Bench::of(assignment, Some(Script { runs: true, ..Script::GOOD }));
+    let mut bench = found_running(Role::Secondary, LeasePart { must_stop: true, ..part(pause(1)) });
     bench.wait(s(2));
     assert_eq!(bench.calls(Hook::Stop), 1);
+}
+
+#[test]
+fn a_secondary_that_is_told_so_stops_what_it_finds_though_it_is_paused_and_once() {
+    let mut bench = found_running(Role::Secondary, part(pause(1)));
+    bench.order(Order::MustStop);
+    bench.wait(s(2));
+    assert_eq!((bench.calls(Hook::Stop), bench.state()), (1, State::Stopped));
+    // What an operator starts then is left alone.
+    bench.script.as_mut().unwrap().runs = true;
+    bench.wait(s(30));
+    assert_eq!((bench.calls(Hook::Stop), bench.state()), (0, State::Run));
+}
+
+#[test]
+fn a_worker_that_has_not_begun_hears_what_it_needs_to_begin() {
+    let mut assignment = assignment(Role::Secondary, part(resume(1)));
+    assert!(
+        assignment.hear(Order::Pause(pause(2))) && assignment.hear(Order::MustStop) && assignment.hear(Order::Stand)
+    );
+    let part = assignment.lease.clone().unwrap();
+    assert!(part.must_stop && part.pause == pause(2));
+    assert!(!assignment.hear(Order::LeaveRunning { reason: String::new() }));
 }
 
 #[test]

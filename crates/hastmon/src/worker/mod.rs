@@ -180,42 +180,17 @@ async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lo
         }
         match tokio::time::timeout(LOCK_RETRY, channel.receive::<ToWorker>()).await {
             Err(_) => {}
-            Ok(Ok(Some((ToWorker::Order(Order::Reconfigure(settings)), _)))) => setup.assignment.resource = *settings,
             Ok(Ok(Some((ToWorker::Source(source), _)))) => setup.source = source,
             Ok(Ok(Some((ToWorker::Serve { link, .. }, _)))) => {
                 // Closed unserved; the primary comes again.
                 let _ = channel.try_send(&FromWorker::PrimaryGone(link));
             }
-            Ok(Ok(Some((ToWorker::Order(Order::Pause(pause)), _)))) => {
-                if let Some(part) = &mut setup.assignment.lease {
-                    part.pause = pause;
+            Ok(Ok(Some((ToWorker::Order(order), _)))) => {
+                if !setup.assignment.hear(order) {
+                    return None;
                 }
             }
-            Ok(Ok(Some((ToWorker::Order(Order::Polled | Order::Complaint), _)))) => {}
-            // News of a role that this worker does not play yet; what matters comes again.
-            Ok(Ok(Some((
-                ToWorker::Order(
-                    Order::Verdict(_)
-                    | Order::Stand
-                    | Order::ServedBy(_)
-                    | Order::PrimaryRuns
-                    | Order::Released
-                    | Order::HandOver(_)
-                    | Order::Force,
-                ),
-                _,
-            )))) => {}
-            Ok(
-                Ok(
-                    None
-                    | Some((
-                        ToWorker::Order(Order::End { .. } | Order::Leave { .. } | Order::LeaveRunning { .. })
-                        | ToWorker::Setup(_),
-                        _,
-                    )),
-                )
-                | Err(_),
-            ) => return None,
+            Ok(Ok(None | Some((ToWorker::Setup(_), _))) | Err(_)) => return None,
         }
     }
 }
