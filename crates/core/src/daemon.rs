@@ -15,6 +15,7 @@ use crate::lease::record::{NotFound, Record};
 use crate::lease::{Ask, Grant, Release, Voters};
 use crate::pause::{Pause, PauseRecord, Paused, operator};
 use crate::rate_limit::RateLimit;
+use crate::resources::Resources;
 use crate::supervisor::{Context, Supervisor, WorkerExit};
 use crate::time::{Duration, Instant};
 use crate::types::{ErrorCode, Role};
@@ -266,7 +267,7 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Daemon {
     config: Config,
-    resources: Vec<Supervisor>,
+    resources: Resources,
     pids: BTreeMap<WorkerId, u32>,
     /// What the names of the configuration stand for.
     names: BTreeMap<String, Vec<IpAddr>>,
@@ -353,7 +354,7 @@ impl Daemon {
     ) -> (Self, Vec<Action>) {
         let mut daemon = Self {
             config: Config { resources: Vec::new(), ..config.clone() },
-            resources: Vec::new(),
+            resources: Resources::default(),
             pids: BTreeMap::new(),
             names: BTreeMap::new(),
             unknown: BTreeSet::new(),
@@ -480,7 +481,8 @@ impl Daemon {
                 self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop", true));
             }
         }
-        self.each(&mut turn, |supervisor, cx| supervisor.on_timer(cx));
+        let mut cx = Context { now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+        self.resources.due(now).for_each(|supervisor| supervisor.on_timer(&mut cx));
         self.answer_waiting(&mut turn);
         self.forget_gone(&mut turn);
         self.forget_closed();
@@ -497,6 +499,9 @@ impl Daemon {
     /// A vote that comes late is as bad as none: half of the shortest heartbeat is worth a word.
     fn note_lateness(&self, now: Instant, out: &mut Vec<Action>) {
         let late = self.next_deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
+        if late.is_zero() {
+            return;
+        }
         let shortest = self.resources.iter().map(|supervisor| supervisor.settings().heartbeat_interval).min();
         if shortest.is_some_and(|heartbeat| late > heartbeat / 2) {
             out.push(Action::Event(None, Event::WokeLate { by: late }));
@@ -505,7 +510,7 @@ impl Daemon {
 
     /// A resource that has left the configuration votes until nothing of it runs here.
     fn forget_gone(&mut self, turn: &mut Turn<'_>) {
-        for mut gone in self.resources.extract_if(.., |supervisor| supervisor.is_gone()) {
+        for mut gone in self.resources.settle() {
             let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
             gone.close_peers(&mut cx);
             self.sessions.retain(|_, name| *name != gone.settings().name);
@@ -514,8 +519,7 @@ impl Daemon {
 
     /// Connections that were closed from here.
     fn forget_closed(&mut self) {
-        let open: usize = self.resources.iter().map(|supervisor| supervisor.peers().count()).sum();
-        if open != self.sessions.len() {
+        if self.resources.connected() != self.sessions.len() {
             let resources = &self.resources;
             self.sessions.retain(|conn, _| resources.iter().any(|supervisor| supervisor.node_of(*conn).is_some()));
         }
@@ -524,8 +528,7 @@ impl Daemon {
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let waiting = self.waiting.iter().map(|waits| waits.until);
-        let resources = self.resources.iter().filter_map(Supervisor::next_deadline);
-        resources.chain(waiting).chain(self.floods.next_deadline()).min()
+        self.resources.next_deadline().into_iter().chain(waiting).chain(self.floods.next_deadline()).min()
     }
 
     /// The configuration in force (without its resources, which [`resources`](Self::resources) tells).
@@ -578,20 +581,18 @@ impl Daemon {
     }
 
     fn of_worker<'a>(&'a mut self, turn: &'a mut Turn<'_>, id: WorkerId) -> Option<(&'a mut Supervisor, Context<'a>)> {
-        let supervisor = self.resources.iter_mut().find(|supervisor| supervisor.worker() == Some(id))?;
+        let supervisor = self.resources.touch_worker(id)?;
         Some((supervisor, Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out }))
     }
 
     fn each(&mut self, turn: &mut Turn<'_>, mut act: impl FnMut(&mut Supervisor, &mut Context<'_>)) {
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
-        for supervisor in &mut self.resources {
-            act(supervisor, &mut cx);
-        }
+        self.resources.touch_all().for_each(|supervisor| act(supervisor, &mut cx));
     }
 
     fn on(&mut self, turn: &mut Turn<'_>, at: usize, act: impl FnOnce(&mut Supervisor, &mut Context<'_>)) {
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
-        if let Some(supervisor) = self.resources.get_mut(at) {
+        if let Some(supervisor) = self.resources.touch(at) {
             act(supervisor, &mut cx);
         }
     }
@@ -603,7 +604,7 @@ impl Daemon {
     }
 
     fn find(&self, name: &str) -> Option<(usize, &Supervisor)> {
-        self.resources.iter().enumerate().find(|(_, supervisor)| supervisor.settings().name == name)
+        self.resources.find(name)
     }
 
     fn on_reload_asked(&mut self, turn: &mut Turn<'_>, caller: Option<ConnId>) {
@@ -664,7 +665,8 @@ impl Daemon {
         let mut changes = Changes::default();
         let wanted = core::mem::take(&mut config.resources);
         self.config = config;
-        let old = core::mem::take(&mut self.resources);
+        let old = self.resources.take();
+        let mut list = Vec::new();
         let mut old: BTreeMap<String, Supervisor> =
             old.into_iter().map(|supervisor| (supervisor.settings().name.clone(), supervisor)).collect();
         let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
@@ -689,15 +691,16 @@ impl Daemon {
                     supervisor
                 }
             };
-            self.resources.push(supervisor);
+            list.push(supervisor);
         }
         for (name, mut supervisor) in old {
             if !supervisor.is_leaving() {
                 changes.removed.push(name);
                 supervisor.leave(&mut cx, "the resource has left the configuration", false);
             }
-            self.resources.push(supervisor);
+            list.push(supervisor);
         }
+        self.resources = Resources::new(list);
         // A name that is needed again later is looked up like a new one.
         let needed = self.names_to_resolve();
         self.names.retain(|name, _| needed.contains(name));
@@ -831,7 +834,7 @@ impl Daemon {
             Some((at, remote)) => {
                 let mut cx =
                     Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: &mut *turn.out };
-                match self.resources.get_mut(at) {
+                match self.resources.touch(at) {
                     Some(supervisor) => supervisor.on_hello(&mut cx, conn, remote, hello, VERSION),
                     None => Err("it is being removed".to_string()),
                 }

@@ -19,6 +19,7 @@ pub mod pause;
 mod peers;
 mod primary;
 pub mod rate_limit;
+mod resources;
 mod secondary;
 mod status;
 pub mod supervisor;
