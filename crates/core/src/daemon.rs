@@ -502,8 +502,7 @@ impl Daemon {
         if late.is_zero() {
             return;
         }
-        let shortest = self.resources.iter().map(|supervisor| supervisor.settings().heartbeat_interval).min();
-        if shortest.is_some_and(|heartbeat| late > heartbeat / 2) {
+        if self.resources.shortest_heartbeat().is_some_and(|heartbeat| late > heartbeat / 2) {
             out.push(Action::Event(None, Event::WokeLate { by: late }));
         }
     }

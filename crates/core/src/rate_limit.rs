@@ -28,6 +28,8 @@ type Key = (Option<String>, Flood);
 #[derive(Debug, Default)]
 pub struct RateLimit {
     kinds: BTreeMap<Key, Bucket>,
+    /// When the first of what is held back is due: with a thousand resources nobody looks at all of them in every turn.
+    due: Option<Instant>,
     same: Vec<Same>,
 }
 
@@ -90,7 +92,11 @@ impl RateLimit {
         if matches!(flood, Flood::Strangers | Flood::Refusals) && self.is_same(now, &key, &event) {
             return None;
         }
-        self.kinds.entry(key).or_insert(Bucket { left: BURST, refilled: now, held: None }).admit(now, event)
+        let bucket = self.kinds.entry(key).or_insert(Bucket { left: BURST, refilled: now, held: None });
+        let admitted = bucket.admit(now, event);
+        let due = bucket.held.as_ref().map(|held| held.due);
+        self.due = self.due.into_iter().chain(due).min();
+        admitted
     }
 
     /// Whether it was told a short while ago; from now on it was.
@@ -125,22 +131,28 @@ impl RateLimit {
 
     /// What was held back and is to be told now, with its resource.
     pub fn take_due(&mut self, now: Instant) -> Vec<(Option<String>, Event)> {
-        let due = self.kinds.iter_mut().filter_map(|((resource, _), bucket)| {
-            let held = bucket.held.take_if(|held| now >= held.due)?;
-            bucket.refill(now);
-            bucket.left = bucket.left.saturating_sub(1);
-            let Held { last, others, .. } = held;
-            Some((resource.clone(), repeated(last, others)))
-        });
-        let mut due: Vec<_> = due.collect();
-        due.extend(self.take_same(now));
-        due
+        let mut told = Vec::new();
+        if self.due.is_some_and(|due| now >= due) {
+            let due = self.kinds.iter_mut().filter_map(|((resource, _), bucket)| {
+                let held = bucket.held.take_if(|held| now >= held.due)?;
+                bucket.refill(now);
+                bucket.left = bucket.left.saturating_sub(1);
+                let Held { last, others, .. } = held;
+                Some((resource.clone(), repeated(last, others)))
+            });
+            told.extend(due);
+            self.due = self.kinds.values().filter_map(|bucket| Some(bucket.held.as_ref()?.due)).min();
+        }
+        told.extend(self.take_same(now));
+        told
     }
 
     /// When [`take_due`](Self::take_due) will have something.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let held = self.kinds.values().filter_map(|bucket| Some(bucket.held.as_ref()?.due));
-        held.chain(self.same.iter().filter(|same| same.again > 0).map(|same| same.told + SAME_INTERVAL)).min()
+        self.due
+            .into_iter()
+            .chain(self.same.iter().filter(|same| same.again > 0).map(|same| same.told + SAME_INTERVAL))
+            .min()
     }
 }
 

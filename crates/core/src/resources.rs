@@ -9,7 +9,7 @@ use core::ops::Deref;
 
 use crate::daemon::WorkerId;
 use crate::supervisor::Supervisor;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// The resources, in the order of the configuration. Those that have left it are at the end.
 #[derive(Debug, Default)]
@@ -22,6 +22,7 @@ pub(crate) struct Resources {
     agenda: BTreeSet<(Instant, usize)>,
     /// How many nodes are connected, of all resources.
     connected: usize,
+    shortest_heartbeat: Option<Duration>,
     /// Those that may have changed since.
     changed: BTreeSet<usize>,
 }
@@ -46,7 +47,8 @@ impl Resources {
         let names = list.iter().enumerate().map(|(at, supervisor)| (supervisor.settings().name.clone(), at)).collect();
         let known = alloc::vec![Known::default(); list.len()];
         let changed = (0..list.len()).collect();
-        let mut resources = Self { list, known, names, changed, ..Self::default() };
+        let shortest_heartbeat = list.iter().map(|supervisor| supervisor.settings().heartbeat_interval).min();
+        let mut resources = Self { list, known, names, changed, shortest_heartbeat, ..Self::default() };
         (0..resources.list.len()).for_each(|at| resources.look(at));
         resources
     }
@@ -82,8 +84,14 @@ impl Resources {
     /// Those that have changed, and those whose time has come.
     pub(crate) fn due(&mut self, now: Instant) -> impl Iterator<Item = &mut Supervisor> {
         self.changed.extend(self.agenda.range(..=(now, usize::MAX)).map(|(_, at)| *at));
-        let changed = &self.changed;
-        self.list.iter_mut().enumerate().filter(|(at, _)| changed.contains(at)).map(|(_, supervisor)| supervisor)
+        // Passing over the others costs nothing: only those that are named are touched.
+        let mut list = self.list.iter_mut();
+        let mut passed = 0;
+        self.changed.iter().filter_map(move |at| {
+            let supervisor = list.nth(at - passed);
+            passed = at + 1;
+            supervisor
+        })
     }
 
     /// Looks again at those that have changed; gives away those that are gone.
@@ -120,6 +128,11 @@ impl Resources {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.agenda.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The shortest of all heartbeat intervals; `None` without resources.
+    pub(crate) const fn shortest_heartbeat(&self) -> Option<Duration> {
+        self.shortest_heartbeat
     }
 
     /// How many nodes are connected, of all resources.

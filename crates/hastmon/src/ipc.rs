@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hastmon_core::event::Event;
 use hastmon_core::lease::{Ask, Grant, Release};
@@ -13,13 +14,13 @@ use hastmon_core::types::Role;
 use hastmon_core::worker::{Assignment, Farewell, LinkId, Order, Report};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 /// The largest packet. An assignment with all the remotes and friends that the configuration allows takes half of it; FreeBSD's
 /// kernel takes no larger one.
@@ -68,7 +69,7 @@ pub(crate) struct Setup {
     pub(crate) descriptor_limit: Option<u64>,
 }
 
-/// What a worker says to the main daemon.
+/// What a worker says to the main daemon: several in each packet.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
     /// What `status` shall say.
@@ -132,8 +133,7 @@ impl Channel {
     /// # Errors
     /// The other side is gone, or the message is larger than a packet may be.
     pub(crate) async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let packet = encode(message)?;
-        self.socket.async_io(Interest::WRITABLE, || send_packet(&self.socket, &packet, descriptors)).await
+        self.socket.async_io(Interest::WRITABLE, || send_packet(&self.socket, message, descriptors)).await
     }
 
     /// Like [`send`](Self::send), but fails when there is no room.
@@ -141,8 +141,7 @@ impl Channel {
     /// # Errors
     /// As for `send`; [`io::ErrorKind::WouldBlock`] when there is no room.
     pub(crate) fn try_send(&self, message: &impl Serialize) -> io::Result<()> {
-        let packet = encode(message)?;
-        self.socket.try_io(Interest::WRITABLE, || send_packet(&self.socket, &packet, &[]))
+        self.socket.try_io(Interest::WRITABLE, || send_packet(&self.socket, message, &[]))
     }
 
     /// Waits for the next message; `None` when the other side is gone. Nothing is lost when this is cancelled.
@@ -153,8 +152,8 @@ impl Channel {
         let mut was_reset = false;
         loop {
             match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
-                Ok((packet, _)) if packet.is_empty() => return Ok(None),
-                Ok((packet, descriptors)) => return Ok(Some((serde_json::from_slice(&packet)?, descriptors))),
+                Ok(Some((message, descriptors))) => return Ok(Some((message?, descriptors))),
+                Ok(None) => return Ok(None),
                 // The other side has ended without reading everything. Linux tells that once, before what it has sent: its last words follow.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !was_reset => was_reset = true,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
@@ -164,34 +163,30 @@ impl Channel {
     }
 }
 
-/// An assignment carries the secret of its resource: packets are wiped, and have their size from the start, because what grows leaves copies
-/// behind.
-fn encode(message: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut size = Counter(0);
-    serde_json::to_writer(&mut size, message)?;
-    if size.0 > MAX_PACKET {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too large for a packet between daemon and worker"));
-    }
-    let mut packet = Zeroizing::new(Vec::with_capacity(size.0));
-    serde_json::to_writer(&mut *packet, message)?;
-    Ok(packet)
+/// Where packets are written and arrive, one at a time. An assignment carries the secret of its resource: packets are wiped, and what grows
+/// would leave copies behind. There is room for the largest one; the system gives only as much memory as the largest one has had.
+static ROOM: Mutex<[u8; MAX_PACKET]> = Mutex::new([0; MAX_PACKET]);
+
+fn room() -> MutexGuard<'static, [u8; MAX_PACKET]> {
+    ROOM.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts what is written, and keeps nothing.
-struct Counter(usize);
-
-impl io::Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn send_packet(socket: &UnixDatagram, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut room = room();
+    let mut rest = room.as_mut_slice();
+    let written = serde_json::to_writer(&mut rest, message);
+    let size = MAX_PACKET - rest.len();
+    let (packet, _) = room.split_at_mut(size);
+    let sent = match written {
+        Ok(()) => send_bytes(socket, packet, descriptors),
+        // There is no other reason for it to fail.
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "too large for a packet between daemon and worker")),
+    };
+    packet.zeroize();
+    sent
 }
 
-fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send_bytes(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -201,30 +196,31 @@ fn send_packet(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'
     Ok(())
 }
 
-fn receive_packet(socket: &UnixDatagram) -> io::Result<(Zeroizing<Vec<u8>>, Vec<OwnedFd>)> {
-    // Seen before it is measured: one that arrived in between would be cut to nothing. Without one this fails, or it is the end.
-    let (seen, _) = recv(socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-    if seen == 0 {
-        return Ok((Zeroizing::default(), Vec::new()));
-    }
-    // At least as much as the next packet has: room for the largest one would be most of a worker's memory.
-    let waiting = usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(MAX_PACKET);
-    let mut packet = Zeroizing::new(vec![0; waiting.clamp(1, MAX_PACKET)]);
+/// What has come: a message or what is wrong with it, with its descriptors; `None` at the end.
+type Received<T> = Option<(serde_json::Result<T>, Vec<OwnedFd>)>;
+
+fn receive_packet<T: DeserializeOwned>(socket: &UnixDatagram) -> io::Result<Received<T>> {
+    let mut room = room();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut packet)], &mut control, flags)?;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut *room)], &mut control, flags)?;
     if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet between daemon and worker was cut short"));
     }
-    packet.truncate(received.bytes);
+    let packet = room.get_mut(..received.bytes).unwrap_or_default();
+    if packet.is_empty() {
+        return Ok(None);
+    }
+    let message = serde_json::from_slice(packet);
+    packet.zeroize();
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             descriptors.extend(rights);
         }
     }
-    Ok((packet, descriptors))
+    Ok(Some((message, descriptors)))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::io;
 use hastmon_core::config::Key;
 use hastmon_core::wire::frame::{self, NETWORK_LIMIT, Version};
 use hastmon_core::wire::nv::List;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use self::noise::{Cipher, Handshake, NOISE};
@@ -29,6 +29,9 @@ use crate::net::{MessageReader, NetError};
 
 /// The field of a refusal, with its reason in words.
 const REFUSAL: &str = "errmsg";
+
+/// What is read at once, in bytes: a beat, and its answer, with their frames. Nobody else ever reads from the stream of a session.
+const READ_AT_ONCE: usize = 1024;
 
 /// Why a session ended or did not come to be.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// The next list. Cancelling it loses nothing. No more than one message is read ahead of the caller: none.
+    /// The next list. Cancelling it loses nothing.
     ///
     /// # Errors
     /// Any of them ends the session.
@@ -167,7 +170,7 @@ pub(crate) async fn refuse(stream: impl AsyncRead + AsyncWrite + Unpin, refusal:
 
 /// A session that has not ended.
 struct Open<S> {
-    stream: S,
+    stream: BufReader<S>,
     reader: MessageReader,
     /// `None`: everything is said in plain.
     cipher: Option<Cipher>,
@@ -176,7 +179,8 @@ struct Open<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
-    const fn new(stream: S) -> Self {
+    fn new(stream: S) -> Self {
+        let stream = BufReader::with_capacity(READ_AT_ONCE, stream);
         Self { stream, reader: MessageReader::taking(&[Version::V1], NETWORK_LIMIT), cipher: None, unsent: Vec::new() }
     }
 

@@ -32,13 +32,13 @@ use self::votes::Votes;
 use self::workers::Workers;
 use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
+use crate::os::alarm::Alarm;
 use crate::os::background::{Readiness, detach_parent};
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::realtime::Starter;
 use crate::os::{clock, log, process, realtime, sysexits, thread, title};
 use crate::resolver::{LOOK_EVERY, Resolver};
 use crate::store::{Store, StoreError};
-use crate::worker::sleep_until;
 
 /// News from the tasks of this process that wait in line; a task that finds the line full waits, and its peer with it.
 const MAX_NEWS: usize = 256;
@@ -172,7 +172,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             names_due: clock::now(),
             pauses,
         };
-        shell.run(config, peers, signals, inbox).await;
+        shell.run(config, peers, signals, Alarm::new()?, inbox).await;
         Ok(())
     };
     let end = LocalSet::new().block_on(&runtime, Box::pin(run));
@@ -225,7 +225,14 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(mut self, config: Config, peers: PeerProtocol, mut signals: Signals, mut inbox: mpsc::Receiver<News>) {
+    async fn run(
+        mut self,
+        config: Config,
+        peers: PeerProtocol,
+        mut signals: Signals,
+        mut alarm: Alarm,
+        mut inbox: mpsc::Receiver<News>,
+    ) {
         let started =
             Event::DaemonStarted { version: env!("CARGO_PKG_VERSION").to_string(), node: config.node.clone() };
         self.source.warn_of_weak_secrets(&config);
@@ -245,8 +252,12 @@ impl Shell {
                     Some(input) => Some(input),
                     None => continue,
                 },
-                () = sleep_until(daemon.next_deadline()) => Some(Input::Timer),
-                () = sleep_until(Some(self.names_due)) => { self.look_up_names(&daemon); continue }
+                () = alarm.until(Some(daemon.next_deadline().unwrap_or(self.names_due).min(self.names_due))) => {
+                    if clock::now() >= self.names_due {
+                        self.look_up_names(&daemon);
+                    }
+                    Some(Input::Timer)
+                }
             };
             // A second signal to stop: the workers stop their resources by themselves when the daemon is gone.
             let Some(input) = input else { break };

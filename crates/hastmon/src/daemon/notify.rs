@@ -18,9 +18,10 @@ use tokio::task::JoinHandle;
 
 use super::News;
 use crate::history::Record;
+use crate::os::alarm::sleep_until;
 use crate::os::clock;
 use crate::os::realtime::Starter;
-use crate::worker::{exit_of, sleep_until, why_not_started};
+use crate::worker::{exit_of, why_not_started};
 
 /// Events that may wait for their call. More would be told when they are old; those that are left out are counted.
 const MAX_WAITING: usize = 64;

@@ -271,20 +271,22 @@ async fn life(
         Err(_) => hear(title, &mut child, &channel, kill).await,
     };
     let mut farewell = None;
-    while let Some(message) = heard {
-        match message {
-            FromWorker::Report(report) => tell(news, Input::Report(id, report)).await,
-            FromWorker::PrimaryGone(link) => tell(news, Input::PrimaryGone(id, link)).await,
-            FromWorker::Ask(ask) => tell(news, Input::Asked(id, ask)).await,
-            FromWorker::Release(release) => tell(news, Input::Released(id, release)).await,
-            FromWorker::Won(grant) => tell(news, Input::Won(id, grant)).await,
-            FromWorker::Fenced(node, epoch) => tell(news, Input::Fenced(id, node, epoch)).await,
-            FromWorker::HandOverRefused(why) => tell(news, Input::HandOverRefused(id, why)).await,
-            FromWorker::Event(at, event) => {
-                let _ = news.send(News::Told { resource: resource.clone(), at, event }).await;
+    while let Some(messages) = heard {
+        for message in messages {
+            match message {
+                FromWorker::Report(report) => tell(news, Input::Report(id, report)).await,
+                FromWorker::PrimaryGone(link) => tell(news, Input::PrimaryGone(id, link)).await,
+                FromWorker::Ask(ask) => tell(news, Input::Asked(id, ask)).await,
+                FromWorker::Release(release) => tell(news, Input::Released(id, release)).await,
+                FromWorker::Won(grant) => tell(news, Input::Won(id, grant)).await,
+                FromWorker::Fenced(node, epoch) => tell(news, Input::Fenced(id, node, epoch)).await,
+                FromWorker::HandOverRefused(why) => tell(news, Input::HandOverRefused(id, why)).await,
+                FromWorker::Event(at, event) => {
+                    let _ = news.send(News::Told { resource: resource.clone(), at, event }).await;
+                }
+                FromWorker::PauseHeard(pause) => tell(news, Input::PauseHeard(id, pause)).await,
+                FromWorker::Farewell(last) => farewell = Some(last),
             }
-            FromWorker::PauseHeard(pause) => tell(news, Input::PauseHeard(id, pause)).await,
-            FromWorker::Farewell(last) => farewell = Some(last),
         }
         heard = hear(title, &mut child, &channel, kill).await;
     }
@@ -304,11 +306,11 @@ async fn life(
     })
 }
 
-/// The next message of a worker; `None` when it is gone, or makes no sense and is ended. Kills it when asked to.
-async fn hear(title: &str, child: &mut Child, channel: &Channel, kill: &Notify) -> Option<FromWorker> {
+/// The next messages of a worker; `None` when it is gone, or makes no sense and is ended. Kills it when asked to.
+async fn hear(title: &str, child: &mut Child, channel: &Channel, kill: &Notify) -> Option<Vec<FromWorker>> {
     loop {
         let heard = tokio::select! {
-            heard = channel.receive::<FromWorker>() => heard,
+            heard = channel.receive::<Vec<FromWorker>>() => heard,
             () = kill.notified() => {
                 // Fails only when it has ended already.
                 let _ = child.start_kill();
@@ -316,7 +318,7 @@ async fn hear(title: &str, child: &mut Child, channel: &Channel, kill: &Notify) 
             }
         };
         match heard {
-            Ok(heard) => return heard.map(|(message, _)| message),
+            Ok(heard) => return heard.map(|(messages, _)| messages),
             Err(error) => {
                 log::error!("worker \"{title}\" cannot be understood: {error}");
                 let _ = child.start_kill();

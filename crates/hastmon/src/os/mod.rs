@@ -1,7 +1,8 @@
-//! What the operating system offers, in the form that hastmon uses it: clock, pidfile, background, log, process, realtime, title, host name.
+//! What the operating system offers, in the form that hastmon uses it: clock, alarm, pidfile, background, log, process, realtime, title, host name.
 //! Nothing here knows roles or decides anything about a resource.
 //! Linux and FreeBSD differ only in here; each difference is said where it is made.
 
+pub mod alarm;
 pub mod background;
 pub mod clock;
 pub mod host;

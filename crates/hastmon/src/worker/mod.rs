@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hastmon_core::event::Event;
-use hastmon_core::time::Instant;
 use hastmon_core::worker::{Action, Farewell, Input, Order, Worker};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +27,7 @@ use self::script::Scripts;
 pub(crate) use self::script::{exit_of, why_not_started};
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
 use crate::log_event;
+use crate::os::alarm::Alarm;
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::realtime::Starter;
 use crate::os::{clock, log, process, realtime, sysexits, title};
@@ -38,6 +38,8 @@ const MAX_NEWS: usize = 64;
 
 /// Events that may wait for the daemon to hear them: a few failovers. Beyond that they are in the log alone, and counted.
 const MAX_UNSENT: usize = 64;
+/// As many of them go into one packet, if they have all come in one turn. Sixteen of the largest events fill half of one.
+const MAX_TOGETHER: usize = 16;
 
 /// At its end a worker waits so long for the daemon to hear its last words.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
@@ -92,7 +94,7 @@ async fn run() -> io::Result<()> {
     process::set_descriptor_limit(setup.descriptor_limit)?;
     let starter = if setup.realtime { Some(begin_realtime()?) } else { None };
     let Some(held) = wait_for_predecessor(&channel, &mut setup).await else {
-        let _ = channel.try_send(&FromWorker::Farewell(Farewell::AsOrdered));
+        let _ = channel.try_send(&[FromWorker::Farewell(Farewell::AsOrdered)]);
         log::flush();
         return Ok(());
     };
@@ -111,6 +113,7 @@ async fn run() -> io::Result<()> {
         scripts: Scripts::new(news, node, role, notebook.clone(), starter),
         daemon: Daemon::new(channel),
     };
+    let mut alarm = Alarm::new()?;
     let mut ended = hands.carry_out(&worker, actions);
     while !ended {
         let input = tokio::select! {
@@ -119,7 +122,7 @@ async fn run() -> io::Result<()> {
                 None => continue,
             },
             Some(input) = inbox.recv() => input,
-            () = sleep_until(worker.next_deadline()) => Input::Timer,
+            () = alarm.until(worker.next_deadline()) => Input::Timer,
         };
         let actions = worker.handle(clock::now(), input);
         ended = hands.carry_out(&worker, actions);
@@ -183,7 +186,7 @@ async fn wait_for_predecessor(channel: &Channel, setup: &mut Setup) -> Option<Lo
             Ok(Ok(Some((ToWorker::Source(source), _)))) => setup.source = source,
             Ok(Ok(Some((ToWorker::Serve { link, .. }, _)))) => {
                 // Closed unserved; the primary comes again.
-                let _ = channel.try_send(&FromWorker::PrimaryGone(link));
+                let _ = channel.try_send(&[FromWorker::PrimaryGone(link)]);
             }
             Ok(Ok(Some((ToWorker::Order(order), _)))) => {
                 if !setup.assignment.hear(order) {
@@ -215,14 +218,6 @@ fn take_stdin() -> io::Result<OwnedFd> {
     let null = std::fs::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(channel)
-}
-
-/// Sleeps until a deadline of the core's clock; for ever without one.
-pub(crate) async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The main daemon, as seen from here.
@@ -267,19 +262,25 @@ impl Daemon {
             _ => {}
         }
         self.unsent.push_back(message);
-        while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
-            if channel.try_send(first).is_err() {
+    }
+
+    /// Sends what is unsent, as far as there is room: all that was decided in one turn is one packet, which wakes the daemon once.
+    fn say(&mut self) {
+        while let Some(channel) = self.channel.as_ref().filter(|_| !self.unsent.is_empty()) {
+            let together = self.unsent.len().min(MAX_TOGETHER);
+            if channel.try_send(&self.unsent.range(..together).collect::<Vec<_>>()).is_err() {
                 break;
             }
-            self.unsent.pop_front();
+            self.unsent.drain(..together);
         }
     }
 
-    /// Sends what is unsent, as soon as there is room.
+    /// The same, as soon as there is room.
     async fn say_all(&mut self) {
+        self.say();
         while let (Some(channel), Some(first)) = (&self.channel, self.unsent.front()) {
             // That the daemon is gone is noticed in one place only, where it is listened to.
-            let _ = channel.send(first, &[]).await;
+            let _ = channel.send(&[first], &[]).await;
             self.unsent.pop_front();
         }
     }
@@ -336,6 +337,7 @@ impl Hands {
     /// Does what was decided; says whether that was the end.
     fn carry_out(&mut self, worker: &Worker, actions: Vec<Action>) -> bool {
         let resource = worker.resource();
+        let mut is_over = false;
         for action in actions {
             match action {
                 Action::RunHook(call) => self.scripts.run(resource, &call, worker.epoch()),
@@ -364,11 +366,12 @@ impl Hands {
                 }
                 Action::Exit(farewell) => {
                     self.daemon.tell(FromWorker::Farewell(farewell));
-                    return true;
+                    is_over = true;
                 }
             }
         }
-        false
+        self.daemon.say();
+        is_over
     }
 }
 
@@ -399,26 +402,31 @@ mod tests {
             let mut daemon = Daemon::new(Channel::new(ours).unwrap());
             for _ in 0..COUNT {
                 daemon.tell_event(Event::MayStillRun);
+                daemon.say();
             }
             assert!(daemon.unsent.len() <= MAX_UNSENT && daemon.lost > 0);
             daemon.tell(FromWorker::Farewell(Farewell::AsOrdered));
             let (mut heard, mut missing) = (0, 0);
             let hears = async {
                 loop {
-                    match theirs.receive::<FromWorker>().await.unwrap().unwrap().0 {
-                        FromWorker::Event(_, event) => match *event {
-                            Event::EventsLost { count } => missing += count,
-                            _ => heard += 1,
-                        },
-                        FromWorker::Farewell(_) => break,
-                        other => panic!("{other:?}"),
+                    for message in theirs.receive::<Vec<FromWorker>>().await.unwrap().unwrap().0 {
+                        match message {
+                            FromWorker::Event(_, event) => match *event {
+                                Event::EventsLost { count } => missing += count,
+                                _ => heard += 1,
+                            },
+                            FromWorker::Farewell(_) => return,
+                            other => panic!("{other:?}"),
+                        }
                     }
                 }
             };
             tokio::join!(daemon.say_all(), hears);
             assert_eq!((heard + daemon.lost, missing), (COUNT, 0));
             daemon.tell_event(Event::MayStillRun);
-            let FromWorker::Event(_, lost) = theirs.receive::<FromWorker>().await.unwrap().unwrap().0 else { panic!() };
+            daemon.say();
+            let told = theirs.receive::<Vec<FromWorker>>().await.unwrap().unwrap().0;
+            let Some(FromWorker::Event(_, lost)) = told.into_iter().next() else { panic!() };
             assert_eq!(*lost, Event::EventsLost { count: COUNT - heard });
         });
     }

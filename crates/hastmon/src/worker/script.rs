@@ -40,6 +40,8 @@ const TAIL_LINE: usize = 256;
 /// Calls whose output is still read when they are over, because something that they have left running holds it open: one for each service
 /// that `start` has left, some for those of before. A script that leaves something behind at every call would take all descriptors.
 const MAX_OUTPUTS: usize = 16;
+/// What a call prints is read when it has run for so long, or has ended. Most have ended by then, and cost no look in between.
+const READ_AFTER: Duration = Duration::from_millis(20);
 /// How often is looked whether the processes of a call that was ended are gone.
 const GROUP_POLL: Duration = Duration::from_millis(50);
 
@@ -113,14 +115,15 @@ impl Scripts {
         self.running.borrow_mut().insert(id, Group::default());
         let (begun, output) = match self.command(resource, call, epoch) {
             Ok((command, reader)) => {
-                let output = reader.map(|reader| Rc::new(Output::new(reader, &resource.name, call.hook)));
-                if let Some(output) = output.clone() {
-                    let open = Rc::clone(&self.outputs);
-                    tokio::task::spawn_local(async move {
-                        output.log().await;
+                let output = reader.map(|reader| {
+                    let output = Rc::new(Output::new(reader, &resource.name, call.hook));
+                    let (logged, open) = (Rc::clone(&output), Rc::clone(&self.outputs));
+                    let task = tokio::task::spawn_local(async move {
+                        logged.log().await;
                         drop(open);
                     });
-                }
+                    (output, task)
+                });
                 (self.begin(command), output)
             }
             Err(error) => (Begun::Now(Err(error)), None),
@@ -147,7 +150,14 @@ impl Scripts {
             running.borrow_mut().remove(&id);
             notebook.inspect(|notebook| notebook.end(id));
             // The loop that hears the news ends only with the process.
-            let output = output.map(|output| output.tail()).unwrap_or_default();
+            let output = output.map(|(output, task)| {
+                let tail = output.tail();
+                if output.is_over() {
+                    task.abort();
+                }
+                tail
+            });
+            let output = output.unwrap_or_default();
             let _ = news.send(Input::HookExited { id, exit, output }).await;
         });
     }
@@ -179,12 +189,13 @@ impl Scripts {
     }
 
     /// What the call prints goes to a pipe; to nowhere when too much is read already.
-    fn output(&self, resource: &Resource) -> io::Result<(Option<pipe::Receiver>, OwnedFd)> {
+    fn output(&self, resource: &Resource) -> io::Result<(Option<OwnedFd>, OwnedFd)> {
         let open = Rc::strong_count(&self.outputs) - 1;
         if open < MAX_OUTPUTS {
             self.told_outputs.set(false);
             let (reader, writer) = io::pipe()?;
-            return Ok((Some(pipe::Receiver::from_owned_fd(reader.into())?), writer.into()));
+            rustix::io::ioctl_fionbio(&reader, true)?;
+            return Ok((Some(reader.into()), writer.into()));
         }
         if !self.told_outputs.replace(true) {
             log::warn!(
@@ -230,12 +241,7 @@ impl Scripts {
         });
     }
 
-    fn command(
-        &self,
-        resource: &Resource,
-        call: &Call,
-        epoch: Option<u64>,
-    ) -> io::Result<(Command, Option<pipe::Receiver>)> {
+    fn command(&self, resource: &Resource, call: &Call, epoch: Option<u64>) -> io::Result<(Command, Option<OwnedFd>)> {
         let (output, writer) = self.output(resource)?;
         let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
         let mut command = prepare(resource, &self.node, self.role, call.hook.name(), &call.reason);
@@ -243,6 +249,8 @@ impl Scripts {
             .args(call.hook.arguments(&resource.name))
             .envs(epoch.map(|epoch| ("HASTMON_EPOCH", epoch.to_string())))
             .env(MARK, mark.unwrap_or_default())
+            // A worker's own is nothing to read, either, and need not be opened for each call.
+            .stdin(Stdio::inherit())
             .stdout(writer.try_clone()?)
             .stderr(writer);
         Ok((command, output))
@@ -331,12 +339,14 @@ pub(crate) fn exit_of(status: std::process::ExitStatus) -> Exit {
 /// What a hook prints.
 #[derive(Debug)]
 struct Output {
-    reader: pipe::Receiver,
+    reader: OwnedFd,
+    /// Everybody has closed it, and all of it is logged.
+    is_over: Cell<bool>,
     lines: RefCell<Lines>,
 }
 
 impl Output {
-    fn new(reader: pipe::Receiver, resource: &str, hook: Hook) -> Self {
+    fn new(reader: OwnedFd, resource: &str, hook: Hook) -> Self {
         let lines = Lines {
             resource: resource.to_string(),
             hook,
@@ -346,41 +356,61 @@ impl Output {
             left_out: 0,
             tail: VecDeque::new(),
         };
-        Self { reader, lines: RefCell::new(lines) }
+        Self { reader, is_over: Cell::default(), lines: RefCell::new(lines) }
     }
 
     /// Puts it into the log, line by line, until the last process that holds it has closed it: a service that the hook has started may do so
     /// for as long as it runs, and must not be stopped by a pipe that nobody reads.
     async fn log(&self) {
-        let mut chunk = [0; CHUNK];
-        while self.reader.readable().await.is_ok() {
-            match self.reader.try_read(&mut chunk) {
-                Ok(0) => break,
-                Ok(read) => self.take(&chunk, read),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
+        tokio::time::sleep(READ_AFTER).await;
+        let reader = match self.reader.try_clone().and_then(pipe::Receiver::from_owned_fd) {
+            Ok(reader) => reader,
+            Err(error) => {
+                log::warn!(target: &self.lines.borrow().resource, "what the script prints cannot be read: {error}");
+                return;
+            }
+        };
+        while reader.readable().await.is_ok() {
+            self.read(|chunk| reader.try_read(chunk));
+            if self.is_over() {
+                break;
             }
             // A script that prints without end is not alone in this process.
             tokio::task::yield_now().await;
         }
-        self.lines.borrow_mut().finish();
+    }
+
+    const fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// Takes a piece of what has been printed; says whether there was one.
+    fn read(&self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> bool {
+        let mut chunk = [0; CHUNK];
+        match read(&mut chunk) {
+            Ok(read) if read > 0 => {
+                self.lines.borrow_mut().take(chunk.get(..read).unwrap_or_default());
+                true
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => false,
+            Ok(_) | Err(_) => {
+                if !self.is_over.replace(true) {
+                    self.lines.borrow_mut().finish();
+                }
+                false
+            }
+        }
     }
 
     /// The last lines of what has been printed by now, all of which is read first.
     fn tail(&self) -> Vec<String> {
-        let mut chunk = [0; CHUNK];
         for _ in 0..LAST_CHUNKS {
             // Not by way of the runtime, which may not have noticed yet that there is something.
-            match rustix::io::read(&self.reader, &mut chunk) {
-                Ok(0) | Err(_) => break,
-                Ok(read) => self.take(&chunk, read),
+            if !self.read(|chunk| Ok(rustix::io::read(&self.reader, chunk)?)) {
+                break;
             }
         }
         self.lines.borrow().tail()
-    }
-
-    fn take(&self, chunk: &[u8], read: usize) {
-        self.lines.borrow_mut().take(chunk.get(..read).unwrap_or_default());
     }
 }
 
@@ -453,7 +483,8 @@ mod tests {
 
     fn output() -> (Output, io::PipeWriter) {
         let (reader, writer) = io::pipe().unwrap();
-        (Output::new(pipe::Receiver::from_owned_fd(reader.into()).unwrap(), "web", Hook::Start), writer)
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        (Output::new(reader.into(), "web", Hook::Start), writer)
     }
 
     #[test]
