@@ -29,6 +29,11 @@ const RANDOM_STEPS: u32 = 8;
 /// A release with a successor keeps the votes for it during so many heartbeats.
 const RESERVE_BEATS: u32 = 2;
 
+/// Who is no primary, and hears one, has nothing to say but that it is still there: it beats at every so manyth heartbeat.
+const REST_BEATS: u32 = 3;
+/// After it has asked for something it beats at every heartbeat for so many of them: the answers to beats bring what came of it.
+const AWAKE_BEATS: u32 = 8;
+
 /// Friends that are called: among them may be nodes, watchdogs above all, and other hosts that only ask for the status. Those are called only
 /// while a node is missing, and nobody is told that they do not answer.
 const MAX_FRIENDS_CALLED: usize = 64;
@@ -56,6 +61,10 @@ pub(crate) struct Members {
     withheld: Option<Release>,
     list: Vec<Member>,
     next_beat: Instant,
+    /// Heartbeats since the last beat at which there was none.
+    rested: u32,
+    /// Heartbeats at which there is a beat whatever else holds.
+    awake: u32,
     candidacy: Option<Candidacy>,
     random: u64,
     news: Vec<News>,
@@ -215,6 +224,8 @@ impl Members {
             withheld: None,
             list,
             next_beat: now,
+            rested: 0,
+            awake: 0,
             candidacy: None,
             random: part.seed | 1,
             news: Vec::new(),
@@ -326,8 +337,8 @@ impl Members {
         1 + self.list.iter().filter(|member| member.heard.is_some()).count()
     }
 
-    /// What depends on the time alone.
-    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base) {
+    /// What depends on the time alone. `hears_primary`: the primary beats to this node.
+    pub(crate) fn on_timer(&mut self, now: Instant, base: &mut Base, hears_primary: bool) {
         self.drop_silent(now, base);
         if base.state == State::Stopped {
             self.may_run = false;
@@ -341,7 +352,12 @@ impl Members {
         }
         if now >= self.next_beat {
             self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
-            self.beat(now, base);
+            self.rested += 1;
+            self.awake = self.awake.saturating_sub(1);
+            if self.rested >= REST_BEATS || !(hears_primary && self.may_rest(base)) {
+                self.beat_all(now, base);
+            }
+            self.call_missing(base);
         }
         self.seek_votes(now, base);
     }
@@ -353,8 +369,20 @@ impl Members {
         }
     }
 
-    fn beat(&mut self, now: Instant, base: &mut Base) {
-        self.beat_all(now, base);
+    /// Whether the others know all that they would hear, and this node wants nothing of them.
+    fn may_rest(&self, base: &Base) -> bool {
+        let is_idle = self.candidacy.is_none() && self.claim.epoch().is_none() && self.new_voters.is_none();
+        let pause = base.flag.pause();
+        let knows_pause = |heard: &Heard| pause.version == 0 || heard.pause.as_ref().is_some_and(|told| told.is(pause));
+        let knows = |member: &Member| member.knows_file && member.heard.as_ref().is_some_and(knows_pause);
+        self.role != Role::Primary
+            && self.awake == 0
+            && is_idle
+            && self.list.iter().filter(|member| member.is_up()).all(knows)
+    }
+
+    /// Calls those that are not connected.
+    fn call_missing(&mut self, base: &mut Base) {
         let is_complete = self.list.iter().filter(|member| member.is_up()).count() + 1 >= self.claim.voters().len();
         let down = self.list.iter_mut().filter(|member| matches!(member.link, Link::Down));
         for member in down.filter(|member| !(is_complete && member.may_be_none())) {
@@ -393,6 +421,7 @@ impl Members {
     /// Tells all that are connected how it stands here; a holder renews its lease with it.
     fn beat_all(&mut self, now: Instant, base: &mut Base) {
         self.told_state = base.state;
+        self.rested = 0;
         self.mind_pause(base);
         let ask = self.claim.renew(now);
         let voters = self.configured();
@@ -767,7 +796,7 @@ impl Members {
     }
 
     /// Asks the primary to hand the resource over to this node; or says why that would be in vain.
-    pub(crate) fn fetch(&self, base: &mut Base) -> Result<(), String> {
+    pub(crate) fn fetch(&mut self, base: &mut Base) -> Result<(), String> {
         let (of, needed, in_reach) = (self.claim.voters().len(), self.claim.voters().majority(), self.reachable());
         if base.state != State::Stopped {
             return Err(format!("the resource is {} on this node", base.state));
@@ -778,6 +807,7 @@ impl Members {
         let primary = self.list.iter().find(|member| member.role() == Some(Role::Primary));
         let primary = primary.ok_or("no primary is connected")?;
         primary.say(base, Said::Fetch);
+        self.awake = AWAKE_BEATS;
         Ok(())
     }
 

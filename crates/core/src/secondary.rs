@@ -161,6 +161,11 @@ impl Secondary {
         }
     }
 
+    /// With the lease: whether a primary is connected to this node.
+    pub(crate) const fn hears_primary(&self) -> bool {
+        self.primary.is_some()
+    }
+
     pub(crate) fn on_heartbeat(&mut self, now: Instant, base: &mut Base, link: LinkId, seq: u64) {
         if let Some(served) = self.served.as_mut().filter(|served| served.link == link) {
             served.last_heard = now;

@@ -23,6 +23,8 @@ pub(crate) struct Watchdog {
     complaints: Complaints,
     /// With the lease: how long no primary has been heard of that runs the resource.
     silence: Option<Silence>,
+    /// With the lease: when a primary that runs the resource said so last by itself.
+    beaten: Option<Instant>,
 }
 
 /// The time since a primary that runs the resource was heard of, and what was said of it.
@@ -79,6 +81,7 @@ impl Watchdog {
             round_open: false,
             complaints: Complaints::default(),
             silence: has_lease.then_some(Silence { since: now, complained: 0 }),
+            beaten: None,
         }
     }
 
@@ -89,7 +92,18 @@ impl Watchdog {
         }
     }
 
-    /// With the lease: a primary says that it runs the resource.
+    /// With the lease: a primary says by itself that it runs the resource.
+    pub(crate) fn on_primary_beats(&mut self, now: Instant, base: &mut Base) {
+        self.beaten = Some(now);
+        self.on_primary_runs(now, base);
+    }
+
+    /// Whether it says so at every heartbeat; one that is a little late is no reason to ask.
+    pub(crate) fn hears_primary(&self, now: Instant, base: &Base) -> bool {
+        self.beaten.is_some_and(|at| now.since(at) < base.heartbeat() * 5 / 4)
+    }
+
+    /// With the lease: a primary says that it runs the resource, by itself or when it is asked.
     pub(crate) fn on_primary_runs(&mut self, now: Instant, base: &mut Base) {
         if let Some(silence) = &mut self.silence {
             *silence = Silence { since: now, complained: 0 };

@@ -602,7 +602,7 @@ impl Worker {
                 }
             }
             (Order::ServedBy(primary), Duty::Secondary(_)) => self.served_by(now, primary),
-            (Order::PrimaryRuns, Duty::Watchdog(watchdog)) => watchdog.on_primary_runs(now, &mut self.base),
+            (Order::PrimaryRuns, Duty::Watchdog(watchdog)) => watchdog.on_primary_beats(now, &mut self.base),
             (Order::Released, Duty::Watchdog(watchdog)) => {
                 if let Some(members) = &self.members {
                     watchdog.complain(now, &mut self.base, members, true);
@@ -610,7 +610,7 @@ impl Worker {
             }
             (Order::HandOver(to), Duty::Primary(_)) => self.hand_over(now, to),
             (Order::HandOver(_), Duty::Secondary(_)) => {
-                let asked = self.members.as_ref().map_or(Ok(()), |members| members.fetch(&mut self.base));
+                let asked = self.members.as_mut().map_or(Ok(()), |members| members.fetch(&mut self.base));
                 if let Err(why) = asked {
                     self.base.act(Action::HandOverRefused(why));
                 }
@@ -742,7 +742,12 @@ impl Worker {
             return;
         }
         let Some(members) = &mut self.members else { return };
-        members.on_timer(now, &mut self.base);
+        let hears_primary = match &self.duty {
+            Duty::Secondary(secondary) => secondary.hears_primary(),
+            Duty::Watchdog(watchdog) => watchdog.hears_primary(now, &self.base),
+            Duty::Primary(_) | Duty::Init => false,
+        };
+        members.on_timer(now, &mut self.base, hears_primary);
         let is_ending = self.base.ending.is_some();
         for news in members.take_news() {
             match (news, &mut self.duty) {

@@ -67,6 +67,36 @@ fn a_primary_starts_with_the_lease_and_renews_it_at_every_heartbeat() {
     assert_eq!(cluster.asked(Kind::Renew).len(), 3, "of the voter here, too");
 }
 
+#[test]
+fn who_hears_a_primary_beats_at_every_third_heartbeat_until_there_is_something_to_say() {
+    for role in [Role::Secondary, Role::Watchdog] {
+        let mut cluster = Cluster::new(role, &["b", "c"], "", "");
+        let told = |on: bool| match role {
+            Role::Watchdog => on.then_some(Order::PrimaryRuns),
+            _ => Some(Order::ServedBy(on.then(|| "b".to_string()))),
+        };
+        let count = |cluster: &mut Cluster, on: bool| {
+            cluster.take();
+            for _ in 0..12 {
+                told(on).into_iter().for_each(|order| cluster.order(order));
+                cluster.wait(s(1));
+            }
+            beats(cluster, "c").len()
+        };
+        cluster.wait(s(1));
+        assert_eq!(count(&mut cluster, false), 12, "{role}: it hears none");
+        // A watchdog's state has changed.
+        count(&mut cluster, true);
+        assert_eq!(count(&mut cluster, true), 4, "{role}");
+        assert!((11..=13).contains(&count(&mut cluster, false)), "{role}: it hears none any more");
+        // Of a pause the others have to hear at once.
+        count(&mut cluster, true);
+        let pause = crate::pause::Pause { version: 1, node: "a".to_string(), paused: None };
+        cluster.order(Order::Pause(pause));
+        assert_eq!(count(&mut cluster, true), 12, "{role}: they do not say that they know");
+    }
+}
+
 fn vec_of<T, U>(list: Vec<T>, f: impl Fn(T) -> U) -> Vec<U> {
     list.into_iter().map(f).collect()
 }

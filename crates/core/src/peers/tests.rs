@@ -347,7 +347,7 @@ fn who_votes_is_written_when_a_node_has_never_voted() {
 fn a_silent_node_is_dropped() {
     let mut bench = bench();
     let b = bench.peer("b", Role::Secondary, 100, State::Stopped);
-    bench.wait(ms(2_999));
+    bench.wait(ms(5_999));
     assert!(!bench.is_closed(b));
     bench.wait(ms(1));
     assert!(bench.is_closed(b));
