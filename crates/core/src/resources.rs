@@ -10,6 +10,7 @@ use core::ops::Deref;
 use crate::daemon::WorkerId;
 use crate::supervisor::Supervisor;
 use crate::time::Instant;
+use crate::turns::{Stage, Turns};
 
 /// The resources, in the order of the configuration. Those that have left it are at the end.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ pub(crate) struct Resources {
     agenda: BTreeSet<(Instant, usize)>,
     /// How many nodes are connected, of all resources.
     connected: usize,
+    turns: Turns,
     /// Those that may have changed since.
     changed: BTreeSet<usize>,
 }
@@ -31,6 +33,7 @@ struct Known {
     deadline: Option<Instant>,
     worker: Option<WorkerId>,
     connected: usize,
+    stage: Stage,
 }
 
 impl Deref for Resources {
@@ -105,9 +108,11 @@ impl Resources {
             deadline: supervisor.next_deadline(),
             worker: supervisor.worker(),
             connected: supervisor.peers().count(),
+            stage: supervisor.stage(),
         };
         let old = core::mem::replace(known, new.clone());
         self.connected = self.connected - old.connected + new.connected;
+        self.turns.note(at, old.stage, new.stage);
         if old.deadline != new.deadline {
             old.deadline.map(|deadline| self.agenda.remove(&(deadline, at)));
             new.deadline.map(|deadline| self.agenda.insert((deadline, at)));
@@ -116,6 +121,22 @@ impl Resources {
             old.worker.map(|id| self.workers.remove(&id));
             new.worker.map(|id| self.workers.insert(id, at));
         }
+    }
+
+    /// One that waits and has its turn now, while fewer than this have theirs.
+    pub(crate) fn touch_next(&mut self, limit: u32) -> Option<&mut Supervisor> {
+        let at = self.turns.next(limit)?;
+        self.touch(at)
+    }
+
+    /// One that waits for its turn and has not been told so.
+    pub(crate) fn touch_untold(&mut self) -> Option<&mut Supervisor> {
+        let at = self.turns.take_untold()?;
+        self.touch(at)
+    }
+
+    pub(crate) const fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
