@@ -529,11 +529,11 @@ impl Daemon {
             next.on_turn(&mut cx);
             self.resources.settle();
         }
-        let why = self.resources.turns().told(limit);
-        while let Some(waits) = self.resources.touch_untold() {
-            waits.on_no_turn(&mut cx, why.clone());
+        while let Some(at) = self.resources.take_untold() {
+            let why = self.resources.turns().told(limit);
+            self.resources.touch(at).into_iter().for_each(|waits| waits.on_no_turn(&mut cx, why.clone()));
+            self.resources.settle();
         }
-        self.resources.settle();
     }
 
     /// Connections that were closed from here.

@@ -130,9 +130,8 @@ impl Resources {
     }
 
     /// One that waits for its turn and has not been told so.
-    pub(crate) fn touch_untold(&mut self) -> Option<&mut Supervisor> {
-        let at = self.turns.take_untold()?;
-        self.touch(at)
+    pub(crate) fn take_untold(&mut self) -> Option<usize> {
+        self.turns.take_untold()
     }
 
     pub(crate) const fn turns(&self) -> &Turns {

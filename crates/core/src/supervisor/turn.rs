@@ -8,7 +8,7 @@ use alloc::string::String;
 use core::cmp::Reverse;
 
 use super::{Context, Process, Supervisor};
-use crate::event::{Event, RoleReason};
+use crate::event::{Event, RoleReason, StaysSecondary};
 use crate::time::Instant;
 use crate::timing;
 use crate::turns::{Rank, Stage};
@@ -20,7 +20,7 @@ pub(super) struct Turn {
     is: Is,
     /// It is to be primary.
     primary: Option<ToBePrimary>,
-    /// Turns that ended without the lease, since it had another role.
+    /// Turns that ended without the lease, since it had another role or heard a primary.
     in_vain: u32,
 }
 
@@ -159,6 +159,9 @@ impl Supervisor {
 
     /// Whether it still wants the turn for which it waits, and whether the turn that it has is over.
     pub(super) fn mind_turn(&mut self, now: Instant) {
+        if self.turn.in_vain > 0 && self.why_stay_secondary(now) == Some(StaysSecondary::Connected) {
+            self.turn.in_vain = 0;
+        }
         match self.turn.is {
             Is::Idle if self.turn.primary.is_some() && self.may_wait(now, false) => {
                 self.turn.is = Is::Waits { released: false };
