@@ -18,7 +18,7 @@ fn weight(at: usize) -> usize {
 /// Nodes `a`, `b` and `w` with resources `r0` and so on, each of which takes its time to start.
 fn cluster() -> Lab {
     let names = (0..MANY).map(|at| format!("r{at}"));
-    let plan = Plan::new(&["a", "b", "w"]).lease().set("lease", "5").set("stop_timeout", "5");
+    let plan = Plan::new(&["a", "b", "w"]).lease().set("lease", "10").set("stop_timeout", "5");
     let lab = plan.set("max_hooks", &AT_ONCE.to_string()).resources(names).loopback();
     let mut config = lab.standard_config();
     for at in 0..MANY {
@@ -79,4 +79,25 @@ fn a_failover_of_all_takes_turns_and_is_complete() {
     wait_for("all run on b", || lab.running("b") == MANY);
     assert_eq!(started(&lab, "b").len(), MANY);
     assert!(fs::read_to_string(lab.log_path("b")).unwrap().contains("waiting for its turn"));
+}
+
+#[test]
+fn a_reload_lets_more_be_started_at_once_and_in_another_order() {
+    let lab = Plan::new(&["a", "b", "w"]).lease().set("max_hooks", "1").resources(["r0", "r1", "r2"].map(String::from));
+    let lab = lab.loopback();
+    lab.before("a", "start", "sleep 1000");
+    lab.start_all();
+    lab.role("a", "primary");
+    lab.wait_call("a", "start r0", 1);
+    wait_for("the others wait", || {
+        lab.status("a").iter().filter(|block| block.says("waits").contains("1 res")).count() == 2
+    });
+    let kept = || ["hastmon: r0 (primary)", "hastmon: r1 (secondary)"].map(|title| lab.worker("a", title).unwrap());
+    let before = kept();
+    let config = lab.standard_config().replace("max_hooks 1", "max_hooks 2");
+    lab.write_config(&config.replace("resource r2 {", "resource r2 {\nweight 1"));
+    assert_eq!(lab.ctl("a", &["reload"]).code, 0);
+    lab.wait_call("a", "start r2", 1);
+    assert_eq!(lab.count("a", "start r1"), 0);
+    assert_eq!(kept(), before);
 }
