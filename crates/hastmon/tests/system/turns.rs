@@ -83,8 +83,8 @@ fn a_failover_of_all_takes_turns_and_is_complete() {
 
 #[test]
 fn a_reload_lets_more_be_started_at_once_and_in_another_order() {
-    let lab = Plan::new(&["a", "b", "w"]).lease().set("max_hooks", "1").resources(["r0", "r1", "r2"].map(String::from));
-    let lab = lab.loopback();
+    let plan = Plan::new(&["a", "b", "w"]).lease().set("lease", "10").set("stop_timeout", "5").set("max_hooks", "1");
+    let lab = plan.resources(["r0", "r1", "r2"].map(String::from)).loopback();
     lab.before("a", "start", "sleep 1000");
     lab.start_all();
     lab.role("a", "primary");
