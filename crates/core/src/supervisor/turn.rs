@@ -153,7 +153,6 @@ impl Supervisor {
             let turn = core::mem::take(&mut self.turn);
             self.set_role(cx, Role::Secondary, RoleReason::WaitsForTurn);
             self.turn = turn;
-            self.record_pause(cx);
         }
     }
 
