@@ -369,7 +369,9 @@ impl Daemon {
             waiting: Vec::new(),
         };
         let mut out = Vec::new();
-        daemon.apply(&mut Turn { now, out: &mut out }, config);
+        let mut turn = Turn { now, out: &mut out };
+        daemon.apply(&mut turn, config);
+        daemon.give_turns(&mut turn);
         (daemon, out)
     }
 
@@ -485,6 +487,7 @@ impl Daemon {
         self.resources.due(now).for_each(|supervisor| supervisor.on_timer(&mut cx));
         self.answer_waiting(&mut turn);
         self.forget_gone(&mut turn);
+        self.give_turns(&mut turn);
         self.forget_closed();
         if self.stopping && self.resources.is_empty() {
             out.push(Action::Exit);
@@ -513,6 +516,22 @@ impl Daemon {
             let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
             gone.close_peers(&mut cx);
             self.sessions.retain(|_, name| *name != gone.settings().name);
+        }
+    }
+
+    /// Whoever waits for its turn gets it while there are any, and is told when there are none.
+    fn give_turns(&mut self, turn: &mut Turn<'_>) {
+        let limit = self.config.max_hooks;
+        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+        // None of these is gone: who leaves waits for nothing.
+        while let Some(next) = self.resources.touch_next(limit) {
+            next.on_turn(&mut cx);
+            self.resources.settle();
+        }
+        while let Some(at) = self.resources.take_untold() {
+            let why = self.resources.turns().told(limit);
+            self.resources.touch(at).into_iter().for_each(|waits| waits.on_no_turn(&mut cx, why.clone()));
+            self.resources.settle();
         }
     }
 
@@ -750,7 +769,9 @@ impl Daemon {
             }
             Request::Explain { resource } if matches!(caller, Caller::ControlSocket(_)) => {
                 let explained = match self.find(&resource) {
-                    Some((_, supervisor)) => Ok(crate::explain::explain(turn.now, supervisor).into_sentences()),
+                    Some((_, supervisor)) => {
+                        Ok(crate::explain::explain(turn.now, supervisor, self.why_no_turn(supervisor)).into_sentences())
+                    }
                     None => Err(alloc::format!("there is no resource {resource} on this node")),
                 };
                 turn.reply(conn, ExplainReply(explained).encode());
@@ -1016,7 +1037,7 @@ impl Daemon {
         if force && role == Role::Primary && self.peers == PeerProtocol::Lease {
             self.on(turn, at, |supervisor, cx| supervisor.force(cx, reason));
         } else {
-            self.on(turn, at, |supervisor, cx| supervisor.set_role(cx, role, reason));
+            self.on(turn, at, |supervisor, cx| supervisor.give_role(cx, role, reason));
         }
         Ok(before)
     }
@@ -1125,6 +1146,11 @@ impl Daemon {
         None
     }
 
+    /// What it waits for that waits for its turn, in words.
+    pub(crate) fn why_no_turn(&self, supervisor: &Supervisor) -> Option<String> {
+        supervisor.waits_for_turn().then(|| self.resources.turns().told(self.config.max_hooks))
+    }
+
     fn status_of(&self, now: Instant, supervisor: &Supervisor) -> ResourceStatus {
         let settings = supervisor.settings();
         let report = supervisor.report();
@@ -1140,7 +1166,7 @@ impl Daemon {
             };
             RemoteStatus { addr: address.to_string(), state, role }
         };
-        let detail = crate::status::detail(now, supervisor);
+        let detail = crate::status::detail(now, supervisor, self.why_no_turn(supervisor));
         ResourceStatus {
             exec: settings.exec.clone(),
             attempts_max: settings.attempts,

@@ -76,7 +76,7 @@ pub enum Event {
         /// How many there may be.
         of: u32,
     },
-    /// A primary whose resource does not run may not start it yet.
+    /// A primary whose resource does not run may not start it yet, or a secondary waits for its turn to take over.
     StartWaits {
         /// What for.
         why: String,
@@ -543,6 +543,8 @@ pub enum RoleReason {
         /// Ours.
         ours: i32,
     },
+    /// It is to be primary when its turn comes.
+    WaitsForTurn,
     /// The worker ended in a way that is not to be repeated.
     WorkerFailed,
 }
@@ -884,6 +886,7 @@ impl fmt::Display for RoleReason {
                     "handing over to {node}, which was told to be primary: its priority {theirs} is not worse than {ours} here"
                 )
             }
+            Self::WaitsForTurn => f.write_str("until its turn to be primary comes"),
             Self::WorkerFailed => f.write_str("the worker failed"),
         }
     }

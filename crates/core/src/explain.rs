@@ -50,14 +50,14 @@ struct Subject<'a> {
     secondaries: Vec<&'a str>,
 }
 
-/// Explains a resource as this node sees it.
-pub(crate) fn explain(now: Instant, supervisor: &Supervisor) -> Explanation {
+/// Explains a resource as this node sees it; `no_turn`: what it waits for, in words, that waits for its turn.
+pub(crate) fn explain(now: Instant, supervisor: &Supervisor, no_turn: Option<String>) -> Explanation {
     let known = supervisor.peers().known();
     let of = |role: Role| known.iter().filter(|(_, (is, ..))| *is == role).map(|(node, _)| *node).collect();
     let subject = Subject {
         now,
         supervisor,
-        detail: crate::status::detail(now, supervisor),
+        detail: crate::status::detail(now, supervisor, no_turn),
         watchdogs: of(Role::Watchdog),
         secondaries: of(Role::Secondary),
     };
@@ -180,7 +180,10 @@ impl Subject<'_> {
             (_, None) => why.push(format!("{me} is secondary.")),
         }
         if let Some(waits) = self.detail.waits.as_ref().filter(|_| role == Role::Secondary) {
-            why.push(format!("{me} wants to take over: {waits}."));
+            why.push(match self.supervisor.is_to_be_primary() {
+                true => format!("{me} is to be primary: {waits}."),
+                false => format!("{me} wants to take over: {waits}."),
+            });
         }
         why
     }
@@ -338,6 +341,7 @@ impl Subject<'_> {
         change.push(match self.supervisor.wish(self.now) {
             Wish::Needs(more) => format!("{heard}: {more} more, and it asks for votes to take over."),
             Wish::Stays(_) => format!("{heard}, which would be enough."),
+            Wish::WaitsForTurn => format!("{heard}: it asks for votes when it has its turn."),
             Wish::Stands => format!("{heard}: the next one makes it ask for votes."),
             Wish::NotSecondary => format!("{heard}."),
         });

@@ -28,6 +28,7 @@ mod switchover;
 mod testing;
 pub mod time;
 pub mod timing;
+mod turns;
 pub mod types;
 mod watchdog;
 pub mod wire;

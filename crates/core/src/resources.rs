@@ -10,6 +10,7 @@ use core::ops::Deref;
 use crate::daemon::WorkerId;
 use crate::supervisor::Supervisor;
 use crate::time::{Duration, Instant};
+use crate::turns::{Stage, Turns};
 
 /// The resources, in the order of the configuration. Those that have left it are at the end.
 #[derive(Debug, Default)]
@@ -23,6 +24,7 @@ pub(crate) struct Resources {
     /// How many nodes are connected, of all resources.
     connected: usize,
     shortest_heartbeat: Option<Duration>,
+    turns: Turns,
     /// Those that may have changed since.
     changed: BTreeSet<usize>,
 }
@@ -32,6 +34,7 @@ struct Known {
     deadline: Option<Instant>,
     worker: Option<WorkerId>,
     connected: usize,
+    stage: Stage,
 }
 
 impl Deref for Resources {
@@ -113,9 +116,11 @@ impl Resources {
             deadline: supervisor.next_deadline(),
             worker: supervisor.worker(),
             connected: supervisor.peers().count(),
+            stage: supervisor.stage(),
         };
         let old = core::mem::replace(known, new.clone());
         self.connected = self.connected - old.connected + new.connected;
+        self.turns.note(at, old.stage, new.stage);
         if old.deadline != new.deadline {
             old.deadline.map(|deadline| self.agenda.remove(&(deadline, at)));
             new.deadline.map(|deadline| self.agenda.insert((deadline, at)));
@@ -124,6 +129,21 @@ impl Resources {
             old.worker.map(|id| self.workers.remove(&id));
             new.worker.map(|id| self.workers.insert(id, at));
         }
+    }
+
+    /// One that waits and has its turn now, while fewer than this have theirs.
+    pub(crate) fn touch_next(&mut self, limit: u32) -> Option<&mut Supervisor> {
+        let at = self.turns.next(limit)?;
+        self.touch(at)
+    }
+
+    /// One that waits for its turn and has not been told so.
+    pub(crate) fn take_untold(&mut self) -> Option<usize> {
+        self.turns.take_untold()
+    }
+
+    pub(crate) const fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

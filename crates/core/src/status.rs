@@ -13,8 +13,8 @@ use crate::timing;
 use crate::types::{Role, State};
 use crate::wire::detail::{Detail, NodeDetail, Protection, Trouble};
 
-/// What there is to say.
-pub(crate) fn detail(now: Instant, supervisor: &Supervisor) -> Detail {
+/// What there is to say; `no_turn`: what it waits for, in words, that waits for its turn.
+pub(crate) fn detail(now: Instant, supervisor: &Supervisor, no_turn: Option<String>) -> Detail {
     let settings = supervisor.settings();
     let peers = supervisor.peers();
     let report = supervisor.report();
@@ -32,6 +32,7 @@ pub(crate) fn detail(now: Instant, supervisor: &Supervisor) -> Detail {
     if !supervisor.is_legacy() {
         add_lease(&mut detail, now, supervisor);
     }
+    detail.waits = no_turn.or(detail.waits);
     detail.nodes = nodes(now, supervisor);
     detail.differences = peers.differences(&settings.shared);
     detail.troubles = troubles(now, supervisor, &detail);
@@ -168,12 +169,12 @@ pub(crate) fn lines(role: Role, detail: &Detail) -> Vec<(String, String)> {
             }
             _ => {}
         }
-        if let Some(why) = &detail.waits {
-            line("waits", why.clone());
-        }
-        if let Some(worst) = detail.lateness {
-            line("lateness", format!("{} ms at worst in the last minute", worst.as_millis()));
-        }
+    }
+    if let Some(why) = &detail.waits {
+        line("waits", why.clone());
+    }
+    if let Some(worst) = detail.lateness.filter(|_| detail.protection != Protection::None) {
+        line("lateness", format!("{} ms at worst in the last minute", worst.as_millis()));
     }
     for other in &detail.differences {
         let value = format!("{} is {} here and {} on {}", other.setting, other.here, other.there, other.node);

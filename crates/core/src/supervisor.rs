@@ -29,6 +29,9 @@ use crate::wire::reply::SwitchoverReply;
 use crate::wire::session::{Answer, Refusal};
 use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, LeasePart, LinkId, Order, Report};
 
+mod turn;
+use turn::Turn;
+
 /// A primary's worker is not replaced for a shorter silence than this: on a busy machine every process is late at times.
 pub const MIN_REPLACE: Duration = Duration::from_millis(500);
 /// A worker that died is followed by a new one after this pause, so that one that dies at once does not burn the machine.
@@ -66,6 +69,8 @@ pub(crate) enum Wish {
     Needs(u32),
     /// There are enough, but something else keeps it.
     Stays(StaysSecondary),
+    /// It takes over when it has its turn.
+    WaitsForTurn,
     /// It takes over: with the lease, it stands for it.
     Stands,
 }
@@ -150,6 +155,8 @@ pub struct Supervisor {
     /// A `stop` has failed, or a primary has died that was to stop or that had no kept votes, since it was last known that the resource does not
     /// run.
     must_stop: bool,
+    /// Its turn to be started.
+    turn: Turn,
 }
 
 #[derive(Debug)]
@@ -224,6 +231,7 @@ impl Supervisor {
             record_done: 0,
             too_long_at: None,
             must_stop: false,
+            turn: Turn::default(),
             settings,
             role: Role::Init,
             previous: Role::Init,
@@ -320,7 +328,7 @@ impl Supervisor {
                 role = (before, RoleReason::Paused);
             }
         }
-        self.set_role(cx, role.0, role.1);
+        self.give_role(cx, role.0, role.1);
     }
 
     /// Changes the role. The worker of the old role ends first.
@@ -330,6 +338,7 @@ impl Supervisor {
         }
         self.event(cx, Event::RoleChanged { old: self.role, new: role, reason: reason.clone() });
         self.previous = core::mem::replace(&mut self.role, role);
+        self.note_role(cx.now);
         self.record_pause(cx);
         if role == Role::Secondary {
             // They were about another primary, or about this node.
@@ -377,6 +386,7 @@ impl Supervisor {
     /// `comes_back`: a daemon will, so what is paused may go on.
     pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str, comes_back: bool) {
         self.leaving = true;
+        self.turn = Turn::default();
         let goes_on = comes_back && self.is_paused();
         if goes_on && self.runs_for_ever() {
             self.left_running = None;
@@ -397,7 +407,7 @@ impl Supervisor {
             // It had left the configuration, and its worker has not ended yet.
             let role = settings.role_on_start;
             self.settings = settings;
-            self.set_role(cx, role, RoleReason::Start);
+            self.give_role(cx, role, RoleReason::Start);
             return;
         }
         if settings == self.settings {
@@ -432,14 +442,14 @@ impl Supervisor {
         let wish = self.wish(cx.now);
         let stays = match wish {
             Wish::Stays(why) => Some(why),
-            Wish::NotSecondary | Wish::Needs(_) | Wish::Stands => None,
+            Wish::NotSecondary | Wish::Needs(_) | Wish::WaitsForTurn | Wish::Stands => None,
         };
         self.event(cx, Event::ComplaintHeard { from, count, threshold, stays });
         if let Process::Running(id) = self.worker {
             cx.out.push(Action::Order { id, order: Order::Complaint });
         }
-        if wish == Wish::Stands {
-            self.take_over(cx);
+        if matches!(wish, Wish::WaitsForTurn | Wish::Stands) {
+            self.take_over(cx, false);
         }
     }
 
@@ -448,21 +458,18 @@ impl Supervisor {
         if self.role != Role::Secondary {
             return Wish::NotSecondary;
         }
-        let count = self.complaints.within(now, self.settings.complaint_interval);
-        match complaints_needed(&self.settings).saturating_sub(count) {
-            0 => self.why_stay_secondary(now).map_or(Wish::Stands, Wish::Stays),
-            more => Wish::Needs(more),
+        match (self.complaints_missing(now), self.why_stay_secondary(now)) {
+            (0, Some(why)) => Wish::Stays(why),
+            (0, None) if self.waits_for_turn() => Wish::WaitsForTurn,
+            (0, None) => Wish::Stands,
+            (more, _) => Wish::Needs(more),
         }
     }
 
-    /// With the lease, only a majority of votes makes a primary: the worker asks for them. Without it, complaints are enough.
-    fn take_over(&mut self, cx: &mut Context<'_>) {
-        if self.legacy {
-            let complaints = self.complaints(cx.now);
-            self.set_role(cx, Role::Primary, RoleReason::Takeover { complaints });
-        } else if let Process::Running(id) = self.worker {
-            cx.out.push(Action::Order { id, order: Order::Stand });
-        }
+    /// How many more it takes until there are enough.
+    fn complaints_missing(&self, now: Instant) -> u32 {
+        let count = self.complaints.within(now, self.settings.complaint_interval);
+        complaints_needed(&self.settings).saturating_sub(count)
     }
 
     /// The worker has won the lease for this node.
@@ -658,6 +665,9 @@ impl Supervisor {
             self.forget_early_complaints(cx.now);
         }
         self.note_what_is_left(&exit);
+        if matches!(self.worker, Process::Running(_)) && !matches!(exit, WorkerExit::NotStarted(_)) {
+            self.turn.end();
+        }
         self.report = None;
         let wanted = self.wanted_by.take().is_some();
         if matches!(exit, WorkerExit::Farewell(_)) && !self.is_paused() && self.runs_for_ever() {
@@ -746,7 +756,7 @@ impl Supervisor {
         let primary = self.primary.and_then(|conn| self.peers.silent_at(&self.settings, conn));
         let peers = self.peers.next_deadline(&self.settings);
         let switchover = self.switchover.as_ref().map(Switchover::deadline);
-        let pause = [self.peers.pause().ends(), self.too_long_at];
+        let pause = [self.peers.pause().ends(), self.too_long_at, self.turn.deadline()];
         let others = [worker, stuck, self.replace_at(), primary, peers, switchover].into_iter().chain(pause).flatten();
         self.half_open.iter().map(|half| half.until).chain(others).min()
     }
@@ -817,6 +827,7 @@ impl Supervisor {
         self.replace_silent_worker(cx);
         self.mind_peers(cx);
         self.mind_pause(cx);
+        self.mind_turn(cx.now);
         let now = cx.now;
         for half in self.half_open.extract_if(.., |half| now >= half.until) {
             match half.stage {
@@ -1104,7 +1115,7 @@ impl Supervisor {
             News::Complaint { node, released: false } => self.on_complaint(cx, node),
             News::Complaint { released: true, .. } => {
                 self.told_of_release = self.primary.map(|_| cx.now);
-                self.on_released(cx);
+                self.on_released(cx, false);
             }
             News::Released { to_us } => {
                 if self.role == Role::Watchdog
@@ -1120,8 +1131,10 @@ impl Supervisor {
                 if let Some(switchover) = self.switchover.as_mut().filter(|_| to_us) {
                     switchover.on_released_to_us(cx.now);
                 }
-                if to_us || self.switchover.is_some() || self.role == Role::Primary {
-                    self.on_released(cx);
+                if to_us || self.switchover.is_some() {
+                    self.on_released(cx, true);
+                } else if self.role == Role::Primary {
+                    self.on_released(cx, false);
                 }
             }
             News::Wanted { node } => self.on_wanted(cx, conn, node),
@@ -1133,11 +1146,15 @@ impl Supervisor {
         self.mind_switchover(cx);
     }
 
-    /// The lease was given back: whoever wants it need not wait for its end.
-    fn on_released(&mut self, cx: &mut Context<'_>) {
+    /// The lease was given back: whoever wants it need not wait for its end. `is_asked`: this node is to have it, and does not wait for its turn.
+    fn on_released(&mut self, cx: &mut Context<'_>, is_asked: bool) {
         let waits = self.role == Role::Primary && !self.holds_lease(cx.now);
         if waits || (self.role == Role::Secondary && self.why_stay_secondary(cx.now).is_none()) {
-            self.take_over(cx);
+            if is_asked {
+                self.take_over_now(cx);
+            } else {
+                self.take_over(cx, true);
+            }
         }
     }
 
@@ -1219,7 +1236,7 @@ impl Supervisor {
         }
         let told = self.told_of_release.take();
         if told.is_some_and(|at| cx.now.since(at) < self.settings.heartbeat_interval) {
-            self.on_released(cx);
+            self.on_released(cx, false);
         }
     }
 
@@ -1422,7 +1439,11 @@ impl Supervisor {
         let resource = self.settings.name.clone();
         let kept = self.is_paused() && self.role == Role::Primary && self.runs_for_ever();
         // After a pause the role is of no interest.
-        let role = if self.is_paused() { self.role } else { Role::Init };
+        let role = match self.role {
+            _ if !self.is_paused() => Role::Init,
+            _ if self.is_to_be_primary() => Role::Primary,
+            role => role,
+        };
         let record = PauseRecord { resource, pause: pause.clone(), role, kept };
         if self.recorded.as_ref().is_some_and(|(_, recorded)| *recorded == record) {
             return;

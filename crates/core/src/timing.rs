@@ -9,6 +9,10 @@ use crate::time::Duration;
 /// A renewal may be late by this part of a heartbeat, on a machine that has other things to do.
 const PATIENCE_PARTS: u32 = 16;
 
+/// A turn to start is held for so many heartbeats beyond what is waited for: a round of votes, the change of the worker, a `status`, and one
+/// for what is late.
+const TURN_BEATS: u32 = 4;
+
 /// How long a lease of this resource lasts, and how long its `stop` may take.
 pub fn terms(resource: &Resource) -> Terms {
     Terms { lease: resource.lease, stop: resource.stop_timeout }
@@ -37,4 +41,14 @@ pub fn votes_free(resource: &Resource) -> Duration {
 /// About how long after the last sign of a primary that has lost its power another node begins to start the resource.
 pub fn takeover(resource: &Resource) -> Duration {
     detection(resource).max(votes_free(resource))
+}
+
+/// How long a primary may have its turn to start: after that others begin, whatever its `start` does.
+pub fn turn_to_start(resource: &Resource) -> Duration {
+    resource.start_timeout + resource.heartbeat_interval * TURN_BEATS
+}
+
+/// How long a secondary may have its turn without winning the lease.
+pub fn turn_to_win(resource: &Resource) -> Duration {
+    votes_free(resource) + resource.heartbeat_interval * TURN_BEATS
 }

@@ -257,14 +257,14 @@ const EVERYTHING: &str = r#"# A comment
 control uds:///var/run/hastmonctl  listen tcp6://[::1]:8458  timeout 1.5s  attempts 3
 heartbeat_interval 500ms complaint_count 3 complaint_interval 1m role_on_start init friends 192.0.2.3 tcp://[2001:db8::1]:80
 start_timeout 1h stop_timeout 2 status_timeout 10 hook_timeout 0.5m
-lease 2500ms fence /off fence_timeout 90 on_stop_failure fence statedir /var/state realtime on
+lease 2500ms fence /off fence_timeout 90 on_stop_failure fence statedir /var/state realtime on max_hooks 4
 exec /run
 key { algorithm SHA1 secret "hunter2 \"\\" }
 on b { control /x listen 192.0.2.2 priority 7 friends c.example.org }
 on b.example.org { timeout 2 }
 resource "a b\\" {
 	key { secret other algorithm RIPEMD160 }
-	on a { remote none exec "/b c" }
+	weight -5 on a { remote none exec "/b c" weight 7 }
 	on b { remote tcp4://192.0.2.1 a.example.org:1 role_on_start watchdog }
 }
 resource all { on a { } }

@@ -32,6 +32,7 @@ pub(crate) struct Checked {
     errors: Vec<String>,
     warnings: Vec<String>,
     resources: Vec<(String, Consequences)>,
+    max_hooks: u32,
 }
 
 /// Checks everything. `control`: where the daemon is, if not where the configuration says; `run`: calls `status` of each script.
@@ -47,6 +48,7 @@ pub(crate) fn check(source: &Source, control: Option<&Path>, run: bool) -> Resul
         errors: Vec::new(),
         warnings,
         resources: Vec::new(),
+        max_hooks: config.max_hooks,
     };
     checked.look_at_file(source, &config);
     checked.look_at_names(&config);
@@ -188,12 +190,24 @@ impl Checked {
         }
     }
 
+    /// More resources may be started at once than have a turn.
+    fn some_may_wait(&self) -> bool {
+        self.resources.len() > usize::try_from(self.max_hooks).unwrap_or(usize::MAX)
+    }
+
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{} as node {}\n", self.file.display(), self.node);
         for (name, found) in &self.resources {
             // Writing to a string cannot fail.
             let _ = write_consequences(&mut text, name, found);
+        }
+        if self.some_may_wait() {
+            let (many, max_hooks) = (self.resources.len(), self.max_hooks);
+            text += &format!(
+                "\n{many} resources, of which {max_hooks} are started at a time (max_hooks): when more are to be started at once, the others \
+                 wait for their turn, and take longer than said above.\n"
+            );
         }
         if !self.daemon {
             text += "\nNo daemon answers here: whether the other nodes have the same file is not known.\n";
@@ -216,6 +230,7 @@ impl Checked {
             "file": self.file.display().to_string(),
             "node": self.node,
             "daemon_answers": self.daemon,
+            "max_hooks": self.max_hooks,
             "errors": self.errors,
             "warnings": self.warnings,
             "resources": resources,

@@ -59,6 +59,8 @@ pub(crate) enum Fault {
     Voters(HostId, u32, Box<Config>),
     /// The same in a hurry. An administrator whose reload is refused takes the change back at once.
     TryVoters(HostId, u32, Box<Config>),
+    /// As many other resources are on their way to run there as may be, so nobody gets a turn; or no longer.
+    Crowd(HostId, bool),
     /// SIGHUP after the configuration got shorter times, or the first ones again.
     Retime(HostId),
     /// SIGHUP.
@@ -91,6 +93,7 @@ impl Fault {
             Self::Force(_) => Some("forced primaries"),
             Self::PauseResource(..) => Some("paused resources"),
             Self::Voters(..) | Self::TryVoters(..) => Some("changes of voters"),
+            Self::Crowd(_, is_crowded) => is_crowded.then_some("crowds of other resources"),
             Self::Retime(_) => Some("changes of times"),
             Self::Reload(_) => Some("reloads"),
             Self::Boot(_)

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hastmon_core::config::Config;
+use hastmon_core::config::{Config, DEFAULT_MAX_HOOKS};
 use hastmon_core::lease::record::Record;
 use hastmon_core::pause::PauseRecord;
 use hastmon_core::time::Instant;
@@ -129,6 +129,11 @@ impl Host {
             resource.nodes.clone_from(&new.nodes);
             resource.remotes.clone_from(&new.remotes);
         }
+    }
+
+    /// With no turn to be had every resource waits for its own, as it does while others are being started.
+    pub(crate) const fn crowd(&mut self, is_crowded: bool) {
+        self.config.max_hooks = if is_crowded { 0 } else { DEFAULT_MAX_HOOKS };
     }
 
     /// The administrator edits the lengths of time alone: shorter, or the first ones again.

@@ -31,6 +31,8 @@ const STEADY: u32 = 8;
 const TOLD_EVERY_HOURS: f64 = 1000.0;
 /// Storms in a hundred in which operators pause the resource.
 const PAUSED_STORMS: u64 = 30;
+/// And in so many others are started on the same hosts.
+const CROWDED_STORMS: u64 = 30;
 /// How many heartbeats [`World::recover`] takes until the daemons are there that it starts anew: before that they cannot hear that a pause is over.
 const STARTED_WITHIN: u32 = 12;
 /// How long it takes until all know of the end of a pause.
@@ -105,7 +107,9 @@ fn random_storm(seed: u64, weather: Weather) -> Storm {
     let voters = (0..cluster.nodes.len()).filter(|at| !spare.contains(at)).map(HostId).collect();
     let mut apart = Rng::new(seed ^ 0x9a05_e5ee);
     let pauses = apart.percent(PAUSED_STORMS).then_some(apart);
-    let mut storm = Storm { rng, weather, cluster, runners, slack, retimes, edition: 0, voters, pauses };
+    let mut apart = Rng::new(seed ^ 0x7a59_c07d);
+    let crowds = apart.percent(CROWDED_STORMS).then_some(apart);
+    let mut storm = Storm { rng, weather, cluster, runners, slack, retimes, edition: 0, voters, pauses, crowds };
     storm.cluster.mood = storm.usual();
     storm
 }

@@ -60,6 +60,8 @@ pub(crate) struct Storm {
     pub(crate) voters: Vec<HostId>,
     /// Operators pause the resource and stop daemons meanwhile; chosen apart from everything else, so that storms without it stay as they are.
     pub(crate) pauses: Option<Rng>,
+    /// Other resources are started on the same hosts, and this one waits for its turn; chosen apart as well.
+    pub(crate) crowds: Option<Rng>,
 }
 
 impl Storm {
@@ -71,7 +73,7 @@ impl Storm {
             for (after, fault) in self.next(world) {
                 world.at(world.now() + after, fault);
             }
-            for (after, fault) in self.maintenance(world) {
+            for (after, fault) in self.maintenance(world).into_iter().chain(self.crowd()) {
                 world.at(world.now() + after, fault);
             }
         }
@@ -205,6 +207,20 @@ impl Storm {
         }
         plan.push((lasts, Fault::ResumeResource(rng.pick(&all))));
         plan
+    }
+
+    /// Nobody gets a turn on some hosts for a while.
+    fn crowd(&mut self) -> Vec<(Time, Fault)> {
+        let (all, beat) = (self.voters.clone(), self.cluster.heartbeat);
+        let Some(rng) = &mut self.crowds else { return Vec::new() };
+        if !rng.percent(40) {
+            return Vec::new();
+        }
+        let lasts = rng.between((beat / 100, beat * 30));
+        let some: Vec<HostId> = all.into_iter().filter(|_| rng.percent(60)).collect();
+        some.into_iter()
+            .flat_map(|host| [(Time::ZERO, Fault::Crowd(host, true)), (lasts, Fault::Crowd(host, false))])
+            .collect()
     }
 
     /// What the lease cannot help.

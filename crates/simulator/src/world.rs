@@ -316,6 +316,10 @@ impl World {
                 self.tell_daemon(host, Happening::Control(request));
             }
             Fault::Hangup(host) => self.tell_daemon(host, Happening::Hangup),
+            Fault::Crowd(host, is_crowded) => {
+                self.kernel.host_mut(host).crowd(is_crowded);
+                self.tell_daemon(host, Happening::Hangup);
+            }
             Fault::Retime(host) => {
                 self.kernel.host_mut(host).change_times();
                 self.tell_daemon(host, Happening::Hangup);
@@ -497,6 +501,7 @@ impl World {
             self.thaw(*host);
             self.kernel.host_mut(*host).mood = Mood::good();
             self.kernel.host_mut(*host).no_processes_left = false;
+            self.kernel.host_mut(*host).crowd(false);
             self.kernel.host_mut(*host).lateness = LATENESS;
             self.kernel.host_mut(*host).disk.fails = false;
             self.kernel.host_mut(*host).disk.slow = Duration::ZERO;

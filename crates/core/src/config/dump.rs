@@ -69,6 +69,7 @@ pub(super) fn top_value(config: &Config, name: Name) -> Option<String> {
         Name::Metrics => Some(quote(&config.metrics.as_ref()?.text).into_owned()),
         Name::Notify => Some(quote(config.notify.as_deref()?).into_owned()),
         Name::Realtime => Some(if config.realtime { "on" } else { "off" }.to_owned()),
+        Name::MaxHooks => Some(config.max_hooks.to_string()),
         _ => None,
     }
 }
@@ -81,6 +82,7 @@ pub(super) fn value(resource: &Resource, name: Name) -> Option<String> {
         Name::Remote => list(&resource.remotes).unwrap_or_else(|| "none".to_owned()),
         Name::Friends => return list(&resource.friends),
         Name::Priority => resource.priority.to_string(),
+        Name::Weight => resource.weight.to_string(),
         Name::RoleOnStart => resource.role_on_start.to_string(),
         Name::Attempts => resource.attempts.to_string(),
         Name::Timeout => show_duration(resource.timeout),
@@ -96,7 +98,8 @@ pub(super) fn value(resource: &Resource, name: Name) -> Option<String> {
         Name::OnStopFailure => resource.on_stop_failure.as_str().to_owned(),
         Name::Key => format!("{{ algorithm {} secret \"{MASK}\" }}", resource.key.as_ref()?.algorithm),
         // Of the whole daemon, inside of a key, or written as sections.
-        Name::Control | Name::Listen | Name::Statedir | Name::Realtime | Name::History | Name::Metrics => return None,
+        Name::Control | Name::Listen | Name::Statedir | Name::Realtime => return None,
+        Name::MaxHooks | Name::History | Name::Metrics => return None,
         Name::Algorithm | Name::Secret | Name::On | Name::Resource => return None,
     })
 }

@@ -18,6 +18,11 @@ pub const DEFAULT_COMPLAINT_COUNT: u32 = 3;
 pub const DEFAULT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// The priority; of two primaries the one with the lower number stays.
 pub const DEFAULT_PRIORITY: i32 = 100;
+/// How many resources may be on their way to run on a node at once. A `start` is mostly one busy process and a disk: this many keep the cores
+/// of a common server busy, and leave it the time to renew the leases of what runs. 1,000 resources that start in 1 s each run after about 1 min.
+pub const DEFAULT_MAX_HOOKS: u32 = 16;
+/// The weight: those of a higher one are started first.
+pub const DEFAULT_WEIGHT: i32 = 0;
 /// The role at the start of the daemon.
 pub const DEFAULT_ROLE_ON_START: Role = Role::Init;
 /// The time limit of the `start` hook.
@@ -44,6 +49,10 @@ pub const MAX_HISTORY_BYTES: u64 = 16 << 30;
 pub const MAX_FILE_LEN: usize = 8 << 20;
 /// Each resource may cost a process: more do not fit on one machine.
 pub const MAX_RESOURCES: usize = 10_000;
+/// As many as there may be resources: none waits for its turn.
+pub const MAX_MAX_HOOKS: u32 = 10_000;
+/// More than there are resources to put in order, on either side of 0.
+pub const MAX_WEIGHT: i32 = 1_000_000;
 /// Each remote costs connections on every heartbeat.
 pub const MAX_REMOTES: usize = 64;
 /// A node and all its remotes.

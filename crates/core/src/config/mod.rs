@@ -65,6 +65,8 @@ pub struct Config {
     pub notify: Option<String>,
     /// Whether the daemon and its workers ask the system to run before others and to stay in memory.
     pub realtime: bool,
+    /// How many resources may be on their way to run here at once; at least 1.
+    pub max_hooks: u32,
     /// Who may talk about any resource.
     pub friends: Vec<Address>,
     /// The resources, in the order of the file.
@@ -84,6 +86,8 @@ pub struct Resource {
     pub friends: Vec<Address>,
     /// Of two primaries the one with the lower number stays; never negative.
     pub priority: i32,
+    /// Of those that wait to be started the one with the highest is first; at equal ones, the first of the file.
+    pub weight: i32,
     /// How long a peer may take to answer.
     pub timeout: Duration,
     /// How many starts in vain end in giving up.

@@ -52,12 +52,14 @@ pub(super) enum Name {
     History,
     Metrics,
     Realtime,
+    MaxHooks,
     Exec,
     Fence,
     Notify,
     Remote,
     Friends,
     Priority,
+    Weight,
     RoleOnStart,
     Attempts,
     Timeout,
@@ -99,6 +101,8 @@ pub(super) enum Kind {
     Count { least: u32, most: u32 },
     /// A whole number that is not negative; the lower is preferred.
     Priority,
+    /// A whole number that may be negative; the higher is first.
+    Weight,
     /// The word for a role.
     Role,
     /// `on` or `off`.
@@ -152,24 +156,27 @@ const SPAN: Kind = Kind::Duration { least: limits::MIN_DURATION };
 const HEARTBEAT: Kind = Kind::Duration { least: limits::MIN_HEARTBEAT_INTERVAL };
 const ATTEMPTS: Kind = Kind::Count { least: 1, most: limits::MAX_ATTEMPTS };
 const COMPLAINTS: Kind = Kind::Count { least: 0, most: limits::MAX_COMPLAINT_COUNT };
+const HOOKS: Kind = Kind::Count { least: 1, most: limits::MAX_MAX_HOOKS };
 const HISTORY: Kind = Kind::Size { least: limits::MIN_HISTORY_BYTES, most: limits::MAX_HISTORY_BYTES };
 const REMOTES: Kind = Kind::Addresses { most: limits::MAX_REMOTES };
 const FRIENDS: Kind = Kind::Addresses { most: limits::MAX_FRIENDS };
 
 /// Every word that means something, in the order of the dump and of the hints.
-pub(super) static PARAMETERS: [Parameter; 30] = [
+pub(super) static PARAMETERS: [Parameter; 32] = [
     row(Name::Control, "control", Kind::Control, &[Top, TopNode], "uds:///var/run/hastmonctl"),
     row(Name::Listen, "listen", Kind::Address, &[Top, TopNode], "tcp4://0.0.0.0:8458"),
     row(Name::Statedir, "statedir", Kind::Path, &[Top, TopNode], limits::DEFAULT_STATEDIR),
     row(Name::History, "history", HISTORY, &[Top, TopNode], "16M"),
     row(Name::Metrics, "metrics", Kind::MetricsAddress, &[Top, TopNode], "127.0.0.1:9458"),
     row(Name::Realtime, "realtime", Kind::Switch, &[Top, TopNode], "off"),
+    row(Name::MaxHooks, "max_hooks", HOOKS, &[Top, TopNode], "16"),
     row(Name::Exec, "exec", Kind::Path, SCRIPT, "/usr/local/etc/rc.d/service"),
     row(Name::Fence, "fence", Kind::Path, SCRIPT, "/usr/local/libexec/hastmon/fence.sh"),
     row(Name::Notify, "notify", Kind::Path, ALL_BUT_KEY, "/usr/local/libexec/hastmon/notify-mail.sh"),
     row(Name::Remote, "remote", REMOTES, &[ResourceNode], "tcp4://192.0.2.1 tcp4://192.0.2.2"),
     row(Name::Friends, "friends", FRIENDS, ALL_BUT_KEY, "tcp4://192.0.2.3"),
     row(Name::Priority, "priority", Kind::Priority, &[TopNode, ResourceNode], "100"),
+    row(Name::Weight, "weight", Kind::Weight, &[Resource, ResourceNode], "10"),
     row(Name::RoleOnStart, "role_on_start", Kind::Role, ALL_BUT_KEY, "secondary"),
     row(Name::Attempts, "attempts", ATTEMPTS, ALL_BUT_KEY, "5"),
     row(Name::Timeout, "timeout", SPAN, ALL_BUT_KEY, "5s"),

@@ -53,6 +53,7 @@ pub(super) fn resolve(file: &Section, node: &NodeName, problems: &mut Problems) 
         },
         notify: layers.path(Name::Notify),
         realtime: matches!(layers.value(Name::Realtime), Some(Value::Switch(true))),
+        max_hooks: layers.count(Name::MaxHooks, DEFAULT_MAX_HOOKS),
         friends: layers.addresses(Name::Friends),
         resources,
     }
@@ -167,6 +168,10 @@ fn resource(section: &Section, layers: &Layers<'_>) -> Resource {
         priority: match layers.value(Name::Priority) {
             Some(Value::Priority(priority)) => *priority,
             _ => DEFAULT_PRIORITY,
+        },
+        weight: match layers.value(Name::Weight) {
+            Some(Value::Weight(weight)) => *weight,
+            _ => DEFAULT_WEIGHT,
         },
         timeout: layers.duration(Name::Timeout, DEFAULT_TIMEOUT),
         attempts: layers.count(Name::Attempts, DEFAULT_ATTEMPTS),

@@ -76,8 +76,10 @@ const fn is_counted(name: Name) -> bool {
         | Name::StatusTimeout
         | Name::HookTimeout
         | Name::FenceTimeout
-        | Name::OnStopFailure => true,
-        Name::Control | Name::Listen | Name::Statedir | Name::Realtime | Name::History | Name::Metrics => false,
+        | Name::OnStopFailure
+        | Name::Weight => true,
+        Name::Control | Name::Listen | Name::Statedir | Name::Realtime | Name::MaxHooks => false,
+        Name::History | Name::Metrics => false,
         Name::Exec | Name::Fence | Name::Notify | Name::Remote | Name::Priority => false,
         Name::Algorithm | Name::Secret | Name::Key | Name::On | Name::Resource => false,
     }

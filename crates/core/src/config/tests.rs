@@ -91,9 +91,11 @@ listen tcp4://0.0.0.0:8458
 statedir STATEDIR
 history 16M
 realtime off
+max_hooks 16
 
 resource r {
 	exec /x
+	weight 0
 	role_on_start init
 	attempts 5
 	timeout 5s
@@ -244,6 +246,7 @@ fn sample(kind: Kind, index: usize) -> String {
         Kind::Duration { .. } => format!("{}s", 61 + index),
         Kind::Count { .. } => format!("{}", 1 + index),
         Kind::Priority => format!("{index}"),
+        Kind::Weight => format!("-{}", 1 + index),
         Kind::Role => Role::ALL[index].to_string(),
         Kind::Switch => ["off", "on"][index % 2].to_owned(),
         Kind::StopFailure => StopFailure::ALL[index % 3].as_str().to_owned(),
@@ -463,6 +466,7 @@ fn any_value(parameter: &Parameter) -> BoxedStrategy<String> {
         Kind::Size { .. } => "0|[1-9][0-9]{2,4}[kK]|[1-9][0-9]{0,2}[mM]|[1-9][gG]".boxed(),
         Kind::Count { least, most } => (least..=most).prop_map(|number| number.to_string()).boxed(),
         Kind::Priority => (0..=i32::MAX).prop_map(|number| number.to_string()).boxed(),
+        Kind::Weight => (-MAX_WEIGHT..=MAX_WEIGHT).prop_map(|number| number.to_string()).boxed(),
         Kind::Role => proptest::sample::select(&Role::ALL[..]).prop_map(|role| role.to_string()).boxed(),
         Kind::Switch => proptest::sample::select(&["on", "off", "\"on\""][..]).prop_map(str::to_owned).boxed(),
         Kind::StopFailure => {

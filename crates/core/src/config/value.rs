@@ -14,7 +14,7 @@ use super::StopFailure;
 use super::address::Address;
 use super::diagnostic::Problems;
 use super::key::{Algorithm, Secret};
-use super::limits::{MAX_DURATION, MAX_PATH_LEN, MAX_SOCKET_PATH_LEN};
+use super::limits::{MAX_DURATION, MAX_PATH_LEN, MAX_SOCKET_PATH_LEN, MAX_WEIGHT};
 use super::params::{Kind, Parameter};
 use super::problem::Problem;
 use crate::time::Duration;
@@ -38,6 +38,7 @@ pub(super) enum Value {
     Size(u64),
     Count(u32),
     Priority(i32),
+    Weight(i32),
     Role(Role),
     Switch(bool),
     StopFailure(StopFailure),
@@ -63,6 +64,7 @@ pub(super) fn parse(parameter: &'static Parameter, words: Vec<Word<'_>>, problem
         Kind::Duration { least } => duration(parameter.word, text_ref, least).map(Value::Duration),
         Kind::Count { least, most } => count(parameter.word, text_ref, least, most).map(Value::Count),
         Kind::Priority => priority(parameter.word, text_ref).map(Value::Priority),
+        Kind::Weight => weight(parameter.word, text_ref).map(Value::Weight),
         Kind::Role => text_ref.parse().map(Value::Role).map_err(|_| Problem::NotARole(text_ref)),
         Kind::Switch => switch(text_ref).map(Value::Switch),
         Kind::StopFailure => stop_failure(text_ref).map(Value::StopFailure),
@@ -196,6 +198,15 @@ fn priority<'t>(word: &'static str, text: &'t str) -> Result<i32, Problem<'t>> {
         word,
         least: "0".to_owned(),
         most: i32::MAX.to_string(),
+    })
+}
+
+fn weight<'t>(word: &'static str, text: &'t str) -> Result<i32, Problem<'t>> {
+    let number = whole_number(text)?.and_then(|number| i32::try_from(number).ok());
+    number.filter(|number| (-MAX_WEIGHT..=MAX_WEIGHT).contains(number)).ok_or_else(|| Problem::OutOfRange {
+        word,
+        least: (-MAX_WEIGHT).to_string(),
+        most: MAX_WEIGHT.to_string(),
     })
 }
 

@@ -628,3 +628,4 @@ mod stop {
 }
 
 mod fuzz;
+mod turns;

@@ -40,7 +40,7 @@ fn of(role: Role, state: State, in_reach: u32) -> DaemonBench {
 }
 
 fn explained(bench: &DaemonBench) -> Explanation {
-    explain(bench.now, &bench.daemon.resources()[0])
+    explain(bench.now, &bench.daemon.resources()[0], None)
 }
 
 #[track_caller]

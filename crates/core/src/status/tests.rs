@@ -144,7 +144,7 @@ fn a_pause_is_the_first_line_and_the_first_of_what_is_wrong() {
     assert!(name == "paused" && value.starts_with("by root on a since "), "{name}: {value}");
     assert!(value.ends_with(", for another 90 s; kept by 2 of 3 votes"), "{value}");
     assert_eq!(line(&bench, "lease"), "held here, 2 of 3 votes are kept");
-    let detail = detail(bench.now, &bench.daemon.resources()[0]);
+    let detail = detail(bench.now, &bench.daemon.resources()[0], None);
     let words: Vec<(bool, &str)> = detail.troubles.iter().map(|trouble| (trouble.is_grave, &*trouble.text)).collect();
     assert_eq!(words[0], (false, "paused by root on a for another 90 s"));
     assert!(words[1].0, "{words:?}");

@@ -396,7 +396,10 @@ impl DaemonBench {
     /// The lines of `status` about the lease.
     pub(crate) fn lines(&self) -> Vec<(String, String)> {
         let resource = &self.daemon.resources()[0];
-        crate::status::lines(resource.role(), &crate::status::detail(self.now, resource))
+        crate::status::lines(
+            resource.role(),
+            &crate::status::detail(self.now, resource, self.daemon.why_no_turn(resource)),
+        )
     }
 
     pub(crate) fn line(&self, name: &str) -> Option<String> {

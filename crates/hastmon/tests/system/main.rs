@@ -48,6 +48,8 @@ mod scripts;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod turns;
+#[cfg(test)]
 mod watch;
 #[cfg(test)]
 mod workers;

@@ -234,7 +234,9 @@ fn check_needs_no_daemon_and_says_what_follows_from_the_settings() {
     ] {
         assert!(output.stdout.contains(part), "{part}: {}", output.stdout);
     }
+    assert!(!output.stdout.contains("max_hooks"), "nothing ever waits: {}", output.stdout);
     let value = json(&lab.ctl("a", &["check", "--json"]));
+    assert_eq!(value["max_hooks"], 16);
     assert_eq!(
         (&value["schema"], &value["resources"][0]["watchdogs"][0]),
         (&Value::from(1), &Value::from("w")),

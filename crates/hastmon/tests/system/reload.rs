@@ -155,8 +155,10 @@ struct Case {
     shows: fn(&Lab, &dyn Fn()),
 }
 
-/// Parameters that have tests of their own below or, those of the lease, beside the tests of what they are for.
-const ELSEWHERE: [&str; 13] = [
+/// Parameters that have tests of their own below or, those of the lease and of turns, beside the tests of what they are for.
+const ELSEWHERE: [&str; 15] = [
+    "max_hooks",
+    "weight",
     "history",
     "control",
     "listen",

@@ -48,7 +48,7 @@ const RESOURCES: [&str; 4] = ["r", "q", "all", "nosuch"];
 /// Two remotes, a friend, a stranger; the last one is the control socket.
 const CALLERS: usize = 5;
 const CONFIGS: [&str; 4] = [
-    "friends 10.0.0.9 resource r { exec /r role_on_start secondary on a { remote 10.0.0.2 10.0.0.3 } }\n\
+    "max_hooks 1 friends 10.0.0.9 resource r { exec /r role_on_start secondary on a { remote 10.0.0.2 10.0.0.3 } }\n\
      resource q { exec /q timeout 1 on a { remote 10.0.0.2 priority 7 } }",
     "friends 10.0.0.9 resource r { exec /other on a { remote b.example role_on_start primary } }",
     "friends 10.0.0.8 resource q { exec /q complaint_count 1 complaint_interval 20 on a { remote 10.0.0.3 role_on_start watchdog } }",
