@@ -1,5 +1,5 @@
-//! The other nodes of a resource, as a worker sees them: a connection of protocol 1 to each, kept open, with a beat at every heartbeat; and
-//! over them the claim on the lease. Without the lease (among originals) there are none.
+//! The other nodes of a resource, as a worker sees them: a connection of protocol 1 to each, kept open, with a beat at every heartbeat
+//! (at every third while there is nothing to say); and over them the claim on the lease. Without the lease (among originals) there are none.
 //!
 //! Decides whom to ask for votes, and when. What the votes come to is decided by [`Claim`], and what follows from it by the role.
 

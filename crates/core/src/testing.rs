@@ -29,6 +29,12 @@ pub(crate) const C: &str = "tcp4://10.0.0.3";
 pub(crate) const WATCHDOG: &str = "10.0.0.9";
 pub(crate) const RESOURCE: &str = "r";
 
+/// What a worker among originals is told that has just begun; the resource has these settings.
+pub(crate) fn assignment(role: Role, settings: &str) -> Assignment {
+    let resource = resource(settings);
+    Assignment { resource, role, changed_from: None, replaces: None, lease: None, in_haste: false }
+}
+
 pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -129,30 +135,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// Hooks end when the test says so.
     pub(crate) fn new(role: Role, settings: &str) -> Self {
-        Self::of(
-            Assignment {
-                resource: resource(settings),
-                role,
-                changed_from: None,
-                replaces: None,
-                lease: None,
-                in_haste: false,
-            },
-            None,
-        )
+        Self::of(assignment(role, settings), None)
     }
 
     /// Hooks end at once.
     pub(crate) fn with_script(role: Role, settings: &str) -> Self {
-        let assignment = Assignment {
-            resource: resource(settings),
-            role,
-            changed_from: None,
-            replaces: None,
-            lease: None,
-            in_haste: false,
-        };
-        Self::of(assignment, Some(Script::GOOD))
+        Self::of(assignment(role, settings), Some(Script::GOOD))
     }
 
     pub(crate) fn of(assignment: Assignment, script: Option<Script>) -> Self {

@@ -1,4 +1,4 @@
-//! The watchdog: polls everybody at every heartbeat, and complains to the secondaries when no primary runs the resource.
+//! The watchdog: hears a primary or polls everybody, at every heartbeat, and complains to the secondaries when no primary runs the resource.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -93,7 +93,7 @@ fn run(args: &CtlArgs) -> Result<u8, ControlError> {
         }
         CtlCommand::Role(role, selection, force) => {
             let resources = names(selection);
-            if *force == Force::Ask && !confirms(&resources)? {
+            if *force == Force::Ask && !confirms_force(&resources)? {
                 return Ok(sysexits::USAGE);
             }
             let request = Request::SetRole { role: *role, resources, force: *force != Force::No };
@@ -297,14 +297,23 @@ pub(crate) fn print(text: &str) -> Result<(), ControlError> {
     }
 }
 
-/// Has the operator say that no other node runs these resources. Without a terminal there is nobody to ask.
-fn confirms(resources: &[String]) -> Result<bool, ControlError> {
+/// Has the operator say that no other node runs these resources.
+fn confirms_force(resources: &[String]) -> io::Result<bool> {
+    let to_what = format!("start here without a majority: {}", resources.join(", "));
+    confirms(FORCE_WARNING, "you are sure", &to_what)
+}
+
+/// Warns the operator, and has him or her type yes to what is about to be done. Without a terminal there is nobody to ask.
+///
+/// # Errors
+/// The terminal cannot be read.
+pub(crate) fn confirms(warning: &str, if_what: &str, to_what: &str) -> io::Result<bool> {
+    eprint!("{warning}");
     if !io::stdin().is_terminal() {
-        eprint!("{FORCE_WARNING}");
-        log::error!("Nothing was done: there is no terminal to ask on. If you are sure, add --yes.");
+        log::error!("Nothing was done: there is no terminal to ask on. If {if_what}, add --yes.");
         return Ok(false);
     }
-    eprint!("{FORCE_WARNING}Type yes to start here without a majority: {}\n> ", resources.join(", "));
+    eprint!("Type yes to {to_what}\n> ");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     let confirms = answer.trim() == "yes";

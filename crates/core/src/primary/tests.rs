@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::hooks::Exit;
-use crate::testing::{B, Bench, C, Script, WATCHDOG, address, ms, resource, s};
+use crate::testing::{B, Bench, C, Script, WATCHDOG, address, assignment, ms, resource, s};
 use crate::types::Role;
 use crate::worker::{Assignment, Farewell, Input, Order};
 use alloc::boxed::Box;
@@ -24,16 +24,8 @@ fn running() -> (Bench, LinkId) {
 }
 
 fn replacing(remote: &str) -> Bench {
-    let resource = resource("");
-    let replaces = Some(address(remote));
-    let assignment = Assignment {
-        resource,
-        role: Role::Primary,
-        changed_from: Some(Role::Secondary),
-        replaces,
-        lease: None,
-        in_haste: false,
-    };
+    let (changed_from, replaces) = (Some(Role::Secondary), Some(address(remote)));
+    let assignment = Assignment { changed_from, replaces, ..assignment(Role::Primary, "") };
     Bench::of(assignment, Some(Script::GOOD))
 }
 

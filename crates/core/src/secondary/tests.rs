@@ -1,22 +1,13 @@
 //! The secondary on a virtual clock: heartbeat 1 s.
 
 use super::*;
-use crate::testing::{B, Bench, Script, ms, resource, s};
+use crate::testing::{B, Bench, Script, assignment, ms, resource, s};
 use crate::types::Role;
 use crate::worker::{Assignment, Order};
 use alloc::boxed::Box;
 
 fn secondary(script: &Script) -> Bench {
-    let resource = resource("");
-    let assignment = Assignment {
-        resource,
-        role: Role::Secondary,
-        changed_from: None,
-        replaces: None,
-        lease: None,
-        in_haste: false,
-    };
-    Bench::of(assignment, Some(script.clone()))
+    Bench::of(assignment(Role::Secondary, ""), Some(script.clone()))
 }
 
 /// Answers that went out since the last look.
@@ -64,14 +55,7 @@ fn a_stopped_resource_is_checked_once_in_a_heartbeat_and_nothing_is_told() {
 
 #[test]
 fn it_tells_the_script_of_the_role_before_it_looks() {
-    let assignment = Assignment {
-        resource: resource(""),
-        role: Role::Secondary,
-        changed_from: Some(Role::Primary),
-        replaces: None,
-        lease: None,
-        in_haste: false,
-    };
+    let assignment = Assignment { changed_from: Some(Role::Primary), ..assignment(Role::Secondary, "") };
     let mut bench = Bench::of(assignment, None);
     bench.primary_connects(1);
     bench.ends(Hook::Role { old: Role::Primary, new: Role::Secondary }, 0);
@@ -235,15 +219,7 @@ fn the_remote_that_is_connected_is_the_one_that_is_reported() {
 
 #[test]
 fn a_shorter_heartbeat_counts_from_now_on() {
-    let assignment = Assignment {
-        resource: resource("heartbeat_interval 1h complaint_interval 10h"),
-        role: Role::Secondary,
-        changed_from: None,
-        replaces: None,
-        lease: None,
-        in_haste: false,
-    };
-    let mut bench = Bench::of(assignment, Some(Script::GOOD));
+    let mut bench = Bench::with_script(Role::Secondary, "heartbeat_interval 1h complaint_interval 10h");
     bench.take();
     bench.order(Order::Reconfigure(Box::new(resource(""))));
     bench.wait(s(2));

@@ -119,8 +119,7 @@ impl Cluster {
             pause: None,
         };
         let peers = ["b", "c", "d"].map(peer).into();
-        let assignment =
-            Assignment { resource, role, changed_from: None, replaces: None, lease: Some(part), in_haste: true };
+        let assignment = Assignment { resource, lease: Some(part), in_haste: true, ..super::assignment(role, "") };
         let mut cluster = Self { bench: Bench::of(assignment, Some(script)), peers, refuses: None, log: Vec::new() };
         cluster.settle();
         cluster

@@ -58,7 +58,7 @@ pub struct Welcome {
 /// What a worker says over an open connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// At every heartbeat: I am here. Answered.
+    /// At every heartbeat, or every third of who is no primary and hears one: I am here. Answered.
     Beat {
         /// Counts from 1 in each connection.
         seq: u64,

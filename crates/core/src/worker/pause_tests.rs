@@ -47,7 +47,7 @@ fn releases(cluster: &Cluster) -> usize {
 
 fn assignment(role: Role, part: LeasePart) -> Assignment {
     let resource = lease_config(&["b", "c"], "", "").resources.remove(0);
-    Assignment { resource, role, changed_from: None, replaces: None, lease: Some(part), in_haste: true }
+    Assignment { resource, lease: Some(part), in_haste: true, ..crate::testing::assignment(role, "") }
 }
 
 fn part(pause: Pause) -> LeasePart {

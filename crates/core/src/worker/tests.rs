@@ -4,15 +4,12 @@ extern crate std;
 
 use super::*;
 use crate::event::Level;
-use crate::testing::{B, Bench, Script, ms, resource, s};
+use crate::testing::{B, Bench, Script, assignment, ms, resource, s};
 
 const ALONE: &str = "remote none friendless";
 
 fn worker(role: Role, changed_from: Option<Role>, settings: &str) -> Bench {
-    Bench::of(
-        Assignment { resource: resource(settings), role, changed_from, replaces: None, lease: None, in_haste: false },
-        None,
-    )
+    Bench::of(Assignment { changed_from, ..assignment(role, settings) }, None)
 }
 
 /// A primary whose resource runs, and that nobody needs to hear.

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use hastmon_core::daemon::Input;
 use hastmon_core::lease::record::{NotFound, Record};
 use hastmon_core::pause::PauseRecord;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::News;
 use crate::os::{clock, thread};
 use crate::store::writer::{Writer, Written};
 use crate::store::{Store, StoreError};
+
+/// Records that are looked for at once, each in a thread of its own. More of them read no faster, and a disk that hangs holds so many at most.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// The store, and the way to its threads.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub(super) struct Votes {
     news: mpsc::Sender<News>,
     store: Arc<Store>,
     writer: Writer,
+    looks: Arc<Semaphore>,
 }
 
 impl Votes {
@@ -26,14 +30,15 @@ impl Votes {
         let store = Arc::new(store);
         let (writer, written) = Writer::start(&store)?;
         tokio::task::spawn_local(tell(written, news.clone()));
-        Ok(Self { news, store, writer })
+        Ok(Self { news, store, writer, looks: Arc::new(Semaphore::new(LOOKS_AT_ONCE)) })
     }
 
     /// Looks for the record of a resource.
     pub(super) fn find(&self, resource: String) {
-        let (store, news) = (Arc::clone(&self.store), self.news.clone());
+        let (store, news, looks) = (Arc::clone(&self.store), self.news.clone(), Arc::clone(&self.looks));
         tokio::task::spawn_local(async move {
             let name = resource.clone();
+            let turn = looks.acquire_owned().await;
             let found = match thread::run("votes", move || store.read(&name)).await {
                 Ok(found) => found.map_err(|error| match error {
                     StoreError::Damaged { .. } => NotFound::Damaged(error.to_string()),
@@ -41,6 +46,7 @@ impl Votes {
                 }),
                 Err(error) => Err(NotFound::Unreadable(error.to_string())),
             };
+            drop(turn);
             let _ = news.send(News::Input(Input::RecordFound { resource, found })).await;
         });
     }

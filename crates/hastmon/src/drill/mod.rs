@@ -3,7 +3,7 @@
 
 mod report;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::report::{End, Leg, Report, Way, s};
 use crate::cli::{CtlArgs, Drill};
 use crate::config_file::Source;
-use crate::control::{ControlError, ask_within, control_path, print, status};
+use crate::control::{ControlError, ask_within, confirms, control_path, print, status};
 use crate::history::reader::{Reader, Wanted};
 use crate::os::clock;
 use crate::os::sysexits;
@@ -338,7 +338,8 @@ pub(crate) fn drill(args: &CtlArgs, what: &Drill) -> Result<u8, ControlError> {
             return show(&report, what);
         }
     }
-    if !what.yes && !confirms(args, what)? {
+    let warning = || warning(what, &known(args, &what.resource).unwrap_or_default());
+    if !what.yes && !confirms(&warning(), "the service may be interrupted", "begin")? {
         return Ok(sysexits::USAGE);
     }
     watch_signals(is_interrupted)?;
@@ -395,24 +396,6 @@ fn watch_signals(is_interrupted: Arc<AtomicBool>) -> io::Result<()> {
         });
     })?;
     Ok(())
-}
-
-/// Has the operator say that the service may be interrupted. Without a terminal there is nobody to ask.
-fn confirms(args: &CtlArgs, what: &Drill) -> io::Result<bool> {
-    let warning = warning(what, &known(args, &what.resource).unwrap_or_default());
-    eprint!("{warning}");
-    if !io::stdin().is_terminal() {
-        log::error!("Nothing was done: there is no terminal to ask on. If the service may be interrupted, add --yes.");
-        return Ok(false);
-    }
-    eprint!("Type yes to begin\n> ");
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    let confirms = answer.trim() == "yes";
-    if !confirms {
-        log::error!("Nothing was done.");
-    }
-    Ok(confirms)
 }
 
 /// What is known of how long the script takes.

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use super::super::*;
 use crate::hooks::{MAX_LEFT_OVER_FOR_STOP, MAX_WAITING};
-use crate::testing::{B, C, address, resource};
+use crate::testing::{B, C, address, assignment, resource};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -105,10 +105,9 @@ impl Fuzz {
     fn new(role: Role, changed_from: Option<Role>, replaces: bool) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000_000);
         let replaces = replaces.then(|| address(B));
-        let (worker, actions) = Worker::new(
-            now,
-            Assignment { resource: settings(0), role, changed_from, replaces, lease: None, in_haste: false },
-        );
+        let resource = settings(0);
+        let (worker, actions) =
+            Worker::new(now, Assignment { resource, changed_from, replaces, ..assignment(role, "") });
         let mut fuzz = Self {
             worker,
             role,
