@@ -15,7 +15,7 @@ mod figures {
     use std::hint::black_box;
     use std::time::Duration;
 
-    use criterion::{BatchSize, Criterion, Throughput};
+    use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
     use hastmon_core::config::{self, NodeName};
     use hastmon_core::lease::{Ask, Kind, Verdict, Voters};
     use hastmon_core::types::{Role, State};
@@ -126,6 +126,7 @@ mod figures {
         group.bench_function("its answer: from bytes", |b| {
             b.iter(|| Heard::decode(&list_of(black_box(&answer_bytes), Version::V1, PLAINTEXT_LIMIT)).unwrap());
         });
+        group.sampling_mode(SamplingMode::Flat);
         let reply: StatusReply = Reply::Entries((0..MANY).map(status_of).collect());
         let message = |reply: &StatusReply| frame::encode(Version::V0, &reply.encode(), CONTROL_LIMIT).unwrap();
         let bytes = message(&reply);
@@ -155,6 +156,8 @@ mod figures {
 
     fn configuration(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("configuration");
+        // Otherwise a hundred samples of the longer one take more than their time.
+        group.sampling_mode(SamplingMode::Flat);
         let node = NodeName::new("nodeA").unwrap();
         for (name, resources) in [("1 resource", 1), ("100 resources", MANY)] {
             let text = file(resources);
