@@ -1,0 +1,164 @@
+//! What it costs while nothing happens: processor, packets, memory; and how long `status` and the launch of a hook take.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::cluster::{
+    Used, cheap, hosts, median, ms_since, own_processes, plan, pss_kb, running, status_is_answered, traffic, used_by,
+};
+use crate::run::{Figure, Measurement, Options};
+use crate::support::lab::{Lab, Plan, hastmonctl};
+use crate::support::time::{now_ns, pause, seconds, wait_for, wait_some_within};
+
+/// How long an idle cluster is watched, and how many heartbeats that are.
+const WATCHED: Duration = Duration::from_secs(30);
+const BEATS: f64 = 30.0;
+
+/// How long many resources may take until all run, and how long they then are left alone before they are watched.
+const PATIENCE: Duration = Duration::from_secs(300);
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// Questions for the status in one run.
+const QUESTIONS: usize = 30;
+
+/// How long hooks are counted that run every 10 ms, and how often one is waited for after another.
+const HOOKS_WATCHED: Duration = Duration::from_secs(5);
+const LAUNCHES: usize = 20;
+
+pub(crate) const MEASUREMENTS: &[Measurement] = &[
+    Measurement {
+        figures: &[
+            Figure { name: "1 resource: processor for each heartbeat", unit: "us", goal: Some(1000.0) },
+            Figure { name: "1 resource: packets between two nodes, a heartbeat", unit: "", goal: None },
+            Figure { name: "1 resource: bytes between two nodes, a heartbeat", unit: "B", goal: None },
+            Figure { name: "1 resource: memory of the main daemon", unit: "kB", goal: None },
+            Figure { name: "1 resource: memory of its worker", unit: "kB", goal: None },
+            Figure { name: "1 resource: status over the control socket", unit: "ms", goal: None },
+            Figure { name: "1 resource: hastmonctl status", unit: "ms", goal: None },
+        ],
+        measure: |_| one(plan()),
+    },
+    Measurement {
+        figures: &[
+            Figure { name: "with a key: processor for each heartbeat", unit: "us", goal: None },
+            Figure { name: "with a key: packets between two nodes, a heartbeat", unit: "", goal: None },
+            Figure { name: "with a key: bytes between two nodes, a heartbeat", unit: "B", goal: None },
+        ],
+        measure: |_| one(plan().in_resource("key {\n algorithm SHA256\n secret \"correct horse battery staple\"\n}")),
+    },
+    Measurement {
+        figures: &[
+            Figure { name: "{N} resources: all run after", unit: "s", goal: None },
+            Figure { name: "{N} resources: processor, each and heartbeat", unit: "us", goal: Some(1000.0) },
+            Figure { name: "{N} resources: hooks, each and heartbeat", unit: "us", goal: None },
+            Figure { name: "{N} resources: packets, each and heartbeat", unit: "", goal: None },
+            Figure { name: "{N} resources: bytes, each and heartbeat", unit: "B", goal: None },
+            Figure { name: "{N} resources: memory, each", unit: "kB", goal: Some(300.0) },
+            Figure { name: "{N} resources: memory of the main daemon", unit: "kB", goal: None },
+            Figure { name: "{N} resources: status over the control socket", unit: "ms", goal: None },
+            Figure { name: "{N} resources: hastmonctl status", unit: "ms", goal: None },
+        ],
+        measure: |options: &Options| many(options.resources),
+    },
+    Measurement {
+        figures: &[
+            Figure { name: "hook: from the end of one to the next", unit: "us", goal: None },
+            Figure { name: "hook: the worker's processor for each", unit: "us", goal: None },
+            Figure { name: "hook: its own processor, exec included", unit: "us", goal: None },
+        ],
+        measure: |_| hooks(),
+    },
+];
+
+/// Processor of the primary's node and traffic with the secondary's for so many resources, each and heartbeat: own, hooks, packets, bytes.
+fn idle(lab: &Lab, resources: f64) -> [f64; 4] {
+    let pids = own_processes(lab, "a");
+    let mut used = Used { own: Duration::ZERO, hooks: Duration::ZERO };
+    let (packets, bytes) = traffic(lab, "a", "b", || used = used_by(&pids, || pause(WATCHED)));
+    assert_eq!(own_processes(lab, "a"), pids, "the same processes from the beginning to the end");
+    let each = BEATS * resources;
+    [used.own.as_secs_f64() * 1e6 / each, used.hooks.as_secs_f64() * 1e6 / each, packets / each, bytes / each]
+}
+
+/// How long `status` of all resources takes: over the socket, and with the start and the end of hastmonctl.
+fn status(lab: &Lab) -> [f64; 2] {
+    let over_socket = || {
+        let start = now_ns();
+        assert!(status_is_answered(&lab.control_socket("a")));
+        ms_since(start)
+    };
+    let by_program = || {
+        let mut command = Command::new(hastmonctl());
+        command.args(["status", "-n", "a", "-c"]).arg(lab.config()).stdin(Stdio::null()).stdout(Stdio::null());
+        let start = now_ns();
+        assert!(command.status().unwrap().success());
+        ms_since(start)
+    };
+    let mut medians = [0.0; 2];
+    medians[0] = median(std::iter::repeat_with(over_socket).take(QUESTIONS).collect());
+    medians[1] = median(std::iter::repeat_with(by_program).take(QUESTIONS).collect());
+    medians
+}
+
+fn one(plan: Plan) -> Vec<f64> {
+    let lab = running(cheap(hosts(plan)));
+    pause(SETTLES);
+    // The hooks of one resource are fewer than the ticks that they are counted in.
+    let [own, _, packets, bytes] = idle(&lab, 1.0);
+    let worker = lab.worker("a", "hastmon: res (primary)").expect("a worker");
+    let memory = [pss_kb(lab.pid("a")), pss_kb(worker)];
+    [[own, packets, bytes].as_slice(), &memory, &status(&lab)].concat()
+}
+
+fn many(count: usize) -> Vec<f64> {
+    let start = now_ns();
+    let lab = cheap(hosts(plan().resources((0..count).map(|number| format!("r{number}")))));
+    lab.start_all();
+    lab.role("b", "secondary");
+    lab.role("a", "primary");
+    wait_some_within(PATIENCE, "all run", || (lab.running("a") == count).then_some(()));
+    let all_run = seconds(now_ns() - start);
+    lab.role("w", "watchdog");
+    pause(SETTLES);
+    let resources = f64::from(u32::try_from(count).unwrap());
+    let idle = idle(&lab, resources);
+    let memory: f64 = own_processes(&lab, "a").into_iter().map(pss_kb).sum();
+    let memory = [memory / resources, pss_kb(lab.pid("a"))];
+    let status = status(&lab);
+    assert_eq!((lab.running("a"), lab.running("b")), (count, 0), "all still run, and where they did");
+    let complaints = lab.calls("w").iter().filter(|call| call.starts_with("complain ")).count();
+    if complaints > 0 {
+        eprintln!("  {count} resources: {complaints} complaints, where nothing was wrong");
+    }
+    [[all_run].as_slice(), &idle, &memory, &status].concat()
+}
+
+/// A node alone, that speaks protocol 0: no votes and nobody to talk to, so that a heartbeat is little more than its `status`.
+fn hooks() -> Vec<f64> {
+    let plan = Plan::new(&["a"]).files().set("heartbeat_interval", "10ms").set("timeout", "1");
+    let lab = cheap(plan.loopback());
+    lab.start("a");
+    lab.role("a", "primary");
+    lab.wait_status("a", "primary", "run");
+    let worker = lab.worker("a", "hastmon: res (primary)").expect("a worker");
+    fs::write(lab.dir().join("trace"), "").unwrap();
+    let before = lab.count("a", "status res");
+    let used = used_by(&[worker], || pause(HOOKS_WATCHED));
+    let calls = f64::from(u32::try_from(lab.count("a", "status res") - before).unwrap());
+    let file = lab.node_dir("a").join("run/res");
+    for _ in 0..LAUNCHES {
+        fs::remove_file(&file).unwrap();
+        wait_for("it is started again", || file.exists());
+        // It has been seen to run before it is taken away again.
+        pause(Duration::from_millis(50));
+    }
+    let events = lab.events();
+    let gap = |pair: &[crate::support::events::Event]| {
+        let [end, next] = pair else { return None };
+        (end.call() == "end status res" && next.call() == "start res").then(|| seconds(next.at_ns - end.at_ns) * 1e6)
+    };
+    let gaps: Vec<f64> = events.windows(2).filter_map(gap).collect();
+    assert!(gaps.len() >= LAUNCHES, "{} starts right after a status", gaps.len());
+    vec![median(gaps), used.own.as_secs_f64() * 1e6 / calls, used.hooks.as_secs_f64() * 1e6 / calls]
+}
