@@ -29,10 +29,10 @@ const LAUNCHES: usize = 20;
 pub(crate) const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         figures: &[
-            Figure { name: "1 resource: processor for each heartbeat", unit: "us", goal: Some(1000.0) },
+            Figure { name: "1 resource: processor for each heartbeat", unit: "us", goal: Some(60.0) },
             Figure { name: "1 resource: packets between two nodes, a heartbeat", unit: "", goal: None },
             Figure { name: "1 resource: bytes between two nodes, a heartbeat", unit: "B", goal: None },
-            Figure { name: "1 resource: memory of the main daemon", unit: "kB", goal: None },
+            Figure { name: "1 resource: memory of the main daemon", unit: "kB", goal: Some(2000.0) },
             Figure { name: "1 resource: memory of its worker", unit: "kB", goal: None },
             Figure { name: "1 resource: status over the control socket", unit: "ms", goal: None },
             Figure { name: "1 resource: hastmonctl status", unit: "ms", goal: None },
@@ -50,11 +50,11 @@ pub(crate) const MEASUREMENTS: &[Measurement] = &[
     Measurement {
         figures: &[
             Figure { name: "{N} resources: all run after", unit: "s", goal: None },
-            Figure { name: "{N} resources: processor, each and heartbeat", unit: "us", goal: Some(1000.0) },
+            Figure { name: "{N} resources: processor, each and heartbeat", unit: "us", goal: Some(60.0) },
             Figure { name: "{N} resources: hooks, each and heartbeat", unit: "us", goal: None },
             Figure { name: "{N} resources: packets, each and heartbeat", unit: "", goal: None },
             Figure { name: "{N} resources: bytes, each and heartbeat", unit: "B", goal: None },
-            Figure { name: "{N} resources: memory, each", unit: "kB", goal: Some(300.0) },
+            Figure { name: "{N} resources: memory, each", unit: "kB", goal: Some(250.0) },
             Figure { name: "{N} resources: memory of the main daemon", unit: "kB", goal: None },
             Figure { name: "{N} resources: status over the control socket", unit: "ms", goal: None },
             Figure { name: "{N} resources: hastmonctl status", unit: "ms", goal: None },
