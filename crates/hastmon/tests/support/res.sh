@@ -31,8 +31,9 @@ start)
         : >"$run"
     else
         cd "$dir/run" || exit 1
-        setsid sleep 100000 </dev/null >/dev/null 2>&1 &
-        echo $! >"$run"
+        # A start may be cut short at any moment: what leaves its process group is on record before.
+        (read -r self _ </proc/self/stat && echo "$self" 1<>"$run" && exec setsid sleep 100000) </dev/null >/dev/null 2>&1 &
+        echo $! 1<>"$run"
     fi
     ;;
 status)
