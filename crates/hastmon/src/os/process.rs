@@ -1,7 +1,6 @@
 //! What this process is and may use: the program to start again, the number of descriptors, the signals; and which processes carry a mark
 //! of ours. Starts nothing and ends nothing itself.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -116,22 +115,34 @@ pub fn group_lives(group: Pid) -> bool {
         })
 }
 
-/// The process groups, in one session, of living processes whose environment has this entry (`NAME=value`).
+/// A process that carries a mark of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Its number.
+    pub process: Pid,
+    /// Its process group.
+    pub group: Pid,
+}
+
+/// The living processes whose environment has this entry (`NAME=value`): all, or those of one session.
 ///
 /// # Errors
 /// `/proc` cannot be read.
 #[cfg(target_os = "linux")]
-pub fn marked_groups(entry: &str, session: i32) -> io::Result<HashSet<Pid>> {
+pub fn marked(entry: &str, session: Option<i32>) -> io::Result<Vec<Marked>> {
     // Those that have ended meanwhile, and those of others that we may not look at, are not ours.
     let is_marked = |pid: &str| {
         std::fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes()))
     };
-    let group = |pid: &str| {
+    let look = |pid: &str| {
         let stat = stat(pid)?;
-        if stat.session == session && is_marked(pid) { Pid::from_raw(stat.group) } else { None }
+        if session.is_some_and(|session| session != stat.session) || !is_marked(pid) {
+            return None;
+        }
+        Some(Marked { process: Pid::from_raw(pid.parse().ok()?)?, group: Pid::from_raw(stat.group)? })
     };
-    Ok(std::fs::read_dir("/proc")?.filter_map(|process| group(process.ok()?.file_name().to_str()?)).collect())
+    Ok(std::fs::read_dir("/proc")?.filter_map(|process| look(process.ok()?.file_name().to_str()?)).collect())
 }
 
 /// What the kernel says of a process.
@@ -167,12 +178,12 @@ pub fn session() -> io::Result<i32> {
     Ok(rustix::process::getsid(None)?.as_raw_nonzero().get())
 }
 
-/// The process groups, in one session, of living processes whose environment has this entry (`NAME=value`).
+/// The living processes whose environment has this entry (`NAME=value`): all, or those of one session.
 ///
 /// # Errors
 /// FreeBSD shows the environment of a process only through an interface that needs unsafe code.
 #[cfg(not(target_os = "linux"))]
-pub fn marked_groups(_entry: &str, _session: i32) -> io::Result<HashSet<Pid>> {
+pub fn marked(_entry: &str, _session: Option<i32>) -> io::Result<Vec<Marked>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -188,7 +199,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn process_groups_are_found_by_a_mark_in_an_environment() {
+    fn processes_are_found_by_a_mark_in_their_environment() {
         use std::os::unix::process::CommandExt;
         let session = session().unwrap();
         // Not that of a run of this test that has failed.
@@ -197,14 +208,15 @@ mod tests {
         let mut command = std::process::Command::new("sleep");
         let mut child =
             command.arg("1000").env("A_MARK_OF_OURS", format!("1-{ours}")).process_group(0).spawn().unwrap();
-        let found = |entry: &str, session: i32| marked_groups(entry, session).unwrap();
+        let found = |entry: &str, session: i32| marked(entry, Some(session)).unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         // The kernel lets us go on a moment before it shows the environment of what was started.
         while found(&mark, session).is_empty() {
             assert!(child.try_wait().unwrap().is_none());
             std::thread::yield_now();
         }
-        assert_eq!(found(&mark, session), HashSet::from([pid]));
+        assert_eq!(found(&mark, session), [Marked { process: pid, group: pid }]);
+        assert_eq!(marked(&mark, None).unwrap().len(), 1);
         assert!(found("A_MARK_OF_OURS=1-", session).is_empty());
         assert!(found(&mark, session + 1).is_empty());
         assert!(group_lives(pid));

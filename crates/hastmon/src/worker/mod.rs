@@ -3,6 +3,7 @@
 
 mod links;
 mod orphan;
+mod remains;
 pub(crate) mod script;
 
 use std::collections::VecDeque;

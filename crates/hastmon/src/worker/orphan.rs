@@ -4,8 +4,9 @@
 //!
 //! The note is made before the process is there, so that no moment is left at which a worker could be killed unnoticed. It therefore has no
 //! process id, which could also be another's by the time it is read: it names a mark in the environment, never used twice. What the script
-//! has moved to a session of its own, as services do, is not looked for.
+//! has moved to a session of its own, as services do, is left alone (but see `remains.rs`).
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -114,8 +115,8 @@ impl Notebook {
         let found = clock::now();
         let mut told = None;
         loop {
-            let groups = match process::marked_groups(&orphan.entry, orphan.session) {
-                Ok(groups) => groups,
+            let groups: HashSet<_> = match process::marked(&orphan.entry, Some(orphan.session)) {
+                Ok(found) => found.into_iter().map(|marked| marked.group).collect(),
                 Err(error) => {
                     log::error!(
                         target: resource,

@@ -21,6 +21,7 @@ use tokio::process::{Child, Command};
 
 use super::News;
 use super::orphan::{MARK, Notebook};
+use super::remains::Remains;
 use crate::os::process;
 use crate::os::realtime::Starter;
 
@@ -52,6 +53,7 @@ pub(super) struct Scripts {
     node: String,
     role: Role,
     notebook: Option<Rc<Notebook>>,
+    remains: Rc<Remains>,
     /// Starts the processes when this one is realtime.
     starter: Option<Rc<Starter>>,
     running: Running,
@@ -102,6 +104,7 @@ impl Scripts {
             node,
             role,
             notebook,
+            remains: Rc::default(),
             starter: starter.map(Rc::new),
             running: Rc::default(),
             outputs: Rc::default(),
@@ -113,7 +116,8 @@ impl Scripts {
     pub(super) fn run(&self, resource: &Resource, call: &Call, epoch: Option<u64>) {
         let id = call.id;
         self.running.borrow_mut().insert(id, Group::default());
-        let (begun, output) = match self.command(resource, call, epoch) {
+        let mark = self.notebook.as_ref().map(|notebook| notebook.begin(id, call.hook));
+        let (begun, output) = match self.command(resource, call, epoch, mark.as_deref()) {
             Ok((command, reader)) => {
                 let output = reader.map(|reader| {
                     let output = Rc::new(Output::new(reader, &resource.name, call.hook));
@@ -131,8 +135,9 @@ impl Scripts {
         if let Begun::Now(Ok(child)) = &begun {
             note_start(&self.running, id, child);
         }
-        let exec = resource.exec.clone();
+        let (exec, name, hook) = (resource.exec.clone(), resource.name.clone(), call.hook);
         let (news, running, notebook) = (self.news.clone(), Rc::clone(&self.running), self.notebook.clone());
+        let remains = Rc::clone(&self.remains);
         tokio::task::spawn_local(async move {
             let started = begun.child().await;
             if let Ok(child) = &started {
@@ -147,7 +152,12 @@ impl Scripts {
                 Err(why) => Exit::NotStarted(why),
             };
             rest_is_gone(&running, id).await;
-            running.borrow_mut().remove(&id);
+            let was_told = running.borrow_mut().remove(&id).is_some_and(|group| group.told.is_some());
+            match (hook, mark) {
+                (Hook::Start, Some(mark)) if was_told => remains.note(mark),
+                (Hook::Stop, _) if exit == Exit::Code(0) => remains.end(&name).await,
+                _ => {}
+            }
             notebook.inspect(|notebook| notebook.end(id));
             // The loop that hears the news ends only with the process.
             let output = output.map(|(output, task)| {
@@ -241,9 +251,14 @@ impl Scripts {
         });
     }
 
-    fn command(&self, resource: &Resource, call: &Call, epoch: Option<u64>) -> io::Result<(Command, Option<OwnedFd>)> {
+    fn command(
+        &self,
+        resource: &Resource,
+        call: &Call,
+        epoch: Option<u64>,
+        mark: Option<&str>,
+    ) -> io::Result<(Command, Option<OwnedFd>)> {
         let (output, writer) = self.output(resource)?;
-        let mark = self.notebook.as_ref().map(|notebook| notebook.begin(call.id, call.hook));
         let mut command = prepare(resource, &self.node, self.role, call.hook.name(), &call.reason);
         command
             .args(call.hook.arguments(&resource.name))

@@ -251,6 +251,27 @@ fn a_start_that_is_cut_short_starts_nothing_behind_the_stop() {
 }
 
 #[test]
+fn what_a_start_that_is_cut_short_has_left_unknown_to_the_stop_is_killed() {
+    let lab = alone().loopback();
+    let unknown = "setsid sleep 100000 </dev/null >/dev/null 2>&1 & echo $! >$dir/service; log hung; sleep 1000";
+    lab.before("a", "start", unknown);
+    start_primary(&lab);
+    lab.wait_call("a", "hung", 1);
+    let service = number(&lab, "service");
+    lab.as_usual("a", "start");
+    lab.role("a", "secondary");
+    lab.wait_status("a", "secondary", "stopped");
+    assert!(!process::alive(service), "the stop was told to be over before nothing ran");
+    logged(
+        &lab,
+        "a",
+        &format!(
+            "[WARNING] [res] stop has succeeded, but a start that was cut short before has left process {service} running: killing it"
+        ),
+    );
+}
+
+#[test]
 fn a_hook_that_stands_still_is_ended_by_kill_at_its_limit() {
     let lab = alone().in_resource("start_timeout 500ms").loopback();
     lab.before("a", "start", "echo $$ >$dir/hook; sleep 1000");
