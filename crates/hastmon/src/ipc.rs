@@ -19,7 +19,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
-use tokio::net::UnixDatagram;
+use tokio::io::unix::AsyncFd;
 use zeroize::Zeroize;
 
 /// The largest packet. An assignment with all the remotes and friends that the configuration allows takes half of it; FreeBSD's
@@ -105,8 +105,9 @@ pub(crate) const TITLE_START: &str = "hastmon: ";
 /// One end of the channel.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    /// A sequential-packet socket, which tokio has no name for: its datagram type only waits here, packets are sent and received below.
-    socket: UnixDatagram,
+    /// Watched for what comes. That there is room again is watched for only while there is none: otherwise each packet that the other side
+    /// takes would wake this one.
+    socket: AsyncFd<OwnedFd>,
 }
 
 /// A pair of ends: for this process, and for the standard input of a worker.
@@ -125,7 +126,7 @@ impl Channel {
     /// # Errors
     /// The descriptor cannot be watched.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: UnixDatagram::from_std(socket.into())? })
+        Ok(Self { socket: watched(socket, Interest::READABLE)? })
     }
 
     /// Sends a message, with descriptors. Waits until the other side has room; cancelling loses nothing but this message.
@@ -133,7 +134,15 @@ impl Channel {
     /// # Errors
     /// The other side is gone, or the message is larger than a packet may be.
     pub(crate) async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.socket.async_io(Interest::WRITABLE, || send_packet(&self.socket, message, descriptors)).await
+        loop {
+            match send_packet(self.socket.get_ref(), message, descriptors) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let room = watched(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+                    let _ = room.writable().await?;
+                }
+                sent => return sent,
+            }
+        }
     }
 
     /// Like [`send`](Self::send), but fails when there is no room.
@@ -141,7 +150,7 @@ impl Channel {
     /// # Errors
     /// As for `send`; [`io::ErrorKind::WouldBlock`] when there is no room.
     pub(crate) fn try_send(&self, message: &impl Serialize) -> io::Result<()> {
-        self.socket.try_io(Interest::WRITABLE, || send_packet(&self.socket, message, &[]))
+        send_packet(self.socket.get_ref(), message, &[])
     }
 
     /// Waits for the next message; `None` when the other side is gone. Nothing is lost when this is cancelled.
@@ -151,7 +160,7 @@ impl Channel {
     pub(crate) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut was_reset = false;
         loop {
-            match self.socket.async_io(Interest::READABLE, || receive_packet(&self.socket)).await {
+            match self.socket.async_io(Interest::READABLE, receive_packet).await {
                 Ok(Some((message, descriptors))) => return Ok(Some((message?, descriptors))),
                 Ok(None) => return Ok(None),
                 // The other side has ended without reading everything. Linux tells that once, before what it has sent: its last words follow.
@@ -163,6 +172,14 @@ impl Channel {
     }
 }
 
+#[expect(
+    deprecated,
+    reason = "for types that close or change their descriptor unseen, which this one cannot; what follows it is unsafe"
+)]
+fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
 /// Where packets are written and arrive, one at a time. An assignment carries the secret of its resource: packets are wiped, and what grows
 /// would leave copies behind. There is room for the largest one; the system gives only as much memory as the largest one has had.
 static ROOM: Mutex<[u8; MAX_PACKET]> = Mutex::new([0; MAX_PACKET]);
@@ -171,7 +188,7 @@ fn room() -> MutexGuard<'static, [u8; MAX_PACKET]> {
     ROOM.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn send_packet(socket: &UnixDatagram, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send_packet(socket: &OwnedFd, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut room = room();
     let mut rest = room.as_mut_slice();
     let written = serde_json::to_writer(&mut rest, message);
@@ -186,7 +203,7 @@ fn send_packet(socket: &UnixDatagram, message: &impl Serialize, descriptors: &[B
     sent
 }
 
-fn send_bytes(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send_bytes(socket: &OwnedFd, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -199,7 +216,7 @@ fn send_bytes(socket: &UnixDatagram, packet: &[u8], descriptors: &[BorrowedFd<'_
 /// What has come: a message or what is wrong with it, with its descriptors; `None` at the end.
 type Received<T> = Option<(serde_json::Result<T>, Vec<OwnedFd>)>;
 
-fn receive_packet<T: DeserializeOwned>(socket: &UnixDatagram) -> io::Result<Received<T>> {
+fn receive_packet<T: DeserializeOwned>(socket: &OwnedFd) -> io::Result<Received<T>> {
     let mut room = room();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -6,6 +6,7 @@
 //! process id, which could also be another's by the time it is read: it names a mark in the environment, never used twice. What the script
 //! has moved to a session of its own, as services do, is left alone (but see `remains.rs`).
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
@@ -37,6 +38,8 @@ pub(super) struct Notebook {
     session: i32,
     /// What sets the marks of this worker apart from all others.
     random: u64,
+    /// The call that is noted.
+    noted: Cell<Option<u64>>,
 }
 
 /// Removes the note of a worker that was killed, unless the call that it names changes the resource: only of that must the next worker know.
@@ -80,12 +83,13 @@ impl Notebook {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let random = u64::from_ne_bytes(random);
-        Ok(Self { file, path, session: process::session()?, random })
+        Ok(Self { file, path, session: process::session()?, random, noted: Cell::default() })
     }
 
     /// Notes that a call begins; its mark.
     pub(super) fn begin(&self, id: u64, hook: Hook) -> String {
         let mark = self.mark(id);
+        self.noted.set(Some(id));
         // Only the end of this worker at the wrong moment makes it matter.
         if let Err(error) = self.write(&format!("{mark} {} {hook}", self.session)) {
             log::warn!("cannot note in {} which call of the script runs: {error}", self.path.display());
@@ -95,8 +99,7 @@ impl Notebook {
 
     /// Notes that a call has ended, unless another one has begun since.
     pub(super) fn end(&self, id: u64) {
-        let mark = self.mark(id);
-        if self.read().is_ok_and(|note| note.split(' ').next() == Some(mark.as_str())) {
+        if self.noted.get() == Some(id) {
             // The note of a call that has ended does no harm: nothing is found of it.
             let _ = self.write("");
         }
