@@ -37,6 +37,10 @@ use crate::os::{clock, log, process, realtime, sysexits, title};
 /// waits.
 const MAX_NEWS: usize = 64;
 
+/// So many descriptors that are ready are told of at once, as many as a worker has on a bad day: there is room for each in every worker, and the
+/// runtime's own number takes 12 kB.
+const EVENTS_AT_ONCE: usize = 64;
+
 /// Events that may wait for the daemon to hear them: a few failovers. Beyond that they are in the log alone, and counted.
 const MAX_UNSENT: usize = 64;
 /// As many of them go into one packet, if they have all come in one turn. Sixteen of the largest events fill half of one.
@@ -63,7 +67,9 @@ pub fn is_worker() -> bool {
 /// Runs this process as a worker, to its end. The main daemon is at the other end of standard input.
 pub fn main() -> ExitCode {
     title::set_short_name();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_io_events_per_tick(EVENTS_AT_ONCE).build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("hastmon: a worker cannot begin: {error}");
