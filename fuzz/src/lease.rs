@@ -215,7 +215,7 @@ impl Nodes {
             }
             13 => {
                 let order = match input.byte() % 9 {
-                    0 | 1 => Order::Stand,
+                    0 | 1 => Order::Stand { highest: number(input) },
                     2 => Order::ServedBy(input.flag().then(|| node(input))),
                     3 => Order::PrimaryRuns,
                     4 => Order::Released,

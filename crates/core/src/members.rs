@@ -293,6 +293,11 @@ impl Members {
         self.candidacy.is_some()
     }
 
+    /// An epoch that somebody has voted for.
+    pub(crate) fn note_epoch(&mut self, epoch: u64) {
+        self.claim.note_epoch(epoch);
+    }
+
     /// Stands for the lease until `until`, unless it does already.
     pub(crate) fn stand(&mut self, now: Instant, base: &Base, until: Instant) {
         if self.claim.holds(now) {

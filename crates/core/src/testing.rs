@@ -472,6 +472,11 @@ impl DaemonBench {
         self.actions.iter().filter_map(start).collect()
     }
 
+    /// Whether its worker shall stand for the lease.
+    pub(crate) fn is_told_to_stand(&self) -> bool {
+        self.orders().iter().any(|order| matches!(order, Order::Stand { .. }))
+    }
+
     pub(crate) fn orders(&self) -> Vec<Order> {
         let order = |action: &daemon::Action| match action {
             daemon::Action::Order { order, .. } => Some(order.clone()),

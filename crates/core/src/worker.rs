@@ -73,7 +73,7 @@ impl Assignment {
                 | Order::Polled
                 | Order::Complaint
                 | Order::Verdict(_)
-                | Order::Stand
+                | Order::Stand { .. }
                 | Order::ServedBy(_)
                 | Order::PrimaryRuns
                 | Order::Released
@@ -141,7 +141,11 @@ pub enum Order {
     /// The vote of this node.
     Verdict(Verdict),
     /// Secondary: stand for the lease. Primary that waits for it: ask again, votes have become free.
-    Stand,
+    Stand {
+        /// The highest epoch that this node's voter has seen. The others' answers may be some heartbeats old, and a vote is given for a higher
+        /// epoch alone.
+        highest: u64,
+    },
     /// Secondary: a primary has connected to this node; `None`: no longer.
     ServedBy(Option<String>),
     /// Watchdog: a primary that runs the resource has been heard of.
@@ -589,15 +593,17 @@ impl Worker {
                     members.on_verdict(now, &mut self.base, &me, &verdict);
                 }
             }
-            (Order::Stand, Duty::Secondary(_)) => {
+            (Order::Stand { highest }, Duty::Secondary(_)) => {
                 if let Some(members) = self.members.as_mut().filter(|_| self.base.ending.is_none()) {
+                    members.note_epoch(highest);
                     let heartbeats = self.base.heartbeat() * STAND_BEATS;
                     let until = now + members.claim().terms().hold().max(heartbeats);
                     members.stand(now, &self.base, until);
                 }
             }
-            (Order::Stand, Duty::Primary(_)) => {
+            (Order::Stand { highest }, Duty::Primary(_)) => {
                 if let Some(members) = &mut self.members {
+                    members.note_epoch(highest);
                     members.ask_now(now);
                 }
             }
@@ -624,7 +630,7 @@ impl Worker {
                 Order::Polled
                 | Order::MustStop
                 | Order::Complaint
-                | Order::Stand
+                | Order::Stand { .. }
                 | Order::ServedBy(_)
                 | Order::PrimaryRuns
                 | Order::Released

@@ -7,7 +7,7 @@ use crate::testing::{DaemonBench, RESOURCE, s};
 use crate::time::Duration;
 use crate::wire::peer::Said;
 use crate::wire::request::Request;
-use crate::worker::{LeaseReport, Order};
+use crate::worker::LeaseReport;
 
 fn lease(bench: &DaemonBench, in_reach: u32) -> LeaseReport {
     let holds = bench.role() == Role::Primary && in_reach > 1;
@@ -180,9 +180,9 @@ fn the_said_number_of_complaints_makes_it_stand_and_one_less_does_not() {
         for _ in 1..more {
             bench.said(w, &Said::Complaint { released: false });
         }
-        assert!(!bench.orders().contains(&Order::Stand), "{threshold} {before}");
+        assert!(!bench.is_told_to_stand(), "{threshold} {before}");
         bench.said(w, &Said::Complaint { released: false });
-        assert!(bench.orders().contains(&Order::Stand), "{threshold} {before}");
+        assert!(bench.is_told_to_stand(), "{threshold} {before}");
     }
 }
 
@@ -196,7 +196,7 @@ fn a_connected_primary_makes_complaints_vain_as_it_says() {
     for _ in 0..9 {
         bench.said(w, &Said::Complaint { released: false });
     }
-    assert!(!bench.orders().contains(&Order::Stand));
+    assert!(!bench.is_told_to_stand());
     says(&explained(&bench).change, "which would be enough");
 }
 

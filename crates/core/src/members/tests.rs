@@ -33,7 +33,7 @@ fn standing(here: &str, inside: &str, up: &[&str], prepare: impl Fn(&mut Cluster
     }
     cluster.wait(s(1));
     cluster.take();
-    cluster.order(Order::Stand);
+    cluster.order(Order::Stand { highest: 0 });
     cluster
 }
 
@@ -133,6 +133,20 @@ fn a_candidate_asks_only_with_a_majority_in_reach() {
     cluster.wait(s(1));
     assert_eq!(cluster.asked(Kind::Vote).len(), 1);
     assert_eq!(cluster.count(|action| matches!(action, Action::Won(grant) if grant.epoch == 1)), 1);
+}
+
+#[test]
+fn a_candidate_asks_for_more_than_its_own_node_has_voted_for() {
+    for role in [Role::Secondary, Role::Primary] {
+        let mut cluster = Cluster::new(role, &[], "", "");
+        cluster.wait(s(1));
+        cluster.take();
+        cluster.order(Order::Stand { highest: 6 });
+        cluster.peer("b").is_up = true;
+        cluster.wait(s(1));
+        let asked: Vec<u64> = cluster.asked(Kind::Vote).iter().map(|(_, ask)| ask.epoch).collect();
+        assert_eq!(asked, [7], "{role}");
+    }
 }
 
 #[test]
@@ -433,7 +447,7 @@ fn fencing() -> Cluster {
 #[test]
 fn a_holder_is_fenced_once_and_then_votes_are_asked_for_at_once() {
     let mut cluster = fencing();
-    cluster.order(Order::Stand);
+    cluster.order(Order::Stand { highest: 0 });
     cluster.wait(s(1));
     assert_eq!(fences(&cluster), ["c"]);
     cluster.take();
@@ -455,9 +469,9 @@ fn a_fence_script_that_fails_is_told_and_called_again_later() {
         assert_eq!(cluster.count(|action| matches!(action, Action::FencedHere { .. })), 0);
         // Another round comes of another reason.
         cluster.peer("b").refuses = bound("c", ms(100));
-        cluster.order(Order::Stand);
+        cluster.order(Order::Stand { highest: 0 });
         cluster.wait(s(70));
-        cluster.order(Order::Stand);
+        cluster.order(Order::Stand { highest: 0 });
         cluster.wait(s(4));
         assert!(fences(&cluster).len() >= 2, "{:?}", fences(&cluster));
     }
@@ -604,7 +618,7 @@ fn every_input_in_every_stage_of_every_role_has_a_defined_result() {
     let stages: [fn(&mut Cluster); 6] = [
         |_| {},
         |cluster| cluster.wait(s(1)),
-        |cluster| cluster.order(Order::Stand),
+        |cluster| cluster.order(Order::Stand { highest: 0 }),
         |cluster| {
             cluster.peers.iter_mut().for_each(|peer| (peer.is_up, peer.is_mute) = (true, true));
             cluster.wait(s(1));
@@ -660,7 +674,7 @@ fn some_input(number: usize, link: LinkId, cluster: &Cluster) -> Option<Input> {
         Order::Polled,
         Order::Complaint,
         Order::Reconfigure(Box::new(lease_config(&["b"], "", "heartbeat_interval 7").resources.remove(0))),
-        Order::Stand,
+        Order::Stand { highest: 0 },
         Order::ServedBy(Some(String::new())),
         Order::ServedBy(None),
         Order::PrimaryRuns,

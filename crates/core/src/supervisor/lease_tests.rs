@@ -48,9 +48,13 @@ fn wait(bench: &mut DaemonBench, heartbeats: u32, state: State) {
     }
 }
 
-fn release(node: &str, successor: Option<&str>) -> Said {
+fn released_by(node: &str, successor: Option<&str>) -> Release {
     let successor = successor.map(ToString::to_string);
-    Said::Release(Release { node: node.to_string(), epoch: 1, successor, reserve: s(2), was_held: true })
+    Release { node: node.to_string(), epoch: 1, successor, reserve: s(2), was_held: true }
+}
+
+fn release(node: &str, successor: Option<&str>) -> Said {
+    Said::Release(released_by(node, successor))
 }
 
 fn complain(bench: &mut DaemonBench, conn: ConnId, released: bool) {
@@ -101,16 +105,16 @@ fn enough_complaints_without_a_primary_make_a_secondary_stand() {
     for _ in 0..3 {
         complain(&mut bench, c, false);
     }
-    assert!(!bench.orders().contains(&Order::Stand));
+    assert!(!bench.is_told_to_stand());
     complain(&mut bench, c, false);
-    assert!(bench.orders().contains(&Order::Stand));
+    assert!(bench.is_told_to_stand());
     assert_eq!(bench.role(), Role::Secondary, "only votes make a primary");
     bench.take();
     bench.peer("b", Role::Primary, 100, State::Run);
     for _ in 0..6 {
         complain(&mut bench, c, false);
     }
-    assert!(!bench.orders().contains(&Order::Stand), "a primary is connected");
+    assert!(!bench.is_told_to_stand(), "a primary is connected");
 }
 
 /// The word of the watchdog is quicker than that of the primary.
@@ -126,7 +130,7 @@ fn a_watchdog_that_tells_of_a_release_before_it_arrives_is_not_forgotten() {
         bench.wait(later);
         bench.said(b, &release("b", None));
         assert!(bench.orders().contains(&Order::ServedBy(None)));
-        assert_eq!(bench.orders().contains(&Order::Stand), stands);
+        assert_eq!(bench.is_told_to_stand(), stands);
     }
 }
 
@@ -136,19 +140,32 @@ fn a_lease_that_was_given_back_need_not_be_waited_for() {
     let c = bench.peer("c", Role::Watchdog, 100, State::Unknown);
     bench.take();
     complain(&mut bench, c, true);
-    assert_eq!(bench.orders(), [Order::Stand]);
+    assert_eq!(bench.orders(), [Order::Stand { highest: 0 }]);
     // Its last holder says so itself.
     let mut bench = of(Role::Secondary, "", "");
     let b = bench.peer("b", Role::Primary, 100, State::Run);
     bench.take();
     bench.said(b, &release("b", Some("a")));
-    assert_eq!(bench.orders(), [Order::ServedBy(None), Order::Stand]);
+    assert_eq!(bench.orders(), [Order::ServedBy(None), Order::Stand { highest: 0 }]);
     // For another one.
     let mut bench = of(Role::Secondary, "", "");
     let b = bench.peer("b", Role::Primary, 100, State::Run);
     bench.take();
     bench.said(b, &release("b", Some("c")));
     assert_eq!(bench.orders(), [Order::ServedBy(None)]);
+}
+
+/// The worker that stands has rested, and heard nothing of the epoch since.
+#[test]
+fn who_stands_is_told_what_this_node_has_voted_for() {
+    let mut bench = of(Role::Secondary, "", "");
+    let b = bench.peer("b", Role::Primary, 100, State::Run);
+    bench.beat(b, 2, State::Run, Some(DaemonBench::ask_of("b", Kind::Vote, 7)));
+    let (id, _) = bench.records().pop().expect("a record is to be written");
+    bench.recorded(id, Ok(()));
+    bench.take();
+    bench.said(b, &Said::Release(Release { epoch: 7, ..released_by("b", Some("a")) }));
+    assert_eq!(bench.orders(), [Order::ServedBy(None), Order::Stand { highest: 7 }]);
 }
 
 #[test]
@@ -160,7 +177,7 @@ fn who_is_named_as_successor_does_not_hold_off_after_failed_starts() {
         let b = bench.peer("b", Role::Primary, 100, State::Run);
         bench.take();
         bench.said(b, &release("b", Some(successor)));
-        assert_eq!(bench.orders().contains(&Order::Stand), stands, "{successor}: {:?}", bench.orders());
+        assert_eq!(bench.is_told_to_stand(), stands, "{successor}: {:?}", bench.orders());
         let c = bench.peer("c", Role::Watchdog, 100, State::Unknown);
         (0..9).for_each(|_| complain(&mut bench, c, false));
         let holds_off =

@@ -7,7 +7,7 @@
 use alloc::string::String;
 use core::cmp::Reverse;
 
-use super::{Context, Process, Supervisor};
+use super::{Context, Process, Supervisor, Voter};
 use crate::event::{Event, RoleReason, StaysSecondary};
 use crate::time::Instant;
 use crate::timing;
@@ -123,7 +123,8 @@ impl Supervisor {
             let complaints = self.complaints(cx.now);
             self.set_role(cx, Role::Primary, RoleReason::Takeover { complaints });
         } else if let Process::Running(id) = self.worker {
-            cx.out.push(crate::daemon::Action::Order { id, order: Order::Stand });
+            let highest = self.peers.voter().map_or(0, Voter::highest);
+            cx.out.push(crate::daemon::Action::Order { id, order: Order::Stand { highest } });
         }
     }
 

@@ -119,7 +119,7 @@ fn a_target_that_gives_up_gives_the_resource_back() {
     let release =
         crate::lease::Release { node: "b".to_string(), epoch: 2, successor: None, reserve: s(2), was_held: true };
     bench.said(b, &Said::Release(release));
-    assert!(bench.orders().contains(&Order::Stand), "{:?}", bench.orders());
+    assert!(bench.is_told_to_stand(), "{:?}", bench.orders());
     let terms = crate::lease::Terms { lease: s(3), stop: s(1) };
     let grant = crate::lease::Grant { epoch: 3, until: bench.now + s(3), terms };
     let id = bench.worker();
@@ -185,7 +185,7 @@ fn a_node_that_wants_it_for_itself_tells_each_step() {
     let conn = ask(&mut bench, Some("a"));
     assert_eq!(bench.orders(), [Order::HandOver(Some("a".to_string()))]);
     won_from_b(&mut bench, b);
-    assert!(bench.orders().contains(&Order::Stand), "{:?}", bench.orders());
+    assert!(bench.is_told_to_stand(), "{:?}", bench.orders());
     assert_eq!((bench.role(), reply(&bench, conn)), (Role::Primary, None));
     bench.wait(s(1));
     bench.reports(State::Run, held(&bench));

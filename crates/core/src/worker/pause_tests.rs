@@ -229,7 +229,9 @@ fn a_secondary_that_is_told_so_stops_what_it_finds_though_it_is_paused_and_once(
 fn a_worker_that_has_not_begun_hears_what_it_needs_to_begin() {
     let mut assignment = assignment(Role::Secondary, part(resume(1)));
     assert!(
-        assignment.hear(Order::Pause(pause(2))) && assignment.hear(Order::MustStop) && assignment.hear(Order::Stand)
+        assignment.hear(Order::Pause(pause(2)))
+            && assignment.hear(Order::MustStop)
+            && assignment.hear(Order::Stand { highest: 0 })
     );
     let part = assignment.lease.clone().unwrap();
     assert!(part.must_stop && part.pause == pause(2));
@@ -243,7 +245,7 @@ fn a_candidate_stands_down_when_it_is_paused() {
         cluster.peer(node).refuses = Some(crate::lease::Refusal::NotRecorded);
     }
     cluster.wait(s(1));
-    cluster.order(Order::Stand);
+    cluster.order(Order::Stand { highest: 0 });
     cluster.order(Order::Pause(pause(1)));
     cluster.take();
     cluster.wait(s(10));

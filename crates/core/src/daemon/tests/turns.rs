@@ -41,7 +41,7 @@ fn name_of(bench: &DaemonBench, id: WorkerId) -> String {
 /// Those that were told to stand since the last look, in that order.
 fn standing(bench: &mut DaemonBench) -> String {
     let stand = |action: Action| match action {
-        Action::Order { id, order: Order::Stand } => Some(id),
+        Action::Order { id, order: Order::Stand { .. } } => Some(id),
         _ => None,
     };
     let ids: Vec<WorkerId> = bench.take().into_iter().filter_map(stand).collect();
