@@ -23,6 +23,7 @@ mod system {
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
     };
+    use tokio::io::AsyncReadExt;
     use tokio::net::unix::pipe;
 
     use super::{Instant, io};
@@ -65,19 +66,9 @@ mod system {
                 self.set = deadline;
             }
             // Longer than what comes, so that the runtime sees that nothing is left.
-            let mut count = [0; 2 * size_of::<u64>()];
-            loop {
-                self.timer.readable().await?;
-                match self.timer.try_read(&mut count) {
-                    Ok(_) => {
-                        self.set = None;
-                        return Ok(());
-                    }
-                    // It was set anew meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            let _size = self.timer.read(&mut [0; 2 * size_of::<u64>()]).await?;
+            self.set = None;
+            Ok(())
         }
     }
 
