@@ -58,6 +58,9 @@ pub(crate) const MEASUREMENTS: &[Measurement] = &[
             Figure { name: "{N} resources: memory of the main daemon", unit: "kB", goal: None },
             Figure { name: "{N} resources: status over the control socket", unit: "ms", goal: None },
             Figure { name: "{N} resources: hastmonctl status", unit: "ms", goal: None },
+            Figure { name: "{N} resources: complaints, and nothing is wrong", unit: "", goal: Some(0.0) },
+            Figure { name: "{N} resources: reload that changes one", unit: "s", goal: Some(1.0) },
+            Figure { name: "{N} resources: host dies, all run elsewhere", unit: "s", goal: None },
         ],
         measure: |options: &Options| many(options.resources),
     },
@@ -120,18 +123,48 @@ fn many(count: usize) -> Vec<f64> {
     wait_some_within(PATIENCE, "all run", || (lab.running("a") == count).then_some(()));
     let all_run = seconds(now_ns() - start);
     lab.role("w", "watchdog");
+    wait_some_within(PATIENCE, "all are watched", || (lab.workers("w").len() == count).then_some(()));
     pause(SETTLES);
+    let complained = calls(&lab, "w", "complain ");
     let resources = f64::from(u32::try_from(count).unwrap());
     let idle = idle(&lab, resources);
     let memory: f64 = own_processes(&lab, "a").into_iter().map(pss_kb).sum();
     let memory = [memory / resources, pss_kb(lab.pid("a"))];
     let status = status(&lab);
+    let complaints = f64::from(u32::try_from(calls(&lab, "w", "complain ") - complained).unwrap());
+    let reload = reload_of_one(&lab);
     assert_eq!((lab.running("a"), lab.running("b")), (count, 0), "all still run, and where they did");
-    let complaints = lab.calls("w").iter().filter(|call| call.starts_with("complain ")).count();
-    if complaints > 0 {
-        eprintln!("  {count} resources: {complaints} complaints, where nothing was wrong");
-    }
-    [[all_run].as_slice(), &idle, &memory, &status].concat()
+    assert_eq!((calls(&lab, "a", "start "), calls(&lab, "a", "stop ")), (count, 0), "none was started again");
+    [[all_run].as_slice(), &idle, &memory, &status, &[complaints, reload, all_move(&lab, count)]].concat()
+}
+
+/// How many calls begin with this on a node.
+fn calls(lab: &Lab, node: &str, event: &str) -> usize {
+    lab.calls(node).iter().filter(|call| call.starts_with(event)).count()
+}
+
+/// The file of the primary's node says something new of the first resource alone.
+fn reload_of_one(lab: &Lab) -> f64 {
+    let first = "resource r0 {\n";
+    let text = lab.standard_config();
+    assert!(text.contains(first), "there is a first resource");
+    lab.write_config(&text.replacen(first, &format!("{first}complaint_interval 59\n"), 1));
+    let start = now_ns();
+    let output = lab.ctl("a", &["reload"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    seconds(now_ns() - start)
+}
+
+/// From the moment that nothing of the primary's host is heard any more until the last one runs, each started once.
+fn all_move(lab: &Lab, count: usize) -> f64 {
+    let before = calls(lab, "b", "start ");
+    let start = now_ns();
+    lab.power_off("a");
+    wait_some_within(PATIENCE, "all run elsewhere", || (lab.running("b") == count).then_some(()));
+    let all_run = seconds(now_ns() - start);
+    pause(SETTLES);
+    assert_eq!((lab.running("b"), calls(lab, "b", "start ") - before), (count, count), "all run on, each started once");
+    all_run
 }
 
 /// A node alone, that speaks protocol 0: no votes and nobody to talk to, so that a heartbeat is little more than its `status`.
