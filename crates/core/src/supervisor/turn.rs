@@ -22,6 +22,8 @@ pub(super) struct Turn {
     primary: Option<ToBePrimary>,
     /// Turns that ended without the lease, since it had another role or heard a primary.
     in_vain: u32,
+    /// It has been told that it waits.
+    is_told: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl Turn {
     /// It is over, or wanted no more.
     pub(super) const fn end(&mut self) {
         self.is = Is::Idle;
+        self.is_told = false;
     }
 }
 
@@ -145,7 +148,8 @@ impl Supervisor {
 
     /// Its turn has not come yet; `why`, in words.
     pub(crate) fn on_no_turn(&mut self, cx: &mut Context<'_>, why: String) {
-        if !self.waits_for_turn() {
+        // A reload looks at all anew.
+        if !self.waits_for_turn() || core::mem::replace(&mut self.turn.is_told, true) {
             return;
         }
         self.event(cx, Event::StartWaits { why });

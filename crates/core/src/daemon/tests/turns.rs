@@ -267,6 +267,7 @@ fn a_reload_gives_more_turns_or_another_order_and_restarts_no_worker() {
     let after = [before[0], before[1], "role_on_start secondary weight 1", before[3]];
     bench.reload(config_of(&text(2, &after)));
     assert_eq!(bench.started().len(), 0);
+    assert!(!bench.told().iter().any(|event| matches!(event, Event::StartWaits { .. })), "they have been told");
     assert_eq!(standing(&mut bench), "r2");
     bench.reload(config_of(&text(4, &after)));
     assert_eq!(standing(&mut bench), "r1 r3");
