@@ -40,11 +40,12 @@ Files:
   /var/run/hastmon.pid         process id of the daemon
   /var/run/hastmonctl          socket that hastmonctl talks to
   /var/lib/hastmon             votes that it has given, so that a restart does
-    (/var/db on FreeBSD)         not give them twice
+    (/var/db on FreeBSD)         not give them twice; pauses; the history
 
 Signals:
   HUP        read the configuration again; a faulty file changes nothing
-  TERM, INT  stop the resources that run on this node, then exit
+  TERM, INT  stop the resources that run on this node, then exit; what is
+             paused, with votes kept by a majority, runs on
 
 What to type:
   hastmonctl status              what this node does, and what it knows
@@ -121,7 +122,7 @@ It waits for a moment and tells how many nodes keep their votes for the primary.
 With a majority of them its daemon may be stopped; without one it would stop the
 resource, because another node could start it. Exit code 1 then.
 
-DURATION is a number with ms, s, m or h, such as 30m.";
+DURATION is a number with ms, s, m, h or d, such as 30m; a year at most.";
 
 const RESUME_USAGE: &str = "hastmonctl resume [-d] [-c config] [-n node] all|name...";
 

@@ -7,24 +7,27 @@ _hastmonctl() {
     COMPREPLY=()
     case $prev in
     -c|--config|--control) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    -s|--statedir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     esac
     # What comes before the cursor: the subcommand, how many words follow it, and which configuration is meant.
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
-        case $word in
-        -c|--config|-n|--node)
-            # Of a drill, -n is the number of rounds.
-            [ $((i + 1)) -lt "$COMP_CWORD" ] && [ "$command$word" != drill-n ] && options+=("$word" "${COMP_WORDS[i+1]}")
+        case $command:$word in
+        # Of these, -n is a number.
+        drill:-n|history:-n) ((i++)) ;;
+        *:-c|*:--config|*:-n|*:--node)
+            [ $((i + 1)) -lt "$COMP_CWORD" ] && options+=("$word" "${COMP_WORDS[i+1]}")
             ((i++)) ;;
-        --control|--rounds) ((i++)) ;;
-        -*) ;;
+        *:--control|*:-s|*:--statedir|*:--for|*:--rounds|*:--lines|*:--since|*:--resource) ((i++)) ;;
+        *:-*) ;;
         *) if [ -z "$command" ]; then command=$word; else ((count++)); fi ;;
         esac
     done
     local choice=''
-    case $prev in
-    --rounds) ;;
-    -n|--node) [ "$command$prev" = drill-n ] || choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
+    case $command:$prev in
+    drill:-n|history:-n|*:--rounds|*:--lines|*:--since|*:--for) ;;
+    *:-n|*:--node) choice=$(hastmonctl "${options[@]}" complete-names nodes 2>/dev/null) ;;
+    *:--resource) choice=$(hastmonctl "${options[@]}" complete-names resources 2>/dev/null) ;;
     *)
         if [[ $cur == -* ]]; then
             choice='-c --config --control -d --debug -h --help -n --node'
@@ -34,10 +37,10 @@ _hastmonctl() {
             pause) choice+=' --for' ;;
             status) choice+=' --json -w --watch' ;;
             watch) choice+=' -s --statedir' ;;
-            history) choice+=' -s --statedir --since --resource --json -f --follow' ;;
+            history) choice+=' -s --statedir --lines --since --resource --json -f --follow' ;;
             check) choice+=' --run --json' ;;
             test-exec) choice+=' --yes' ;;
-            drill) choice+=' --rounds --yes --json' ;;
+            drill) choice+=' --rounds -y --yes --json' ;;
             esac
         else
             case $command:$count in

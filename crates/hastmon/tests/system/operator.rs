@@ -353,6 +353,16 @@ fn bash_completes_commands_options_resources_and_nodes() {
     let drill = |line: &str| complete(&line.replace("-c", &format!("--node a -c {config}")));
     assert_eq!(drill("hastmonctl drill -c -n 3 w"), "web");
     assert_eq!((drill("hastmonctl drill -c web "), drill("hastmonctl drill -c -n ")), ("a b w".into(), String::new()));
+    let history = drill;
+    assert_eq!(history("hastmonctl history -c -n 3 --resource "), "storage web");
+    assert_eq!(
+        (history("hastmonctl history -c -n "), history("hastmonctl history --li")),
+        (String::new(), "--lines".into())
+    );
+    assert_eq!(
+        complete("hastmonctl -c /x -n b history --since 2h --"),
+        "--config --control --debug --help --node --statedir --lines --since --resource --json --follow"
+    );
     assert_eq!(complete("hastmonctl check --"), "--config --control --debug --help --node --run --json");
     assert_eq!(complete("hastmonctl -c /nosuch explain "), "", "no errors while somebody types");
 }
