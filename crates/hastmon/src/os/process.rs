@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, getrlimit, setrlimit, test_kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -101,14 +103,16 @@ fn ignored_signals() -> impl Iterator<Item = i32> {
 /// `/proc` cannot be read.
 #[cfg(target_os = "linux")]
 pub fn session() -> io::Result<i32> {
-    stat("self").map(|stat| stat.session).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    stat("self")?.map(|stat| stat.session).ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// Whether a process group has a member that can still do something. Those that have ended count until their parent has taken note; when
 /// that parent has ended, too, it is the first process of the system that has to, and not every one hurries.
 #[cfg(target_os = "linux")]
 pub fn group_lives(group: Pid) -> bool {
-    let is_alive = |pid: &str| stat(pid).is_some_and(|stat| stat.group == group.as_raw_pid() && !stat.has_ended);
+    let is_alive = |pid: &str| {
+        stat(pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.group == group.as_raw_pid() && !stat.has_ended))
+    };
     test_kill_process_group(group).is_ok()
         && std::fs::read_dir("/proc").is_ok_and(|mut all| {
             all.any(|process| process.is_ok_and(|process| process.file_name().to_str().is_some_and(is_alive)))
@@ -124,25 +128,42 @@ pub struct Marked {
     pub group: Pid,
 }
 
-/// The living processes whose environment has this entry (`NAME=value`): all, or those of one session.
+/// The living processes whose environment has one of these entries (`NAME=value`): all, or those of one session. May hang, as a process
+/// that is looked at does.
 ///
 /// # Errors
-/// `/proc` cannot be read.
+/// `/proc` cannot be read, or there is not enough memory or descriptors to read it: they may be there, and are not found.
 #[cfg(target_os = "linux")]
-pub fn marked(entry: &str, session: Option<i32>) -> io::Result<Vec<Marked>> {
-    // Those that have ended meanwhile, and those of others that we may not look at, are not ours.
-    let is_marked = |pid: &str| {
-        std::fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes()))
-    };
+pub fn marked(entries: &[String], session: Option<i32>) -> io::Result<Vec<Marked>> {
+    let is_wanted = |have: &[u8]| entries.iter().any(|entry| have == entry.as_bytes());
     let look = |pid: &str| {
-        let stat = stat(pid)?;
-        if session.is_some_and(|session| session != stat.session) || !is_marked(pid) {
-            return None;
+        let Some(stat) = stat(pid)?.filter(|stat| session.is_none_or(|session| session == stat.session)) else {
+            return Ok(None);
+        };
+        let environment = read(pid, "environ")?.unwrap_or_default();
+        if !environment.split(|byte| *byte == 0).any(is_wanted) {
+            return Ok(None);
         }
-        Some(Marked { process: Pid::from_raw(pid.parse().ok()?)?, group: Pid::from_raw(stat.group)? })
+        let numbers = pid.parse().ok().and_then(Pid::from_raw).zip(Pid::from_raw(stat.group));
+        Ok::<_, io::Error>(numbers.map(|(process, group)| Marked { process, group }))
     };
-    Ok(std::fs::read_dir("/proc")?.filter_map(|process| look(process.ok()?.file_name().to_str()?)).collect())
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc")? {
+        found.extend(process?.file_name().to_str().map(look).transpose()?.flatten());
+    }
+    Ok(found)
+}
+
+/// What the kernel tells of a process; `None` when it has ended meanwhile, or is another's that we may not look at.
+#[cfg(target_os = "linux")]
+fn read(pid: &str, file: &str) -> io::Result<Option<Vec<u8>>> {
+    let is_shortage =
+        |error: &io::Error| matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM));
+    match std::fs::read(format!("/proc/{pid}/{file}")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// What the kernel says of a process.
@@ -155,12 +176,18 @@ struct Stat {
 
 /// From `/proc/PID/stat`: `PID (NAME) STATE PARENT GROUP SESSION...`, where the name may hold anything.
 #[cfg(target_os = "linux")]
-fn stat(pid: &str) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let has_ended = matches!(fields.next()?, "Z" | "X");
-    let mut numbers = fields.skip(1).map_while(|field| field.parse().ok());
-    Some(Stat { has_ended, group: numbers.next()?, session: numbers.next()? })
+fn stat(pid: &str) -> io::Result<Option<Stat>> {
+    Ok(read(pid, "stat")?.and_then(|text| Stat::parse(&String::from_utf8_lossy(&text))))
+}
+
+#[cfg(target_os = "linux")]
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+        let has_ended = matches!(fields.next()?, "Z" | "X");
+        let mut numbers = fields.skip(1).map_while(|field| field.parse().ok());
+        Some(Self { has_ended, group: numbers.next()?, session: numbers.next()? })
+    }
 }
 
 /// Whether a process group has a member left.
@@ -178,12 +205,12 @@ pub fn session() -> io::Result<i32> {
     Ok(rustix::process::getsid(None)?.as_raw_nonzero().get())
 }
 
-/// The living processes whose environment has this entry (`NAME=value`): all, or those of one session.
+/// The living processes whose environment has one of these entries (`NAME=value`): all, or those of one session.
 ///
 /// # Errors
-/// FreeBSD shows the environment of a process only through an interface that needs unsafe code.
+/// [`io::ErrorKind::Unsupported`]: FreeBSD shows the environment of a process only through an interface that needs unsafe code.
 #[cfg(not(target_os = "linux"))]
-pub fn marked(_entry: &str, _session: Option<i32>) -> io::Result<Vec<Marked>> {
+pub fn marked(_entries: &[String], _session: Option<i32>) -> io::Result<Vec<Marked>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -208,7 +235,7 @@ mod tests {
         let mut command = std::process::Command::new("sleep");
         let mut child =
             command.arg("1000").env("A_MARK_OF_OURS", format!("1-{ours}")).process_group(0).spawn().unwrap();
-        let found = |entry: &str, session: i32| marked(entry, Some(session)).unwrap();
+        let found = |entry: &str, session: i32| marked(&[entry.to_string()], Some(session)).unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         // The kernel lets us go on a moment before it shows the environment of what was started.
         while found(&mark, session).is_empty() {
@@ -216,18 +243,27 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(found(&mark, session), [Marked { process: pid, group: pid }]);
-        assert_eq!(marked(&mark, None).unwrap().len(), 1);
+        assert_eq!(marked(&["ANOTHER=1".to_string(), mark.clone()], None).unwrap().len(), 1);
         assert!(found("A_MARK_OF_OURS=1-", session).is_empty());
         assert!(found(&mark, session + 1).is_empty());
         assert!(group_lives(pid));
         child.kill().unwrap();
-        while stat(&pid.to_string()).is_some_and(|stat| !stat.has_ended) {
+        while stat(&pid.to_string()).unwrap().is_some_and(|stat| !stat.has_ended) {
             std::thread::yield_now();
         }
         assert!(!group_lives(pid), "what has ended does nothing more, though nobody has taken note");
         child.wait().unwrap();
         assert!(!group_lives(pid));
         assert!(found(&mark, session).is_empty(), "what has ended does not count");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_is_known_whatever_it_calls_itself() {
+        let text = String::from_utf8_lossy(b"12 (a) Z 7 \xff) S 1 34 56 0 -1");
+        let stat = Stat::parse(&text).unwrap();
+        assert_eq!((stat.has_ended, stat.group, stat.session), (false, 34, 56));
+        assert!(Stat::parse("12 (a) S 1").is_none());
     }
 
     #[test]

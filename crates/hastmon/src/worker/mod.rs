@@ -24,6 +24,7 @@ use tokio::task::LocalSet;
 use self::links::{Introduction, Links};
 use self::orphan::Notebook;
 pub(crate) use self::orphan::remove_harmless_note;
+use self::remains::Remains;
 use self::script::Scripts;
 pub(crate) use self::script::{exit_of, why_not_started};
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker};
@@ -106,8 +107,9 @@ async fn run() -> io::Result<()> {
         return Ok(());
     };
     let notebook = open_notebook(&held, &setup.lock, &setup.assignment.resource.name).map(Rc::new);
+    let remains = Rc::new(Remains::new(&setup.assignment.resource.name, notebook.clone()));
     if let Some(notebook) = &notebook {
-        notebook.end_orphan(&setup.assignment).await;
+        notebook.end_orphan(&setup.assignment, &remains).await;
     }
 
     let Setup { assignment, node, source, .. } = setup;
@@ -117,7 +119,7 @@ async fn run() -> io::Result<()> {
     let (mut worker, actions) = Worker::new(clock::now(), assignment);
     let mut hands = Hands {
         links: Links::new(news.clone(), source, introduction),
-        scripts: Scripts::new(news, node, role, notebook.clone(), starter),
+        scripts: Scripts::new(news, node, role, notebook.clone(), Rc::clone(&remains), starter),
         daemon: Daemon::new(channel),
     };
     let mut alarm = Alarm::new()?;
@@ -140,7 +142,8 @@ async fn run() -> io::Result<()> {
         tokio::join!(hands.daemon.say_all(), hands.links.say_all(), hands.scripts.all_started());
     };
     let _ = tokio::time::timeout(FAREWELL_TIME, last_words).await;
-    notebook.inspect(|notebook| notebook.remove());
+    // What is not known to be gone the next worker looks for.
+    notebook.filter(|_| remains.is_empty()).inspect(|notebook| notebook.remove());
     if let Lock::Held(lock) = held
         && let Err(error) = lock.remove()
     {

@@ -4,7 +4,8 @@
 //!
 //! The note is made before the process is there, so that no moment is left at which a worker could be killed unnoticed. It therefore has no
 //! process id, which could also be another's by the time it is read: it names a mark in the environment, never used twice. What the script
-//! has moved to a session of its own, as services do, is left alone (but see `remains.rs`).
+//! has moved to a session of its own, as services do, is left alone; what of it is to go after all is the business of `remains.rs`, whose
+//! marks stand behind the note.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -20,6 +21,7 @@ use hastmon_core::worker::Assignment;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Signal, kill_process_group};
 
+use super::remains::Remains;
 use crate::os::{clock, process};
 
 /// The mark of a call in its environment.
@@ -27,6 +29,10 @@ pub(super) const MARK: &str = "HASTMON_CALL";
 /// Every note has this length, so that writing one over another needs no room on the disk: a random number, the number of the call, the
 /// session, the hook, and blanks.
 const NOTE_BYTES: usize = 80;
+/// Behind the note and the end of its line stand the marks of starts that were cut short, on one line.
+const MARKS_AT: u64 = 81;
+/// As many of the longest as are kept.
+const MARKS_BYTES: usize = 1024;
 /// How often is looked whether an orphan has ended. Each look reads the environments of all processes.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -42,12 +48,16 @@ pub(super) struct Notebook {
     noted: Cell<Option<u64>>,
 }
 
-/// Removes the note of a worker that was killed, unless the call that it names changes the resource: only of that must the next worker know.
-/// To be called while the lock is held.
+/// Removes the note of a worker that was killed, unless the call that it names changes the resource, or starts were cut short before: only of
+/// that must the next worker know. To be called while the lock is held.
 pub(crate) fn remove_harmless_note(lock: &Path) {
     let path = note_path(lock);
     let changes = |note: &str| note.split_whitespace().any(|word| matches!(word, "start" | "stop"));
-    if fs::read_to_string(&path).is_ok_and(|note| !changes(&note)) {
+    let is_harmless = |text: &str| {
+        let mut lines = text.lines().map(str::trim);
+        lines.next().is_none_or(|note| !changes(note)) && lines.next().is_none_or(str::is_empty)
+    };
+    if fs::read_to_string(&path).is_ok_and(|text| is_harmless(&text)) {
         // One that stays does no harm.
         let _ = fs::remove_file(&path);
     }
@@ -62,8 +72,7 @@ fn note_path(lock: &Path) -> PathBuf {
 
 /// A call that was left behind.
 struct Orphan {
-    /// As in the environment.
-    entry: String,
+    mark: String,
     session: i32,
     hook: String,
 }
@@ -111,14 +120,35 @@ impl Notebook {
         let _ = fs::remove_file(&self.path);
     }
 
-    /// Deals with what an earlier worker has left running.
-    pub(super) async fn end_orphan(&self, assignment: &Assignment) {
+    /// The marks that an earlier worker, or this one, has [`keep`](Self::keep)t.
+    pub(super) fn kept(&self) -> Vec<String> {
+        let text = self.read(MARKS_AT, MARKS_BYTES).unwrap_or_default();
+        // Behind the first line stands what is left of longer ones.
+        text.lines().next().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Keeps these marks, and no others, for the next worker.
+    pub(super) fn keep<'a>(&self, marks: impl IntoIterator<Item = &'a String>) {
+        let mut line = marks.into_iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        line.push('\n');
+        // Only the end of this worker at the wrong moment makes it matter.
+        if let Err(error) = self.file.write_all_at(line.as_bytes(), MARKS_AT) {
+            log::warn!("cannot note in {} which starts were cut short: {error}", self.path.display());
+        }
+    }
+
+    /// Deals with what an earlier worker has left running. What its `start` has put into other sessions is left to `remains`.
+    pub(super) async fn end_orphan(&self, assignment: &Assignment, remains: &Remains) {
         let Some(orphan) = self.orphan() else { return };
         let (hook, resource) = (&orphan.hook, &assignment.resource.name);
+        if hook == Hook::Start.name() {
+            remains.note(&orphan.mark);
+        }
+        let entry = [format!("{MARK}={}", orphan.mark)];
         let found = clock::now();
         let mut told = None;
         loop {
-            let groups: HashSet<_> = match process::marked(&orphan.entry, Some(orphan.session)) {
+            let groups: HashSet<_> = match process::marked(&entry, Some(orphan.session)) {
                 Ok(found) => found.into_iter().map(|marked| marked.group).collect(),
                 Err(error) => {
                     log::error!(
@@ -166,17 +196,17 @@ impl Notebook {
         self.file.write_all_at(line.as_bytes(), 0)
     }
 
-    fn read(&self) -> io::Result<String> {
-        let mut bytes = [0; NOTE_BYTES];
-        let count = self.file.read_at(&mut bytes, 0)?;
+    fn read(&self, at: u64, most: usize) -> io::Result<String> {
+        let mut bytes = vec![0; most];
+        let count = self.file.read_at(&mut bytes, at)?;
         Ok(String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned())
     }
 
     fn orphan(&self) -> Option<Orphan> {
-        let note = self.read().ok()?;
+        let note = self.read(0, NOTE_BYTES).ok()?;
         let mut words = note.split_whitespace();
         let (mark, session, hook) = (words.next()?, words.next()?.parse().ok()?, words.next()?.to_string());
-        Some(Orphan { entry: format!("{MARK}={mark}"), session, hook })
+        Some(Orphan { mark: mark.to_string(), session, hook })
     }
 }
 
@@ -195,15 +225,16 @@ mod tests {
         let (directory, notebook) = notebook();
         assert!(notebook.orphan().is_none());
         let mark = notebook.begin(1, Hook::Start);
+        let first = mark.clone();
         let next = Notebook::open(&directory.path().join("pid.web")).unwrap();
         let orphan = next.orphan().unwrap();
-        assert_eq!((orphan.entry, orphan.hook), (format!("HASTMON_CALL={mark}"), "start".to_string()));
+        assert_eq!((orphan.mark, orphan.hook), (mark, "start".to_string()));
         notebook.begin(2, Hook::Stop);
         notebook.end(1);
         assert_eq!(next.orphan().unwrap().hook, "stop");
         notebook.end(2);
         assert!(next.orphan().is_none());
-        assert_ne!(next.begin(1, Hook::Start), mark, "the marks of two workers differ");
+        assert_ne!(next.begin(1, Hook::Start), first, "the marks of two workers differ");
     }
 
     #[test]
@@ -217,6 +248,32 @@ mod tests {
         assert_eq!(length(), first);
         notebook.remove();
         assert!(!directory.path().join("pid.web~call").exists());
+    }
+
+    #[test]
+    fn marks_that_are_kept_survive_every_note_and_make_the_file_worth_keeping() {
+        let (directory, notebook) = notebook();
+        let lock = directory.path().join("pid.web");
+        let is_there = || directory.path().join("pid.web~call").exists();
+        notebook.begin(1, Hook::Start);
+        assert_eq!(notebook.kept(), [""; 0]);
+        let longest: Vec<String> = (0..16).map(|number| format!("{:016x}-{}", number, u64::MAX)).collect();
+        for marks in [longest.as_slice(), &["a-1".to_string()]] {
+            notebook.keep(marks);
+            notebook.begin(u64::MAX, Hook::Status);
+            notebook.end(u64::MAX);
+            assert_eq!(Notebook::open(&lock).unwrap().kept(), marks);
+            remove_harmless_note(&lock);
+            assert!(is_there());
+        }
+        notebook.keep(&[]);
+        assert_eq!(notebook.kept(), [""; 0]);
+        notebook.begin(2, Hook::Start);
+        remove_harmless_note(&lock);
+        assert!(is_there());
+        notebook.begin(3, Hook::Status);
+        remove_harmless_note(&lock);
+        assert!(!is_there());
     }
 
     #[test]

@@ -65,12 +65,16 @@ pub(super) struct Scripts {
 type Running = Rc<RefCell<HashMap<u64, Group>>>;
 
 /// The process group of a call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Group {
     /// `None` until its process is started.
     id: Option<Pid>,
     /// The last signal that was sent to it, or will be as soon as it is there.
     told: Option<Signal>,
+    /// It has ended, so its number may be another's; what its answer is worth is being looked at.
+    has_ended: bool,
+    /// The mark of a `start`, until that is cut short.
+    start: Option<String>,
 }
 
 /// How often is looked whether the processes that are being started are there.
@@ -97,6 +101,7 @@ impl Scripts {
         node: String,
         role: Role,
         notebook: Option<Rc<Notebook>>,
+        remains: Rc<Remains>,
         starter: Option<Starter>,
     ) -> Self {
         Self {
@@ -104,7 +109,7 @@ impl Scripts {
             node,
             role,
             notebook,
-            remains: Rc::default(),
+            remains,
             starter: starter.map(Rc::new),
             running: Rc::default(),
             outputs: Rc::default(),
@@ -115,9 +120,11 @@ impl Scripts {
     /// Starts the script; its end becomes news.
     pub(super) fn run(&self, resource: &Resource, call: &Call, epoch: Option<u64>) {
         let id = call.id;
-        self.running.borrow_mut().insert(id, Group::default());
         let mark = self.notebook.as_ref().map(|notebook| notebook.begin(id, call.hook));
-        let (begun, output) = match self.command(resource, call, epoch, mark.as_deref()) {
+        let start = mark.clone().filter(|_| call.hook == Hook::Start);
+        self.running.borrow_mut().insert(id, Group { start, ..Group::default() });
+        let permitted = if call.hook == Hook::Start { self.remains.permit_start() } else { Ok(()) };
+        let (begun, output) = match permitted.and_then(|()| self.command(resource, call, epoch, mark.as_deref())) {
             Ok((command, reader)) => {
                 let output = reader.map(|reader| {
                     let output = Rc::new(Output::new(reader, &resource.name, call.hook));
@@ -135,7 +142,7 @@ impl Scripts {
         if let Begun::Now(Ok(child)) = &begun {
             note_start(&self.running, id, child);
         }
-        let (exec, name, hook) = (resource.exec.clone(), resource.name.clone(), call.hook);
+        let (exec, hook) = (resource.exec.clone(), call.hook);
         let (news, running, notebook) = (self.news.clone(), Rc::clone(&self.running), self.notebook.clone());
         let remains = Rc::clone(&self.remains);
         tokio::task::spawn_local(async move {
@@ -152,12 +159,10 @@ impl Scripts {
                 Err(why) => Exit::NotStarted(why),
             };
             rest_is_gone(&running, id).await;
-            let was_told = running.borrow_mut().remove(&id).is_some_and(|group| group.told.is_some());
-            match (hook, mark) {
-                (Hook::Start, Some(mark)) if was_told => remains.note(mark),
-                (Hook::Stop, _) if exit == Exit::Code(0) => remains.end(&name).await,
-                _ => {}
-            }
+            running.borrow_mut().get_mut(&id).into_iter().for_each(|group| group.has_ended = true);
+            let told = || running.borrow().get(&id).and_then(|group| group.told);
+            let exit = remains.check(hook, exit, told).await;
+            running.borrow_mut().remove(&id);
             notebook.inspect(|notebook| notebook.end(id));
             // The loop that hears the news ends only with the process.
             let output = output.map(|(output, task)| {
@@ -176,7 +181,11 @@ impl Scripts {
     pub(super) fn signal(&self, id: u64, signal: Signal) {
         if let Some(group) = self.running.borrow_mut().get_mut(&id) {
             group.told = Some(signal);
-            if let Some(id) = group.id {
+            // Not only when it has ended: one that hangs in the kernel may never do so.
+            if let Some(mark) = group.start.take() {
+                self.remains.note(&mark);
+            }
+            if let Some(id) = group.id.filter(|_| !group.has_ended) {
                 // Fails only when the group is gone, which is what was wanted.
                 let _ = kill_process_group(id, signal);
             }
@@ -302,10 +311,9 @@ fn note_start(running: &Running, id: u64, child: &Child) {
 /// the same time as that process had, until KILL is sent, which leaves nothing that could act.
 async fn rest_is_gone(running: &Running, id: u64) {
     loop {
-        let told = running.borrow().get(&id).copied();
+        let told = running.borrow().get(&id).and_then(|group| group.id.zip(group.told));
         match told {
-            Some(Group { id: Some(group), told: Some(signal) })
-                if signal != Signal::KILL && process::group_lives(group) => {}
+            Some((group, signal)) if signal != Signal::KILL && process::group_lives(group) => {}
             Some(_) | None => return,
         }
         tokio::time::sleep(GROUP_POLL).await;

@@ -228,6 +228,46 @@ fn a_service_that_the_killed_workers_start_has_begun_in_its_own_session_is_left_
     assert_eq!(lab.count("a", "start res"), 1);
 }
 
+/// A `start` that leaves a service which is on no record; the next one says when that still runs.
+const UNKNOWN_SERVICE: &str = "if read -r old 2>/dev/null <$dir/service; then [ -e /proc/$old/exe ] && log beside; else \
+                               setsid sleep 100000 >/dev/null 2>&1 </dev/null & echo $! >$dir/service; log hung; sleep 1000; fi";
+
+fn assert_started_after_the_unknown_service(lab: &Lab) {
+    lab.wait_status("a", "primary", "run");
+    let service = number(lab, "service");
+    assert!(!process::alive(service));
+    assert_eq!((lab.count("a", "up res"), lab.count("a", "beside")), (1, 0));
+    let says = "status says stopped, but a start that was cut short before has left process";
+    logged(lab, "a", &format!("[WARNING] [res] {says} {service} running: killing it"));
+}
+
+#[test]
+fn a_service_that_the_killed_workers_start_has_begun_unknown_to_status_is_killed_before_the_next_start() {
+    let lab = alone().loopback();
+    lab.before("a", "start", UNKNOWN_SERVICE);
+    lab.start("a");
+    lab.role("a", "primary");
+    lab.wait_call("a", "hung", 1);
+    process::signal(worker(&lab), Signal::KILL);
+    assert_started_after_the_unknown_service(&lab);
+}
+
+#[test]
+fn a_worker_that_is_killed_after_it_has_cut_a_start_short_leaves_its_successor_the_knowledge() {
+    let lab = alone().in_resource("start_timeout 500ms").loopback();
+    lab.before("a", "start", UNKNOWN_SERVICE);
+    lab.before("a", "status", "[ -e $dir/service ] && log asked && sleep 1000");
+    lab.start("a");
+    lab.role("a", "primary");
+    lab.wait_call("a", "asked", 1);
+    let old = worker(&lab);
+    lab.as_usual("a", "status");
+    process::signal(old, Signal::KILL);
+    assert_started_after_the_unknown_service(&lab);
+    assert_eq!(lab.stop("a"), 0);
+    assert!(!lab.node_dir("a").join("pid.res~call").exists(), "nothing is left to know");
+}
+
 #[test]
 fn what_a_worker_and_its_daemon_leave_of_their_start_is_ended_by_the_next_daemon() {
     let lab = pair().on("a", "role_on_start secondary").loopback();

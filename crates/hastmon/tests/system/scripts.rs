@@ -271,6 +271,55 @@ fn what_a_start_that_is_cut_short_has_left_unknown_to_the_stop_is_killed() {
     );
 }
 
+/// The same where `stop` does not end well, but `status` finds nothing on record: another node may start it then.
+fn gone_before_another_node_starts(stop: &str) {
+    let lab = Plan::new(&["a", "b", "w"]).lease().set("lease", "5").set("stop_timeout", "2").loopback();
+    let unknown = "setsid sleep 100000 </dev/null >/dev/null 2>&1 & echo $! >$dir/service; log hung; sleep 1000";
+    lab.before("a", "start", unknown);
+    lab.before("a", "stop", stop);
+    lab.start_all();
+    lab.standard_roles();
+    lab.wait_call("a", "hung", 1);
+    let service = number(&lab, "service");
+    // A process that has ended has no program any more, even when nobody has waited for it.
+    lab.before("b", "start", &format!("[ -e /proc/{service}/exe ] && log beside"));
+    lab.as_usual("a", "start");
+    lab.role("a", "secondary");
+    lab.role("b", "primary");
+    lab.wait_status("b", "primary", "run");
+    assert!(!process::alive(service));
+    assert_eq!(lab.count("b", "beside"), 0, "it was started beside what the other node had left running");
+    logged(
+        &lab,
+        "a",
+        &format!(
+            "[WARNING] [res] status says stopped, but a start that was cut short before has left process {service} running: killing it"
+        ),
+    );
+}
+
+#[test]
+fn what_a_start_has_left_is_gone_before_another_node_starts_though_stop_fails() {
+    gone_before_another_node_starts("exit 1");
+}
+
+#[test]
+fn what_a_start_has_left_is_gone_before_another_node_starts_though_stop_hangs() {
+    gone_before_another_node_starts("sleep 1000");
+}
+
+#[test]
+fn what_a_start_over_its_limit_has_left_is_gone_before_the_next_attempt() {
+    let lab = alone().in_resource("start_timeout 500ms").loopback();
+    let unknown = "if read -r old 2>/dev/null <$dir/service; then [ -e /proc/$old/exe ] && log beside; else \
+                   setsid sleep 100000 </dev/null >/dev/null 2>&1 & echo $! >$dir/service; sleep 1000; fi";
+    lab.before("a", "start", unknown);
+    start_primary(&lab);
+    lab.wait_status("a", "primary", "run");
+    assert_eq!((lab.count("a", "start res"), lab.count("a", "beside")), (2, 0));
+    assert!(!process::alive(number(&lab, "service")));
+}
+
 #[test]
 fn a_hook_that_stands_still_is_ended_by_kill_at_its_limit() {
     let lab = alone().in_resource("start_timeout 500ms").loopback();
