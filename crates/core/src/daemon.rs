@@ -841,7 +841,8 @@ impl Daemon {
         let name = hello.resource.clone();
         let found = self.find(&name).and_then(|(at, supervisor)| {
             let settings = supervisor.settings();
-            let mut known = settings.remotes.iter().chain(&settings.friends);
+            // Those of the file are friends of each resource, also of one that has its own, as in 0.3.
+            let mut known = settings.remotes.iter().chain(&settings.friends).chain(&self.config.friends);
             let address = known.find(|known| self.stands_for(known, peer.ip()))?;
             Some((at, address.clone()))
         });

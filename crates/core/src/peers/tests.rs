@@ -2,7 +2,7 @@ use super::*;
 use crate::daemon::Input;
 use crate::lease::Kind;
 use crate::testing::lease::lease_config;
-use crate::testing::{DaemonBench, RESOURCE, ms, s};
+use crate::testing::{DaemonBench, RESOURCE, config_of, ms, s};
 use crate::wire::session::Answer;
 use crate::worker::LeaseReport;
 use alloc::boxed::Box;
@@ -519,4 +519,18 @@ fn numbers_at_their_limits_are_numbers() {
 
 fn abc() -> Voters {
     Voters::new(["a", "b", "c"].map(String::from))
+}
+
+#[test]
+fn a_node_is_heard_from_the_friends_of_the_file_though_the_resource_has_its_own() {
+    for (friends, is_heard) in [("", false), ("friends tcp4://10.0.0.3", true)] {
+        let text = alloc::format!(
+            "{friends}\nresource {RESOURCE} {{ exec /r\n\
+             on a {{ remote tcp4://10.0.0.2 friends tcp4://10.9.9.9 }}\n\
+             on b {{ remote tcp4://10.0.0.1 }}\non c {{ remote tcp4://10.0.0.1 }} }}"
+        );
+        let mut bench = DaemonBench::without_record(config_of(&text));
+        let conn = bench.hello("c", DaemonBench::hello_of("c", Role::Watchdog, 100));
+        assert_eq!(bench.is_welcome(conn), is_heard, "{friends}");
+    }
 }
