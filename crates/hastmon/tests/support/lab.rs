@@ -660,7 +660,8 @@ impl Lab {
         let Ok(dir) = fs::read_dir(self.node_dir(node).join("run")) else { return Vec::new() };
         let run = self.node_dir(node).join("run");
         let service = |entry: fs::DirEntry| {
-            let pid: i32 = fs::read_to_string(entry.path()).ok()?.trim().parse().ok()?;
+            // As the script does: behind a short number stands the rest of a longer one.
+            let pid: i32 = fs::read_to_string(entry.path()).ok()?.lines().next()?.trim().parse().ok()?;
             let is_ours = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == run);
             is_ours.then(|| (entry.file_name().to_string_lossy().into_owned(), pid))
         };
