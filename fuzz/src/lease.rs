@@ -97,6 +97,7 @@ fn refusal(input: &mut Input<'_>) -> Option<Refusal> {
         3 => Some(Refusal::Stale),
         4 => Some(Refusal::Voters { ours: voters(input) }),
         5 => Some(Refusal::NotRecorded),
+        6 => Some(Refusal::Leaving),
         _ => None,
     }
 }

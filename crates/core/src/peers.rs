@@ -99,6 +99,8 @@ pub(crate) struct Peers {
     me: String,
     /// `None` until the record has been looked for.
     voter: Option<Voter>,
+    /// The daemon is being stopped, or the resource has left the configuration.
+    is_leaving: bool,
     sessions: BTreeMap<ConnId, Peer>,
     owed: Vec<Owed>,
     /// Records on their way to the disk, by their numbers.
@@ -125,6 +127,7 @@ impl Peers {
         Self {
             me: me.to_string(),
             voter: None,
+            is_leaving: false,
             sessions: BTreeMap::new(),
             owed: Vec::new(),
             writing: Vec::new(),
@@ -212,6 +215,12 @@ impl Peers {
         if let Some(voter) = &mut self.voter {
             voter.pause(now, self.pause.is_paused(), terms(settings).hold());
         }
+    }
+
+    /// Whether this node is leaving, from now on. A free vote is not given then: nobody could count on it for longer than a moment, and after the
+    /// next start it would bind.
+    pub(crate) const fn set_leaving(&mut self, is_leaving: bool) {
+        self.is_leaving = is_leaving;
     }
 
     /// `highest`: the highest epoch that the worker has heard of.
@@ -379,13 +388,14 @@ impl Peers {
         here: (Role, State),
     ) {
         self.note_expired(cx, settings);
-        let step = self.voter.as_mut().map(|voter| voter.on_ask(cx.now, ask));
-        let (verdict, record, afterwards) = match step {
-            Some(step) => (step.verdict, step.record, step.afterwards),
+        let refuse = |highest, why| (Verdict { round: ask.round, highest, refused: Some(why), kept: false }, None, None);
+        let (verdict, record, afterwards) = match &mut self.voter {
             // The record is being read.
-            None => {
-                let refused = Some(Refusal::Waits { left: settings.heartbeat_interval });
-                (Verdict { round: ask.round, highest: 0, refused, kept: false }, None, None)
+            None => refuse(0, Refusal::Waits { left: settings.heartbeat_interval }),
+            Some(voter) if self.is_leaving && voter.bound(cx.now).is_none() => refuse(voter.highest(), Refusal::Leaving),
+            Some(voter) => {
+                let step = voter.on_ask(cx.now, ask);
+                (step.verdict, step.record, step.afterwards)
             }
         };
         self.tell_verdict(cx, settings, &ask.node, verdict.refused.as_ref());

@@ -386,6 +386,7 @@ impl Supervisor {
     /// `comes_back`: a daemon will, so what is paused may go on.
     pub(crate) fn leave(&mut self, cx: &mut Context<'_>, reason: &str, comes_back: bool) {
         self.leaving = true;
+        self.peers.set_leaving(true);
         self.turn = Turn::default();
         let goes_on = comes_back && self.is_paused();
         if goes_on && self.runs_for_ever() {
@@ -405,6 +406,7 @@ impl Supervisor {
     pub(crate) fn reconfigure(&mut self, cx: &mut Context<'_>, settings: Resource) {
         if core::mem::take(&mut self.leaving) {
             // It had left the configuration, and its worker has not ended yet.
+            self.peers.set_leaving(false);
             let role = settings.role_on_start;
             self.settings = settings;
             self.give_role(cx, role, RoleReason::Start);

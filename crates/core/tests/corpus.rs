@@ -229,6 +229,7 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
         ("heard-stale", heard(Some(Refusal::Stale)).encode()),
         ("heard-voters", heard(Some(Refusal::Voters { ours: voters.clone() })).encode()),
         ("heard-not-recorded", heard(Some(Refusal::NotRecorded)).encode()),
+        ("heard-leaving", heard(Some(Refusal::Leaving)).encode()),
     ]
 }
 

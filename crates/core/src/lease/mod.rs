@@ -220,6 +220,8 @@ pub enum Refusal {
     },
     /// The vote cannot be written to disk.
     NotRecorded,
+    /// The voter is being stopped: it promises nothing new, and keeps what it has promised.
+    Leaving,
 }
 
 impl Refusal {
@@ -244,7 +246,7 @@ impl Refusal {
         match self {
             Self::Bound { left, .. } | Self::Reserved { left, .. } | Self::Waits { left } => Some(*left),
             Self::Stale => Some(Duration::ZERO),
-            Self::Kept { .. } | Self::Voters { .. } | Self::NotRecorded => None,
+            Self::Kept { .. } | Self::Voters { .. } | Self::NotRecorded | Self::Leaving => None,
         }
     }
 }
@@ -259,6 +261,7 @@ impl fmt::Display for Refusal {
             Self::Stale => f.write_str("it has seen a higher epoch"),
             Self::Voters { ours } => write!(f, "its configuration has other nodes for the resource: {ours}"),
             Self::NotRecorded => f.write_str("it cannot write its vote to disk"),
+            Self::Leaving => f.write_str("it is being stopped"),
         }?;
         match self.left() {
             Some(left) if !left.is_zero() => write!(f, " for another {left:.1?}"),

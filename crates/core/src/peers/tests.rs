@@ -171,6 +171,37 @@ fn a_vote_that_cannot_be_recorded_is_refused_and_that_is_told_once() {
     assert_eq!(told(&bench), 2, "it was mended meanwhile");
 }
 
+/// A worker runs, which takes its time to end.
+fn leave(bench: &mut DaemonBench) {
+    bench.set_role(Role::Secondary);
+    bench.give(Input::Stop);
+    bench.take();
+}
+
+#[test]
+fn a_node_that_is_being_stopped_gives_its_free_vote_to_nobody() {
+    let mut bench = bench();
+    let b = bench.peer("b", Role::Primary, 100, State::Stopped);
+    leave(&mut bench);
+    ask(&mut bench, b, 2, "b", Kind::Vote, 1);
+    assert_eq!((verdict(&bench, b), bench.records().len()), (Some(Some(Refusal::Leaving)), 0));
+    bench.take();
+    // Nor does it join a lease that was won without it.
+    ask(&mut bench, b, 3, "b", Kind::Renew, 1);
+    assert_eq!((verdict(&bench, b), bench.records().len()), (Some(Some(Refusal::Leaving)), 0));
+}
+
+#[test]
+fn a_node_that_is_being_stopped_keeps_what_it_has_promised() {
+    let (mut bench, b) = bound();
+    let c = bench.peer("c", Role::Primary, 100, State::Stopped);
+    leave(&mut bench);
+    ask(&mut bench, b, 3, "b", Kind::Renew, 1);
+    assert_eq!(verdict(&bench, b), Some(None));
+    ask(&mut bench, c, 2, "c", Kind::Vote, 2);
+    assert!(matches!(verdict(&bench, c), Some(Some(Refusal::Bound { .. }))));
+}
+
 #[test]
 fn before_the_record_is_read_no_vote_is_given() {
     let mut bench = DaemonBench::without_record(lease_config(&["b", "c"], "", ""));

@@ -144,6 +144,7 @@ const STALE: u8 = 4;
 const OTHER_VOTERS: u8 = 5;
 const NOT_RECORDED: u8 = 6;
 const KEPT: u8 = 7;
+const LEAVING: u8 = 8;
 
 impl Hello {
     /// The message.
@@ -406,6 +407,7 @@ fn with_verdict(list: List, verdict: &Verdict) -> List {
         Some(Refusal::Stale) => list.with_u8("verdict", STALE),
         Some(Refusal::Voters { ours }) => with_voters(list.with_u8("verdict", OTHER_VOTERS), ours),
         Some(Refusal::NotRecorded) => list.with_u8("verdict", NOT_RECORDED),
+        Some(Refusal::Leaving) => list.with_u8("verdict", LEAVING),
     }
 }
 
@@ -420,6 +422,7 @@ fn verdict(list: &List, kind: u8) -> Result<Verdict, Lacks> {
         STALE => Some(Refusal::Stale),
         OTHER_VOTERS => Some(Refusal::Voters { ours: voters(list) }),
         NOT_RECORDED => Some(Refusal::NotRecorded),
+        LEAVING => Some(Refusal::Leaving),
         _ => return Err(Lacks::field("verdict")),
     };
     let kept = flag(list, "kept");
@@ -525,6 +528,7 @@ mod tests {
             Just(Refusal::Stale),
             nodes().prop_map(|ours| Refusal::Voters { ours }),
             Just(Refusal::NotRecorded),
+            Just(Refusal::Leaving),
         ]
     }
 
