@@ -388,11 +388,14 @@ impl Peers {
         here: (Role, State),
     ) {
         self.note_expired(cx, settings);
-        let refuse = |highest, why| (Verdict { round: ask.round, highest, refused: Some(why), kept: false }, None, None);
+        let refuse =
+            |highest, why| (Verdict { round: ask.round, highest, refused: Some(why), kept: false }, None, None);
         let (verdict, record, afterwards) = match &mut self.voter {
             // The record is being read.
             None => refuse(0, Refusal::Waits { left: settings.heartbeat_interval }),
-            Some(voter) if self.is_leaving && voter.bound(cx.now).is_none() => refuse(voter.highest(), Refusal::Leaving),
+            Some(voter) if self.is_leaving && voter.bound(cx.now).is_none() => {
+                refuse(voter.highest(), Refusal::Leaving)
+            }
             Some(voter) => {
                 let step = voter.on_ask(cx.now, ask);
                 (step.verdict, step.record, step.afterwards)

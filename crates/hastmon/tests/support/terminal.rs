@@ -103,7 +103,7 @@ impl Terminal {
         process::signal(i32::try_from(self.child.id()).unwrap(), signal);
     }
 
-    /// The exit code, as soon as the program has ended by itself.
+    /// The exit code, as soon as the program has ended by itself. What it has written last may not be on the screen yet.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> Option<i32> {
         wait_for("the program has ended", || self.child.try_wait().unwrap().is_some());

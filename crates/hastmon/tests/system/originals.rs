@@ -224,7 +224,7 @@ fn our_watchdog_polls_originals_and_complains_with_the_recorded_bytes() {
     wait_for("w shows that a has no role", || shows(["init/stopped", "secondary/stopped"]));
     lab.wait_call("w", "complain res", 2);
     assert!(a.those(Received::is_complaint).is_empty(), "a is no secondary: nobody complains there");
-    assert!(lab.res("w").complaints >= 2);
+    wait_for("w has counted its complaints", || lab.res("w").complaints >= 2);
     b.set(PRIMARY, RUN);
     wait_for("w is content", || shows(["init/stopped", "primary/run"]));
 }

@@ -262,13 +262,8 @@ fn what_a_start_that_is_cut_short_has_left_unknown_to_the_stop_is_killed() {
     lab.role("a", "secondary");
     lab.wait_status("a", "secondary", "stopped");
     assert!(!process::alive(service), "the stop was told to be over before nothing ran");
-    logged(
-        &lab,
-        "a",
-        &format!(
-            "[WARNING] [res] stop has succeeded, but a start that was cut short before has left process {service} running: killing it"
-        ),
-    );
+    // On a busy machine the time of the stop may be over before it was looked for; then the status finds it.
+    logged(&lab, "a", &format!("but a start that was cut short before has left process {service} running: killing it"));
 }
 
 /// The same where `stop` does not end well, but `status` finds nothing on record: another node may start it then.
@@ -360,7 +355,8 @@ fn children_of_every_call_that_hold_its_output_do_not_use_up_the_descriptors() {
     lab.wait_call("a", "status res", 60);
     let worker = lab.worker("a", PRIMARY).unwrap();
     let open = process::descriptors(worker).len();
-    assert!(open < 50, "{open} descriptors are open after {} calls", lab.count("a", "status res"));
+    // Those of 16 calls, what a worker needs, and what the next call needs for a moment; not one of each call.
+    assert!(open < 60, "{open} descriptors are open after {} calls", lab.count("a", "status res"));
     logged(
         &lab,
         "a",

@@ -63,7 +63,7 @@ fn it_shows_what_runs_and_who_is_connected_and_follows_a_switchover() {
     terminal.wait_text("[res] role changed from primary to secondary");
     terminal.press("q");
     assert_eq!(terminal.ended(), Some(0));
-    assert!(terminal.is_as_before());
+    wait_for("the terminal is as before", || terminal.is_as_before());
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_daemon_that_hangs_holds_up_neither_the_screen_nor_the_keys() {
     terminal.wait_text("Any key goes on.");
     terminal.press("xq");
     assert_eq!(terminal.ended(), Some(0));
-    assert!(terminal.is_as_before());
+    wait_for("the terminal is as before", || terminal.is_as_before());
     lab.signal("w", Signal::CONT);
 }
 
@@ -227,7 +227,8 @@ fn without_a_terminal_it_says_what_else_there_is() {
     let mut command = command(&lab, "a");
     let mut terminal = Terminal::run(command.env("TERM", "dumb"), 80, 24);
     assert_eq!(terminal.ended(), Some(USAGE));
-    assert!(terminal.text().contains("watch needs a terminal") && !terminal.bytes().contains('\u{1b}'));
+    terminal.wait_text("watch needs a terminal");
+    assert!(!terminal.bytes().contains('\u{1b}'));
 }
 
 /// The screenshot of the README: `cargo test -p hastmon --test system watch::screenshot -- --ignored --nocapture`.
