@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 
 use crate::config::Resource;
 use crate::lease::Voters;
+use crate::members::REST_BEATS;
+use crate::peers::SILENT_BEATS;
 use crate::time::Duration;
 use crate::timing;
 use crate::types::Role;
@@ -36,10 +38,23 @@ pub struct Consequences {
     pub warnings: Vec<String>,
 }
 
-/// What follows from the settings here; `roles`: `role_on_start` of each node.
-pub fn consequences(resource: &Resource, roles: &[(String, Role)]) -> Consequences {
+/// What one of the nodes makes of the file, as far as it matters to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its role from the start on.
+    pub role_on_start: Role,
+    /// The time between its heartbeats.
+    pub heartbeat_interval: Duration,
+}
+
+/// What follows from the settings here; `nodes`: what each of the nodes has.
+pub fn consequences(resource: &Resource, nodes: &[Node]) -> Consequences {
     let voters = Voters::new(resource.nodes.iter().cloned());
-    let of = |is: fn(Role) -> bool| roles.iter().filter(|(_, role)| is(*role)).map(|(node, _)| node.clone()).collect();
+    let of = |is: fn(Role) -> bool| {
+        nodes.iter().filter(|node| is(node.role_on_start)).map(|node| node.name.clone()).collect::<Vec<_>>()
+    };
     let watchdogs: Vec<String> = of(|role| role == Role::Watchdog);
     let runners: Vec<String> = of(|role| role != Role::Watchdog);
     let may_fail = voters.len() - voters.majority();
@@ -72,15 +87,14 @@ pub fn consequences(resource: &Resource, roles: &[(String, Role)]) -> Consequenc
         [only] if voters.len() > 1 => {
             warnings.push(format!("{only} is the only node that can run it: nobody can take over."));
         }
-        several if several.iter().all(|node| roles.contains(&(node.clone(), Role::Init))) => warnings.push(
+        several if several.len() == of(|role| role == Role::Init).len() => warnings.push(
             "role_on_start is init on all nodes that could run it: after all of them were off, nobody runs it until an operator \
              gives out roles."
                 .into(),
         ),
         _ => {}
     }
-    let primaries: Vec<&str> =
-        roles.iter().filter(|(_, role)| *role == Role::Primary).map(|(node, _)| node.as_str()).collect();
+    let primaries = of(|role| role == Role::Primary);
     if primaries.len() > 1 {
         warnings.push(format!(
             "{} are all primary from their start: the one with the lowest priority number gets it, also from another one that \
@@ -88,6 +102,7 @@ pub fn consequences(resource: &Resource, roles: &[(String, Role)]) -> Consequenc
             primaries.join(" and ")
         ));
     }
+    warnings.extend(heartbeats_apart(nodes));
     let takeover = timing::takeover(resource);
     Consequences {
         detection: timing::detection(resource),
@@ -103,6 +118,22 @@ pub fn consequences(resource: &Resource, roles: &[(String, Role)]) -> Consequenc
     }
 }
 
+/// Two nodes whose heartbeats do not go together, in a sentence.
+fn heartbeats_apart(nodes: &[Node]) -> Option<String> {
+    let fastest = nodes.iter().min_by_key(|node| node.heartbeat_interval)?;
+    let slowest = nodes.iter().max_by_key(|node| node.heartbeat_interval)?;
+    // Who rests is heard of at every REST_BEATS-th heartbeat of its own.
+    let is_lost = slowest.heartbeat_interval * REST_BEATS >= fastest.heartbeat_interval * SILENT_BEATS;
+    is_lost.then(|| {
+        let (of_fastest, of_slowest) = (fastest.heartbeat_interval, slowest.heartbeat_interval);
+        let (fast, slow) = (&fastest.name, &slowest.name);
+        format!(
+            "heartbeat_interval is {of_slowest:?} on {slow} and {of_fastest:?} on {fast}: {fast} loses its connection from {slow} \
+             again and again. Let it be the same on all nodes."
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,8 +142,13 @@ mod tests {
 
     fn of(nodes: &[&str], roles: &[Role], inside: &str) -> Consequences {
         let resource = lease_config(nodes, "", inside).resources.remove(0);
-        let roles: Vec<_> = resource.nodes.iter().cloned().zip(roles.iter().copied()).collect();
-        consequences(&resource, &roles)
+        let node = |(name, role): (&String, &Role)| Node {
+            name: name.clone(),
+            role_on_start: *role,
+            heartbeat_interval: resource.heartbeat_interval,
+        };
+        let nodes: Vec<_> = resource.nodes.iter().zip(roles).map(node).collect();
+        consequences(&resource, &nodes)
     }
 
     #[track_caller]
@@ -151,5 +187,23 @@ mod tests {
         );
         let five = of(&["b", "c", "d", "e"], &[Primary, Secondary, Secondary, Watchdog, Watchdog], "");
         assert_eq!((five.may_fail, five.warnings.len()), (2, 0));
+    }
+
+    #[test]
+    fn heartbeats_that_do_not_go_together_are_named() {
+        let resource = lease_config(&["b"], "", "").resources.remove(0);
+        let of = |b: u64| {
+            let node = |name: &str, ms| Node {
+                name: name.into(),
+                role_on_start: Role::Secondary,
+                heartbeat_interval: Duration::from_millis(ms),
+            };
+            consequences(&resource, &[node("a", 1_000), node("b", b)])
+        };
+        warns(&of(2_000), "heartbeat_interval is 2s on b and 1s on a: a loses its connection from b");
+        warns(&of(400), "heartbeat_interval is 1s on a and 400ms on b: b loses its connection from a");
+        for ms in [510, 1_000, 1_990] {
+            assert!(!of(ms).warnings.iter().any(|warning| warning.contains("heartbeat_interval")), "{ms}");
+        }
     }
 }

@@ -30,7 +30,7 @@ const RANDOM_STEPS: u32 = 8;
 const RESERVE_BEATS: u32 = 2;
 
 /// Who is no primary, and hears one, has nothing to say but that it is still there: it beats at every so manyth heartbeat.
-const REST_BEATS: u32 = 3;
+pub(crate) const REST_BEATS: u32 = 3;
 /// After it has asked for something it beats at every heartbeat for so many of them: the answers to beats bring what came of it.
 const AWAKE_BEATS: u32 = 8;
 

@@ -30,7 +30,7 @@ const MAX_OWED: usize = 256;
 const FIND_AGAIN: Duration = Duration::from_secs(1);
 /// A node that has connected and says nothing for so many heartbeats (and no less than its `timeout`) is gone: twice as many as a node that
 /// rests lets pass.
-const SILENT_BEATS: u32 = 6;
+pub(crate) const SILENT_BEATS: u32 = 6;
 /// A primary that says nothing for so many heartbeats is not connected any more, as far as a takeover is concerned.
 const PRIMARY_SILENT_BEATS: u32 = 2;
 

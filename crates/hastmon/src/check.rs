@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hastmon_core::config::{Config, Host, NodeName, Resource};
-use hastmon_core::consequences::{Consequences, consequences};
+use hastmon_core::consequences::{Consequences, Node, consequences};
 use hastmon_core::hooks::Exit;
 use hastmon_core::types::Role;
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ pub(crate) fn check(source: &Source, control: Option<&Path>, run: bool) -> Resul
         if run {
             checked.run_status(resource, resource.own_name(&config.node));
         }
-        let found = consequences(resource, &checked.roles(source, resource));
+        let found = consequences(resource, &checked.nodes(source, resource));
         checked.warnings.extend(found.warnings.iter().map(|warning| format!("{}: {warning}", resource.name)));
         checked.resources.push((resource.name.clone(), found));
     }
@@ -147,15 +147,17 @@ impl Checked {
         }
     }
 
-    /// `role_on_start` of each node, by reading the file as it does.
-    fn roles(&mut self, source: &Source, resource: &Resource) -> Vec<(String, Role)> {
-        let mut roles = Vec::new();
-        for node in &resource.nodes {
-            let read = NodeName::new(node).map(|name| source.read_as(&name));
+    /// What each node has, by reading the file as it does.
+    fn nodes(&mut self, source: &Source, resource: &Resource) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for name in &resource.nodes {
+            let read = NodeName::new(name).map(|name| source.read_as(&name));
             let there = match read {
-                Ok(Ok((config, _))) => config.resource(&resource.name).map(|found| found.role_on_start),
+                Ok(Ok((config, _))) => {
+                    config.resource(&resource.name).map(|found| (found.role_on_start, found.heartbeat_interval))
+                }
                 Ok(Err(error)) => {
-                    let error = format!("on node {node}: {error}");
+                    let error = format!("on node {name}: {error}");
                     if !self.errors.contains(&error) {
                         self.errors.push(error);
                     }
@@ -163,9 +165,10 @@ impl Checked {
                 }
                 Err(_) => None,
             };
-            roles.push((node.clone(), there.unwrap_or(Role::Init)));
+            let (role_on_start, heartbeat_interval) = there.unwrap_or((Role::Init, resource.heartbeat_interval));
+            nodes.push(Node { name: name.clone(), role_on_start, heartbeat_interval });
         }
-        roles
+        nodes
     }
 
     /// Who runs another file is known by a daemon that runs.
