@@ -234,7 +234,8 @@ fn an_end_in_the_middle_of_a_change_of_role_waits_for_no_script_that_only_takes_
 
 #[test]
 fn a_worker_that_is_killed_while_it_stops_is_followed_by_one_that_does() {
-    let lab = Plan::new(&["a", "b", "w"]).in_resource("stop_timeout 3").loopback();
+    // Without a lease nothing but many complaints keeps b from taking over meanwhile.
+    let lab = Plan::new(&["a", "b", "w"]).in_resource("stop_timeout 3").set("complaint_count", "300").loopback();
     lab.run_standard();
     lab.before("a", "stop", "[ -e $dir/tried ] || { : >$dir/tried; log hung; exec sleep 1000; }");
     lab.signal("a", Signal::TERM);
