@@ -919,9 +919,10 @@ impl Worker {
         let mut actions = self.base.floods.hold_back(now, out, split, |_, event| Action::Event(event));
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
-            // At each heartbeat, unless something was told shortly before it: the daemon replaces a primary's worker that is silent for one and a
-            // half of them, at the shortest lease.
-            self.base.report_due = now + self.base.heartbeat() / 4;
+            // A primary at each heartbeat, unless something was told shortly before it: the daemon replaces its worker when it is silent for one
+            // and a half of them, at the shortest lease. The others, of whom the daemon wonders after three, at every second.
+            let quarters = if matches!(self.duty, Duty::Primary(_)) { 1 } else { 6 };
+            self.base.report_due = now + self.base.heartbeat() / 4 * quarters;
             self.base.reported = Some(report.clone());
             let report = Report { statuses: core::mem::take(&mut self.base.statuses), ..report };
             // Before everything else: whoever acts on what follows may ask for the report.

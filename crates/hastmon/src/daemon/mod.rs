@@ -14,6 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
@@ -34,6 +35,7 @@ use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
 use crate::os::alarm::Alarm;
 use crate::os::background::{Readiness, detach_parent};
+use crate::os::batching::Batching;
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::realtime::Starter;
 use crate::os::{clock, log, process, realtime, sysexits, thread, title};
@@ -142,7 +144,12 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let (pauses, damaged) = store.read_pauses(clock::unix_time_s())?;
     damaged.iter().for_each(|error| ::log::error!("{error}"));
     let peers = if args.legacy_peers { PeerProtocol::Legacy } else { PeerProtocol::Lease };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let batching = Arc::new(Batching::default());
+    let before_sleep = Arc::clone(&batching);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || before_sleep.before_sleep())
+        .build()?;
     let run = async {
         // First: a signal to read the configuration again must not end what has just begun.
         let signals = Signals::new()?;
@@ -155,9 +162,10 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
         let (news, inbox) = mpsc::channel(MAX_NEWS);
         let history = events::start_history(news.clone(), &store, config.history_bytes)?;
         // After the threads that need not be in time, before the one that writes the votes.
-        let starter = if config.realtime { Some(Rc::new(begin_realtime()?)) } else { None };
-        let events = Events::new(history, Notifier::new(news.clone(), starter.clone()));
-        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited, starter);
+        let starter = Rc::new(Starter::new()?);
+        go_first(config.realtime);
+        let events = Events::new(history, Notifier::new(news.clone(), Rc::clone(&starter)));
+        let workers = Workers::new(news.clone(), args, pidfile_path, limit.inherited, starter, config.realtime);
         let callers = Callers::new(news.clone(), sockets, limit.now);
         let votes = Votes::new(news.clone(), store)?;
         let shell = Shell {
@@ -171,6 +179,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             opened: None,
             names_due: clock::now(),
             pauses,
+            batching,
         };
         shell.run(config, peers, signals, Alarm::new()?, inbox).await;
         Ok(())
@@ -182,13 +191,16 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     end
 }
 
-/// From here on this process is realtime, as far as that is permitted; what it starts is not.
-fn begin_realtime() -> io::Result<Starter> {
-    let starter = Starter::new()?;
-    if let Err(why) = realtime::begin() {
-        ::log::warn!("realtime on: {why}; without it a busy machine may look like a dead one to the others");
+/// The votes and answers of this node all come from here, and each of the others waits for them: with hundreds of workers that want the
+/// processor as well, it would come last too often. What it starts has none of that.
+fn go_first(realtime: bool) {
+    if realtime {
+        if let Err(why) = realtime::begin() {
+            ::log::warn!("realtime on: {why}; without it a busy machine may look like a dead one to the others");
+        }
+    } else if let Err(error) = realtime::go_first() {
+        ::log::debug!("no precedence over other processes: {error}");
     }
-    Ok(starter)
 }
 
 struct Signals {
@@ -222,6 +234,8 @@ struct Shell {
     names_due: Instant,
     /// What is known of pauses from before the start.
     pauses: Vec<PauseRecord>,
+    /// With many resources messages are taken together.
+    batching: Arc<Batching>,
 }
 
 impl Shell {
@@ -240,6 +254,7 @@ impl Shell {
         self.workers.tell_of_left_over(&config);
         let pauses = core::mem::take(&mut self.pauses);
         let (mut daemon, actions) = Daemon::with_pauses(clock::now(), config, peers, seed(), pauses);
+        self.batching.set_heartbeat(daemon.shortest_heartbeat());
         self.events.tell(&daemon, None, started);
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
@@ -300,6 +315,7 @@ impl Shell {
             ::log::warn!("realtime {wanted} takes effect at the next start of hastmon");
         }
         self.events.adopt(daemon);
+        self.batching.set_heartbeat(daemon.shortest_heartbeat());
         self.names_due = clock::now();
     }
 

@@ -68,8 +68,8 @@ struct Notice<'a> {
 }
 
 impl Notifier {
-    /// `starter`: how processes are started when this one is realtime.
-    pub(super) fn new(news: mpsc::Sender<News>, starter: Option<Rc<Starter>>) -> Self {
+    /// `starter`: starts scripts without the precedence of this process.
+    pub(super) fn new(news: mpsc::Sender<News>, starter: Rc<Starter>) -> Self {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         let counts = Rc::new(Counts::default());
         let caller = Caller { news, starter, counts: Rc::clone(&counts), untold: Cell::new(0) };
@@ -102,7 +102,7 @@ fn add(count: &Cell<u64>) {
 /// Makes the calls.
 struct Caller {
     news: mpsc::Sender<News>,
-    starter: Option<Rc<Starter>>,
+    starter: Rc<Starter>,
     counts: Rc<Counts>,
     /// How many of those that were left out have been told of.
     untold: Cell<u64>,
@@ -165,11 +165,7 @@ impl Caller {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0);
-        let started = match &self.starter {
-            None => command.spawn(),
-            Some(starter) => starter.start(command).await,
-        };
-        let mut child = match started {
+        let mut child = match self.starter.start(command).await {
             Ok(child) => child,
             Err(error) => return (Outcome::Ended(Exit::NotStarted(why_not_started(path, &error))), Vec::new()),
         };
@@ -245,7 +241,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let (news, inbox) = mpsc::channel(64);
-            work(inbox, Notifier::new(news, None)).await
+            work(inbox, Notifier::new(news, Rc::new(Starter::new().unwrap()))).await
         })
     }
 

@@ -52,8 +52,10 @@ pub(super) struct Workers {
     verbosity: u8,
     pidfile: PathBuf,
     descriptor_limit: Option<u64>,
-    /// Starts workers when this process is realtime: each of them begins with that itself.
-    starter: Option<Rc<Starter>>,
+    /// Starts workers, which do not have the precedence of this process.
+    starter: Rc<Starter>,
+    /// This process was started with `realtime on`; each worker begins with that itself.
+    realtime: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,8 @@ impl Workers {
         args: &DaemonArgs,
         pidfile: PathBuf,
         descriptor_limit: Option<u64>,
-        starter: Option<Rc<Starter>>,
+        starter: Rc<Starter>,
+        realtime: bool,
     ) -> Self {
         Self {
             news,
@@ -82,12 +85,13 @@ impl Workers {
             pidfile,
             descriptor_limit,
             starter,
+            realtime,
         }
     }
 
     /// Whether this process was started with `realtime on`.
     pub(super) const fn is_realtime(&self) -> bool {
-        self.starter.is_some()
+        self.realtime
     }
 
     /// What workers know of this node: its name, and where their connections leave from.
@@ -125,7 +129,7 @@ impl Workers {
             foreground: self.foreground,
             verbosity: self.verbosity,
             lock: lock.clone(),
-            realtime: self.is_realtime(),
+            realtime: self.realtime,
             descriptor_limit: self.descriptor_limit,
         };
         let (orders, unsent) = mpsc::channel(MAX_ORDERS + MAX_DUE_ORDERS);
@@ -134,7 +138,7 @@ impl Workers {
         let kill = Rc::new(Notify::new());
         self.running.insert(id, Handle { resource: name.clone(), orders, kill: Rc::clone(&kill) });
         let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
-        let starter = self.starter.clone();
+        let starter = Rc::clone(&self.starter);
         tokio::task::spawn_local(async move {
             let who = Who { id, title, resource: name };
             let exit = match life(&who, unsent, &kill, &news, starts, starter).await {
@@ -223,16 +227,12 @@ fn remove_left_behind(lock: &Path) {
     }
 }
 
-async fn spawn(title: &str, starter: Option<&Starter>) -> io::Result<(Child, Channel)> {
+async fn spawn(title: &str, starter: &Starter) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = pair()?;
     let mut command = Command::new(process::self_program()?);
     // A group of its own: ^C on the terminal is for the main daemon, which stops the resources in order.
     command.arg0(OsString::from(title)).stdin(Stdio::from(theirs)).process_group(0);
-    let child = match starter {
-        Some(starter) => starter.start(command).await?,
-        None => command.spawn()?,
-    };
-    Ok((child, ours))
+    Ok((starter.start(command).await?, ours))
 }
 
 /// The loop that hears the news ends only with the process.
@@ -254,12 +254,12 @@ async fn life(
     kill: &Notify,
     news: &mpsc::Sender<News>,
     starts: Arc<Semaphore>,
-    starter: Option<Rc<Starter>>,
+    starter: Rc<Starter>,
 ) -> io::Result<WorkerExit> {
     let Who { id, title, resource } = who;
     let id = *id;
     let turn = starts.acquire_owned().await.map_err(io::Error::other)?;
-    let (mut child, channel) = spawn(title, starter.as_deref()).await?;
+    let (mut child, channel) = spawn(title, &starter).await?;
     let channel = Rc::new(channel);
     tell(news, Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
     let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));

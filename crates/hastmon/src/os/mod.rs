@@ -4,6 +4,7 @@
 
 pub mod alarm;
 pub mod background;
+pub mod batching;
 pub mod clock;
 pub mod host;
 pub mod log;

@@ -1,5 +1,5 @@
-//! Keeps a busy machine from looking like a dead one: realtime scheduling and locked memory for this process, and a way to start processes
-//! that get neither. Decides nothing; what the system does not permit is told in words.
+//! Keeps a busy machine from looking like a dead one: precedence for this process, or realtime scheduling and locked memory, and a way to start
+//! processes that get none of it. Decides nothing; what the system does not permit is told in words.
 //!
 //! A new process has the scheduling of the thread that starts it, and Linux alone has a flag against that (out of reach without unsafe code).
 //! So processes are started by a thread that was there before and stays as it was: [`Starter`]. Locked memory is never inherited.
@@ -74,6 +74,28 @@ fn lock_all() -> rustix::io::Result<()> {
     mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)
 }
 
+/// The nice value of a process that goes before the others. The highest precedence but a few: an administrator may want something before it.
+#[cfg(target_os = "linux")]
+const FIRST: i32 = -15;
+
+/// From now on this thread, and those that it starts, get their turn before those of usual processes, as soon as they have something to do. It
+/// takes nothing from a machine that is not busy.
+///
+/// # Errors
+/// The system does not permit it, or it is of the whole process there, and would be inherited by all that it starts.
+pub fn go_first() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        // Of this thread, as Linux has it.
+        if rustix::process::getpriority_process(None)? > FIRST {
+            rustix::process::setpriority_process(None, FIRST)?;
+        }
+        Ok(())
+    }
+    #[cfg(not(target_os = "linux"))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// A thread that starts processes, with the scheduling that it has itself.
 #[derive(Debug)]
 pub struct Starter {
@@ -88,7 +110,7 @@ struct Job {
 }
 
 impl Starter {
-    /// Starts the thread. Call it before [`begin`], in the same process.
+    /// Starts the thread. Call it before [`begin`] and [`go_first`], in the same process.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -183,6 +205,38 @@ mod tests {
             let missing = starter.start(Command::new("/no/such/program")).await.unwrap_err();
             assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         });
+    }
+
+    /// Of a thread: field 19.
+    fn nice(stat: &str) -> i32 {
+        let stat = fs::read_to_string(stat).unwrap();
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(19 - 3).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn what_goes_first_starts_processes_that_do_not() {
+        let before = nice("/proc/thread-self/stat");
+        let (after, child) = thread::spawn(|| {
+            let starter = Starter::new().unwrap();
+            let permitted = go_first();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut command = Command::new("cat");
+                command.stdin(Stdio::piped()).stdout(Stdio::null());
+                let mut child = starter.start(command).await.unwrap();
+                let of_child = nice(&format!("/proc/{}/stat", child.id().unwrap()));
+                drop(child.stdin.take());
+                assert!(child.wait().await.unwrap().success());
+                (permitted.map(|()| nice("/proc/thread-self/stat")), of_child)
+            })
+        })
+        .join()
+        .unwrap();
+        match after {
+            Ok(after) => assert_eq!(after, FIRST.min(before)),
+            Err(error) => assert!(!geteuid().is_root(), "{error}"),
+        }
+        assert_eq!((child, nice("/proc/thread-self/stat")), (before, before));
     }
 
     #[test]
