@@ -13,6 +13,7 @@ use crate::config::{Address, Config, Host, Key};
 use crate::event::{Event, RoleReason};
 use crate::lease::record::{NotFound, Record};
 use crate::lease::{Ask, Grant, Release, Voters};
+use crate::pace::Pace;
 use crate::pause::{Pause, PauseRecord, Paused, operator};
 use crate::rate_limit::RateLimit;
 use crate::resources::Resources;
@@ -274,6 +275,7 @@ pub struct Daemon {
     /// Names that stand for nothing, as told to the administrator.
     unknown: BTreeSet<String>,
     next_id: u64,
+    pace: Pace,
     floods: RateLimit,
     reloads: Reloads,
     stopping: bool,
@@ -359,6 +361,7 @@ impl Daemon {
             names: BTreeMap::new(),
             unknown: BTreeSet::new(),
             next_id: 0,
+            pace: Pace::default(),
             floods: RateLimit::default(),
             reloads: Reloads::default(),
             stopping: false,
@@ -483,7 +486,7 @@ impl Daemon {
                 self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop", true));
             }
         }
-        let mut cx = Context { now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+        let mut cx = Context { now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
         self.resources.due(now).for_each(|supervisor| supervisor.on_timer(&mut cx));
         self.answer_waiting(&mut turn);
         self.forget_gone(&mut turn);
@@ -513,7 +516,13 @@ impl Daemon {
     /// A resource that has left the configuration votes until nothing of it runs here.
     fn forget_gone(&mut self, turn: &mut Turn<'_>) {
         for mut gone in self.resources.settle() {
-            let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+            let mut cx = Context {
+                now: turn.now,
+                next_id: &mut self.next_id,
+                pace: &mut self.pace,
+                seed: self.seed,
+                out: turn.out,
+            };
             gone.close_peers(&mut cx);
             self.sessions.retain(|_, name| *name != gone.settings().name);
         }
@@ -522,7 +531,8 @@ impl Daemon {
     /// Whoever waits for its turn gets it while there are any, and is told when there are none.
     fn give_turns(&mut self, turn: &mut Turn<'_>) {
         let limit = self.config.max_hooks;
-        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+        let mut cx =
+            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
         // None of these is gone: who leaves waits for nothing.
         while let Some(next) = self.resources.touch_next(limit) {
             next.on_turn(&mut cx);
@@ -605,16 +615,21 @@ impl Daemon {
 
     fn of_worker<'a>(&'a mut self, turn: &'a mut Turn<'_>, id: WorkerId) -> Option<(&'a mut Supervisor, Context<'a>)> {
         let supervisor = self.resources.touch_worker(id)?;
-        Some((supervisor, Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out }))
+        Some((
+            supervisor,
+            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out },
+        ))
     }
 
     fn each(&mut self, turn: &mut Turn<'_>, mut act: impl FnMut(&mut Supervisor, &mut Context<'_>)) {
-        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+        let mut cx =
+            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
         self.resources.touch_all().for_each(|supervisor| act(supervisor, &mut cx));
     }
 
     fn on(&mut self, turn: &mut Turn<'_>, at: usize, act: impl FnOnce(&mut Supervisor, &mut Context<'_>)) {
-        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+        let mut cx =
+            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
         if let Some(supervisor) = self.resources.touch(at) {
             act(supervisor, &mut cx);
         }
@@ -692,7 +707,8 @@ impl Daemon {
         let mut list = Vec::new();
         let mut old: BTreeMap<String, Supervisor> =
             old.into_iter().map(|supervisor| (supervisor.settings().name.clone(), supervisor)).collect();
-        let mut cx = Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: turn.out };
+        let mut cx =
+            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
         for settings in wanted {
             let name = settings.name.clone();
             let supervisor = match old.remove(&name) {
@@ -858,8 +874,13 @@ impl Daemon {
                 peer.ip().to_canonical()
             )),
             Some((at, remote)) => {
-                let mut cx =
-                    Context { now: turn.now, next_id: &mut self.next_id, seed: self.seed, out: &mut *turn.out };
+                let mut cx = Context {
+                    now: turn.now,
+                    next_id: &mut self.next_id,
+                    pace: &mut self.pace,
+                    seed: self.seed,
+                    out: &mut *turn.out,
+                };
                 match self.resources.touch(at) {
                     Some(supervisor) => supervisor.on_hello(&mut cx, conn, remote, hello, VERSION),
                     None => Err("it is being removed".to_string()),

@@ -15,6 +15,7 @@ mod lateness;
 pub mod lease;
 mod members;
 pub mod orphan;
+mod pace;
 pub mod pause;
 mod peers;
 mod primary;

@@ -18,6 +18,7 @@ use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::Voter;
 use crate::lease::{Ask, FOR_EVER, Grant, Refusal as NoVote, Release, Verdict};
 use crate::orphan;
+use crate::pace::Pace;
 use crate::pause::{Flag, Pause, PauseRecord, Paused, TOO_LONG};
 use crate::peers::{Asker, News, Peers};
 use crate::switchover::Switchover;
@@ -192,6 +193,7 @@ enum Handshake {
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) next_id: &'a mut u64,
+    pub(crate) pace: &'a mut Pace,
     pub(crate) seed: u64,
     pub(crate) out: &'a mut Vec<Action>,
 }
@@ -290,7 +292,7 @@ impl Supervisor {
             Process::Ending { .. } => Some("what the role before has begun is being ended".to_string()),
             Process::Pausing(until) => {
                 let why = self.told_not_started.as_ref().map_or(String::new(), |why| alloc::format!(" ({why})"));
-                Some(alloc::format!("the worker is started again in {:.1?}{why}", until.since(now)))
+                Some(alloc::format!("the worker is started in {:.1?}{why}", until.since(now)))
             }
             Process::Running(_) if self.role != Role::Init && self.report.is_none() => {
                 Some("the worker has just been started and has not reported".to_string())
@@ -372,7 +374,20 @@ impl Supervisor {
                 self.end_worker(cx, &reason.to_string(), hurry, successor);
             }
             Process::Ending { .. } => {}
-            Process::None | Process::Pausing(_) => self.start_worker(cx),
+            Process::None | Process::Pausing(_) => self.start_in_turn(cx),
+        }
+    }
+
+    /// Starts a worker where there was none. For a primary the operator waits, or those who use the resource.
+    fn start_in_turn(&mut self, cx: &mut Context<'_>) {
+        let at = match self.role {
+            Role::Secondary | Role::Watchdog => cx.pace.turn(cx.now),
+            Role::Init | Role::Primary => cx.now,
+        };
+        if at > cx.now {
+            self.worker = Process::Pausing(at);
+        } else {
+            self.start_worker(cx);
         }
     }
 

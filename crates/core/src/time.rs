@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A moment on a clock that no one can set and that goes on counting while the machine sleeps.
 /// Nanoseconds since an origin that is the same for all processes of one host (its boot).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Instant(u64);
 
 impl Instant {

@@ -8,6 +8,8 @@ use crate::time::Duration;
 
 /// A renewal may be late by this part of a heartbeat, on a machine that has other things to do.
 const PATIENCE_PARTS: u32 = 16;
+/// The same, where nothing depends on it yet; a watchdog has asked by itself before.
+const EARLY_PATIENCE_PARTS: u32 = 2;
 
 /// A turn to start is held for so many heartbeats beyond what is waited for: a round of votes, the change of the worker, a `status`, and one
 /// for what is late.
@@ -18,9 +20,11 @@ pub fn terms(resource: &Resource) -> Terms {
     Terms { lease: resource.lease, stop: resource.stop_timeout }
 }
 
-/// How long after the last sign of a primary a watchdog makes complaint number `count`, counted from 1.
-pub fn complaint_after(heartbeat: Duration, count: u32) -> Duration {
-    heartbeat * count + heartbeat / PATIENCE_PARTS
+/// How long after the last sign of a primary a watchdog makes complaint number `count`, counted from 1. Only the one that is enough has to come
+/// as soon as it may: with those before it there is time for a sign that is late on a busy machine.
+pub fn complaint_after(resource: &Resource, count: u32) -> Duration {
+    let parts = if count < complaints_needed(resource) { EARLY_PATIENCE_PARTS } else { PATIENCE_PARTS };
+    resource.heartbeat_interval * count + resource.heartbeat_interval / parts
 }
 
 /// How many complaints make a secondary stand.
@@ -30,7 +34,7 @@ pub const fn complaints_needed(resource: &Resource) -> u32 {
 
 /// How long after the last sign of a primary enough complaints have been made.
 pub fn detection(resource: &Resource) -> Duration {
-    complaint_after(resource.heartbeat_interval, complaints_needed(resource))
+    complaint_after(resource, complaints_needed(resource))
 }
 
 /// How long after its last renewal the votes of a primary that has lost its power are free.

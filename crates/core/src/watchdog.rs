@@ -37,8 +37,8 @@ struct Silence {
 
 impl Silence {
     /// When the next complaint is due: at each heartbeat that has passed in silence.
-    fn complaint_due(&self, heartbeat: crate::time::Duration) -> Instant {
-        self.since + complaint_after(heartbeat, self.complained + 1)
+    fn complaint_due(&self, resource: &Resource) -> Instant {
+        self.since + complaint_after(resource, self.complained + 1)
     }
 }
 
@@ -87,7 +87,7 @@ impl Watchdog {
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
         match &self.silence {
-            Some(silence) => silence.complaint_due(base.heartbeat()),
+            Some(silence) => silence.complaint_due(&base.resource),
             None => self.next_heartbeat,
         }
     }
@@ -115,7 +115,7 @@ impl Watchdog {
     fn mind_silence(&mut self, now: Instant, base: &mut Base, members: &Members) {
         let heartbeat = base.heartbeat();
         let Some(silence) = &mut self.silence else { return };
-        let due = silence.complaint_due(heartbeat);
+        let due = silence.complaint_due(&base.resource);
         if now < due {
             return;
         }

@@ -629,3 +629,26 @@ mod stop {
 
 mod fuzz;
 mod turns;
+
+#[test]
+fn many_workers_begin_one_after_the_other_but_those_of_primaries() {
+    let text: String =
+        (0..100).map(|number| format!("resource r{number} {{ exec /x\n on a {{ remote none }} }}\n")).collect();
+    let mut bench = DaemonBench::of(config_of(&text));
+    let begun = |bench: &DaemonBench| {
+        bench.actions.iter().filter(|action| matches!(action, Action::StartWorker { .. })).count()
+    };
+    let all = |bench: &mut DaemonBench, role, resources: &[&str]| {
+        bench.control(&Request::SetRole { role, resources: names(resources), force: false });
+    };
+    all(&mut bench, Role::Secondary, &["all"]);
+    assert_eq!(begun(&bench), 33);
+    // What waits for its worker gets it at once when it is to be primary.
+    bench.take();
+    all(&mut bench, Role::Primary, &["r99"]);
+    assert_eq!(begun(&bench), 1);
+    bench.wait(ms(500));
+    assert!((40..60).contains(&begun(&bench)), "{}", begun(&bench));
+    bench.wait(ms(500));
+    assert_eq!(begun(&bench), 100 - 33, "each has one");
+}
