@@ -13,11 +13,10 @@ use crate::config::{Address, Config, Host, Key};
 use crate::event::{Event, RoleReason};
 use crate::lease::record::{NotFound, Record};
 use crate::lease::{Ask, Grant, Release, Voters};
-use crate::pace::Pace;
 use crate::pause::{Pause, PauseRecord, Paused, operator};
 use crate::rate_limit::RateLimit;
 use crate::resources::Resources;
-use crate::supervisor::{Context, Supervisor, WorkerExit};
+use crate::supervisor::{Common, Context, Supervisor, WorkerExit};
 use crate::time::{Duration, Instant};
 use crate::types::{ErrorCode, Role};
 use crate::wire::nv::List;
@@ -274,15 +273,13 @@ pub struct Daemon {
     names: BTreeMap<String, Vec<IpAddr>>,
     /// Names that stand for nothing, as told to the administrator.
     unknown: BTreeSet<String>,
-    next_id: u64,
-    pace: Pace,
     floods: RateLimit,
     reloads: Reloads,
     stopping: bool,
     peers: PeerProtocol,
     /// Where the connections of protocol 1 belong.
     sessions: BTreeMap<ConnId, String>,
-    seed: u64,
+    common: Common,
     /// What was known of pauses at the start, of resources that have not been taken up since.
     pauses: BTreeMap<String, PauseRecord>,
     /// Operators who wait for pauses to be known.
@@ -360,14 +357,12 @@ impl Daemon {
             pids: BTreeMap::new(),
             names: BTreeMap::new(),
             unknown: BTreeSet::new(),
-            next_id: 0,
-            pace: Pace::default(),
             floods: RateLimit::default(),
             reloads: Reloads::default(),
             stopping: false,
             peers,
             sessions: BTreeMap::new(),
-            seed,
+            common: Common::new(seed),
             pauses: pauses.into_iter().map(|record| (record.resource.clone(), record)).collect(),
             waiting: Vec::new(),
         };
@@ -486,7 +481,7 @@ impl Daemon {
                 self.each(&mut turn, |supervisor, cx| supervisor.leave(cx, "hastmon is told to stop", true));
             }
         }
-        let mut cx = Context { now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
+        let mut cx = Context { now, common: &mut self.common, out: turn.out };
         self.resources.due(now).for_each(|supervisor| supervisor.on_timer(&mut cx));
         self.answer_waiting(&mut turn);
         self.forget_gone(&mut turn);
@@ -516,13 +511,7 @@ impl Daemon {
     /// A resource that has left the configuration votes until nothing of it runs here.
     fn forget_gone(&mut self, turn: &mut Turn<'_>) {
         for mut gone in self.resources.settle() {
-            let mut cx = Context {
-                now: turn.now,
-                next_id: &mut self.next_id,
-                pace: &mut self.pace,
-                seed: self.seed,
-                out: turn.out,
-            };
+            let mut cx = Context { now: turn.now, common: &mut self.common, out: turn.out };
             gone.close_peers(&mut cx);
             self.sessions.retain(|_, name| *name != gone.settings().name);
         }
@@ -531,8 +520,7 @@ impl Daemon {
     /// Whoever waits for its turn gets it while there are any, and is told when there are none.
     fn give_turns(&mut self, turn: &mut Turn<'_>) {
         let limit = self.config.max_hooks;
-        let mut cx =
-            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
+        let mut cx = Context { now: turn.now, common: &mut self.common, out: turn.out };
         // None of these is gone: who leaves waits for nothing.
         while let Some(next) = self.resources.touch_next(limit) {
             next.on_turn(&mut cx);
@@ -615,21 +603,16 @@ impl Daemon {
 
     fn of_worker<'a>(&'a mut self, turn: &'a mut Turn<'_>, id: WorkerId) -> Option<(&'a mut Supervisor, Context<'a>)> {
         let supervisor = self.resources.touch_worker(id)?;
-        Some((
-            supervisor,
-            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out },
-        ))
+        Some((supervisor, Context { now: turn.now, common: &mut self.common, out: turn.out }))
     }
 
     fn each(&mut self, turn: &mut Turn<'_>, mut act: impl FnMut(&mut Supervisor, &mut Context<'_>)) {
-        let mut cx =
-            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
+        let mut cx = Context { now: turn.now, common: &mut self.common, out: turn.out };
         self.resources.touch_all().for_each(|supervisor| act(supervisor, &mut cx));
     }
 
     fn on(&mut self, turn: &mut Turn<'_>, at: usize, act: impl FnOnce(&mut Supervisor, &mut Context<'_>)) {
-        let mut cx =
-            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
+        let mut cx = Context { now: turn.now, common: &mut self.common, out: turn.out };
         if let Some(supervisor) = self.resources.touch(at) {
             act(supervisor, &mut cx);
         }
@@ -707,8 +690,7 @@ impl Daemon {
         let mut list = Vec::new();
         let mut old: BTreeMap<String, Supervisor> =
             old.into_iter().map(|supervisor| (supervisor.settings().name.clone(), supervisor)).collect();
-        let mut cx =
-            Context { now: turn.now, next_id: &mut self.next_id, pace: &mut self.pace, seed: self.seed, out: turn.out };
+        let mut cx = Context { now: turn.now, common: &mut self.common, out: turn.out };
         for settings in wanted {
             let name = settings.name.clone();
             let supervisor = match old.remove(&name) {
@@ -874,13 +856,7 @@ impl Daemon {
                 peer.ip().to_canonical()
             )),
             Some((at, remote)) => {
-                let mut cx = Context {
-                    now: turn.now,
-                    next_id: &mut self.next_id,
-                    pace: &mut self.pace,
-                    seed: self.seed,
-                    out: &mut *turn.out,
-                };
+                let mut cx = Context { now: turn.now, common: &mut self.common, out: &mut *turn.out };
                 match self.resources.touch(at) {
                     Some(supervisor) => supervisor.on_hello(&mut cx, conn, remote, hello, VERSION),
                     None => Err("it is being removed".to_string()),

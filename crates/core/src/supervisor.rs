@@ -189,12 +189,25 @@ enum Handshake {
     Waits { priority: i32, token: [u8; 16] },
 }
 
-/// What a [`Supervisor`] needs from the daemon while it decides: a place for actions and numbers that are used once.
+/// What all supervisors of a node have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    /// Differs from start to start of the daemon.
+    seed: u64,
+    next_id: u64,
+    pace: Pace,
+}
+
+impl Common {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+}
+
+/// What a [`Supervisor`] needs from the daemon while it decides: a place for actions, and what it shares with the others.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
-    pub(crate) next_id: &'a mut u64,
-    pub(crate) pace: &'a mut Pace,
-    pub(crate) seed: u64,
+    pub(crate) common: &'a mut Common,
     pub(crate) out: &'a mut Vec<Action>,
 }
 
@@ -204,8 +217,8 @@ impl Context<'_> {
     }
 
     pub(crate) fn new_id(&mut self) -> u64 {
-        *self.next_id += 1;
-        *self.next_id
+        self.common.next_id += 1;
+        self.common.next_id
     }
 
     fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
@@ -381,7 +394,7 @@ impl Supervisor {
     /// Starts a worker where there was none. For a primary the operator waits, or those who use the resource.
     fn start_in_turn(&mut self, cx: &mut Context<'_>) {
         let at = match self.role {
-            Role::Secondary | Role::Watchdog => cx.pace.turn(cx.now),
+            Role::Secondary | Role::Watchdog => cx.common.pace.turn(cx.now),
             Role::Init | Role::Primary => cx.now,
         };
         if at > cx.now {
@@ -931,7 +944,7 @@ impl Supervisor {
             grant: self.grant.take().filter(|_| role == Role::Primary),
             keep_until: self.lease_until.filter(|_| role == Role::Primary || self.left_running.is_some()),
             force: core::mem::take(&mut self.force) && role == Role::Primary,
-            seed: cx.seed ^ id.0.wrapping_mul(SEED_STEP),
+            seed: cx.common.seed ^ id.0.wrapping_mul(SEED_STEP),
             pause: self.peers.pause().told(cx.now),
             must_stop: self.must_stop,
         });
