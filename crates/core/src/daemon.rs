@@ -541,11 +541,6 @@ impl Daemon {
         }
     }
 
-    /// The shortest heartbeat of all resources; `None` without any.
-    pub const fn shortest_heartbeat(&self) -> Option<Duration> {
-        self.resources.shortest_heartbeat()
-    }
-
     /// When [`handle`](Self::handle) wants to be called with [`Input::Timer`] at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let waiting = self.waiting.iter().map(|waits| waits.until);

@@ -14,7 +14,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use hastmon_core::config::Config;
 use hastmon_core::daemon::{Action, Daemon, Input, PeerProtocol};
@@ -35,7 +34,6 @@ use crate::cli::DaemonArgs;
 use crate::config_file::{LoadError, Source};
 use crate::os::alarm::Alarm;
 use crate::os::background::{Readiness, detach_parent};
-use crate::os::batching::Batching;
 use crate::os::pidfile::{Pidfile, PidfileError};
 use crate::os::realtime::Starter;
 use crate::os::{clock, log, process, realtime, sysexits, thread, title};
@@ -144,12 +142,7 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
     let (pauses, damaged) = store.read_pauses(clock::unix_time_s())?;
     damaged.iter().for_each(|error| ::log::error!("{error}"));
     let peers = if args.legacy_peers { PeerProtocol::Legacy } else { PeerProtocol::Lease };
-    let batching = Arc::new(Batching::default());
-    let before_sleep = Arc::clone(&batching);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(move || before_sleep.before_sleep())
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = async {
         // First: a signal to read the configuration again must not end what has just begun.
         let signals = Signals::new()?;
@@ -179,7 +172,6 @@ fn start(args: &DaemonArgs, readiness: Option<Readiness>) -> Result<(), StartErr
             opened: None,
             names_due: clock::now(),
             pauses,
-            batching,
         };
         shell.run(config, peers, signals, Alarm::new()?, inbox).await;
         Ok(())
@@ -234,8 +226,6 @@ struct Shell {
     names_due: Instant,
     /// What is known of pauses from before the start.
     pauses: Vec<PauseRecord>,
-    /// With many resources messages are taken together.
-    batching: Arc<Batching>,
 }
 
 impl Shell {
@@ -254,7 +244,6 @@ impl Shell {
         self.workers.tell_of_left_over(&config);
         let pauses = core::mem::take(&mut self.pauses);
         let (mut daemon, actions) = Daemon::with_pauses(clock::now(), config, peers, seed(), pauses);
-        self.batching.set_heartbeat(daemon.shortest_heartbeat());
         self.events.tell(&daemon, None, started);
         let mut ended = self.carry_out(&daemon, actions);
         let mut stopping = false;
@@ -315,7 +304,6 @@ impl Shell {
             ::log::warn!("realtime {wanted} takes effect at the next start of hastmon");
         }
         self.events.adopt(daemon);
-        self.batching.set_heartbeat(daemon.shortest_heartbeat());
         self.names_due = clock::now();
     }
 

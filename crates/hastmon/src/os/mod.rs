@@ -4,7 +4,6 @@
 
 pub mod alarm;
 pub mod background;
-pub mod batching;
 pub mod clock;
 pub mod host;
 pub mod log;
