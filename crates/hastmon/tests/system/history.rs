@@ -66,7 +66,8 @@ fn a_takeover_is_told_on_all_nodes_with_its_reason_votes_hooks_and_commands() {
 fn a_switchover_is_told_with_who_asked_and_the_lease_that_went() {
     let lab = Plan::new(&["a", "b", "w"]).lease().loopback();
     lab.run_standard();
-    assert_eq!(lab.ctl("a", &["switchover", "res", "b"]).code, 0);
+    // As soon as a has heard that b is ready.
+    wait_for("it is handed over", || lab.ctl("a", &["switchover", "res", "b"]).code == 0);
     waits_for(&lab, "a", "lease_released", |released| released["successor"] == "b");
     waits_for(&lab, "a", "commanded", |asked| asked["command"] == "switchover b");
     waits_for(&lab, "a", "role_changed", |change| change["reason"]["gave_up"]["handed_over"]["to"] == "b");

@@ -365,7 +365,7 @@ fn run_case(case: &Case) {
     let of_a_worker = || workers(&lab, "a").into_iter().map(|(title, pid, _)| (title, pid)).next();
     let before = std::cell::RefCell::new(None);
     (case.shows)(&lab, &|| {
-        before.replace(of_a_worker());
+        before.replace(Some(wait_some("it has a worker", of_a_worker)));
         lab.write_config(&text(case.after));
         let changes = reloaded(&lab, "a");
         assert!(changes.contains("1 changed (res)"), "{changes}");
