@@ -252,7 +252,8 @@ fn a_start_that_is_cut_short_starts_nothing_behind_the_stop() {
 
 #[test]
 fn what_a_start_that_is_cut_short_has_left_unknown_to_the_stop_is_killed() {
-    let lab = alone().loopback();
+    // Time to look for it within the stop, on a busy machine as well.
+    let lab = alone().in_resource("stop_timeout 10").loopback();
     let unknown = "setsid sleep 100000 </dev/null >/dev/null 2>&1 & echo $! >$dir/service; log hung; sleep 1000";
     lab.before("a", "start", unknown);
     start_primary(&lab);
@@ -262,8 +263,13 @@ fn what_a_start_that_is_cut_short_has_left_unknown_to_the_stop_is_killed() {
     lab.role("a", "secondary");
     lab.wait_status("a", "secondary", "stopped");
     assert!(!process::alive(service), "the stop was told to be over before nothing ran");
-    // On a busy machine the time of the stop may be over before it was looked for; then the status finds it.
-    logged(&lab, "a", &format!("but a start that was cut short before has left process {service} running: killing it"));
+    logged(
+        &lab,
+        "a",
+        &format!(
+            "[WARNING] [res] stop has succeeded, but a start that was cut short before has left process {service} running: killing it"
+        ),
+    );
 }
 
 /// The same where `stop` does not end well, but `status` finds nothing on record: another node may start it then.
@@ -356,9 +362,8 @@ fn children_of_every_call_that_hold_its_output_do_not_use_up_the_descriptors() {
     lab.wait_status("a", "primary", "run");
     lab.wait_call("a", "status res", 60);
     let worker = lab.worker("a", PRIMARY).unwrap();
-    let open = process::descriptors(worker).len();
-    // Those of 16 calls, what a worker needs, and what the next call needs for a moment; not one of each call.
-    assert!(open < 60, "{open} descriptors are open after {} calls", lab.count("a", "status res"));
+    // While a call begins there are some more for a moment.
+    wait_for("less than 50 descriptors are open after 60 calls", || process::descriptors(worker).len() < 50);
     logged(
         &lab,
         "a",
