@@ -921,8 +921,9 @@ impl Worker {
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
             // A primary at each heartbeat, unless something was told shortly before it: the daemon replaces its worker when it is silent for one
             // and a half of them, at the shortest lease. The others, of whom the daemon wonders after three, at every second.
-            let quarters = if matches!(self.duty, Duty::Primary(_)) { 1 } else { 6 };
-            self.base.report_due = now + self.base.heartbeat() / 4 * quarters;
+            let heartbeat = self.base.heartbeat();
+            let span = if matches!(self.duty, Duty::Primary(_)) { heartbeat / 4 } else { heartbeat * 3 / 2 };
+            self.base.report_due = now + span;
             self.base.reported = Some(report.clone());
             let report = Report { statuses: core::mem::take(&mut self.base.statuses), ..report };
             // Before everything else: whoever acts on what follows may ask for the report.

@@ -161,11 +161,21 @@ mod tests {
         (output, text)
     }
 
-    /// Of a thread: 0 is that of every process, 2 is SCHED_RR.
-    fn policy(stat: &str) -> u32 {
+    /// A field of a thread, counted from 1.
+    fn field(stat: &str, number: usize) -> i32 {
         let stat = fs::read_to_string(stat).unwrap();
-        // Counted from 1, the policy is field 41, and 3 is the first one after the name.
-        stat.rsplit_once(") ").unwrap().1.split(' ').nth(41 - 3).unwrap().parse().unwrap()
+        // 3 is the first one after the name.
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(number - 3).unwrap().parse().unwrap()
+    }
+
+    /// Of a thread: 0 is that of every process, 2 is SCHED_RR.
+    fn policy(stat: &str) -> i32 {
+        field(stat, 41)
+    }
+
+    /// Of a thread.
+    fn nice(stat: &str) -> i32 {
+        field(stat, 19)
     }
 
     fn locked_kb() -> u64 {
@@ -205,12 +215,6 @@ mod tests {
             let missing = starter.start(Command::new("/no/such/program")).await.unwrap_err();
             assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         });
-    }
-
-    /// Of a thread: field 19.
-    fn nice(stat: &str) -> i32 {
-        let stat = fs::read_to_string(stat).unwrap();
-        stat.rsplit_once(") ").unwrap().1.split(' ').nth(19 - 3).unwrap().parse().unwrap()
     }
 
     #[test]
