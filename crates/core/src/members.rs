@@ -255,7 +255,7 @@ impl Members {
         core::mem::take(&mut self.news)
     }
 
-    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
+    pub(crate) fn next_deadline(&self, base: &Base, hears_primary: bool) -> Instant {
         let answer = self.list.iter().filter_map(|member| match member.link {
             Link::Up { waits_since, .. } => waits_since,
             Link::Down | Link::Connecting(_) => None,
@@ -270,7 +270,13 @@ impl Members {
                 candidacy.until
             }
         });
-        [Some(self.next_beat), silence, candidacy].into_iter().flatten().min().unwrap_or(self.next_beat)
+        let next_beat = if hears_primary && self.may_rest(base) && self.list.iter().all(Member::is_up) {
+            // Who has nothing to say, and nobody to call, sleeps.
+            self.next_beat + base.heartbeat() * REST_BEATS.saturating_sub(self.rested + 1)
+        } else {
+            self.next_beat
+        };
+        [Some(next_beat), silence, candidacy].into_iter().flatten().min().unwrap_or(next_beat)
     }
 
     /// When the lease ends that is held here, or that the worker before held; `None`: nothing may run.
@@ -356,8 +362,11 @@ impl Members {
             self.release(base, None);
         }
         if now >= self.next_beat {
-            self.next_beat = next_beat(self.next_beat, now, base.heartbeat());
-            self.rested += 1;
+            // Those that it has slept through count as well.
+            let slept = now.since(self.next_beat).as_nanos() / base.heartbeat().as_nanos().max(1);
+            let slept = u32::try_from(slept).unwrap_or(REST_BEATS).min(REST_BEATS);
+            self.next_beat = next_beat(self.next_beat + base.heartbeat() * slept, now, base.heartbeat());
+            self.rested += 1 + slept;
             self.awake = self.awake.saturating_sub(1);
             if self.rested >= REST_BEATS || !(hears_primary && self.may_rest(base)) {
                 self.beat_all(now, base);

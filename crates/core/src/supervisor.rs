@@ -18,6 +18,7 @@ use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::Voter;
 use crate::lease::{Ask, FOR_EVER, Grant, Refusal as NoVote, Release, Verdict};
 use crate::orphan;
+use crate::members::REST_BEATS;
 use crate::pace::Pace;
 use crate::pause::{Flag, Pause, PauseRecord, Paused, TOO_LONG};
 use crate::peers::{Asker, News, Peers};
@@ -31,7 +32,9 @@ use crate::wire::session::{Answer, Refusal};
 use crate::worker::{Assignment, Farewell, LAST_STOP_PAUSE, LAST_STOP_TRIES, LeasePart, LinkId, Order, Report};
 
 mod turn;
+mod watch;
 use turn::Turn;
+use watch::Watch;
 
 /// A primary's worker is not replaced for a shorter silence than this: on a busy machine every process is late at times.
 pub const MIN_REPLACE: Duration = Duration::from_millis(500);
@@ -42,7 +45,7 @@ pub const RESTARTS_PER_HEARTBEAT: u32 = 4;
 /// Handshakes of one remote for one resource that may be half done: it needs one, and may have left some behind. Counted for each remote by
 /// itself, so that none can keep another out.
 pub const MAX_HALF_OPEN: usize = 8;
-/// A worker reports at every heartbeat. After so many without a word it is doubted,
+/// A worker speaks at every heartbeat or second one, as long as it is awake. After so many without a word it is doubted,
 pub const SILENT_HEARTBEATS: u32 = 3;
 /// but not before this time: short heartbeats do not make machines faster.
 pub const MIN_SILENCE: Duration = Duration::from_secs(2);
@@ -158,6 +161,8 @@ pub struct Supervisor {
     must_stop: bool,
     /// Its turn to be started.
     turn: Turn,
+    /// Watchdog with the lease: what its worker is told of the primary.
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -247,6 +252,7 @@ impl Supervisor {
             too_long_at: None,
             must_stop: false,
             turn: Turn::default(),
+            watch: Watch::default(),
             settings,
             role: Role::Init,
             previous: Role::Init,
@@ -645,11 +651,16 @@ impl Supervisor {
             self.report = Some(report);
             self.record_pause(cx);
             self.give_back_kept(cx);
-            self.note_alive(cx.now);
             self.told_not_started = None;
-            if core::mem::take(&mut self.told_stuck) {
-                self.event(cx, Event::WorkerBack);
-            }
+            self.on_word(cx);
+        }
+    }
+
+    /// The worker is alive.
+    fn on_word(&mut self, cx: &mut Context<'_>) {
+        self.note_alive(cx.now);
+        if core::mem::take(&mut self.told_stuck) {
+            self.event(cx, Event::WorkerBack);
         }
     }
 
@@ -664,7 +675,9 @@ impl Supervisor {
     }
 
     fn silence_limit(&self) -> Duration {
-        (self.settings.heartbeat_interval * SILENT_HEARTBEATS).max(MIN_SILENCE)
+        // A watchdog's sleeps while a primary is heard.
+        let beats = if self.role == Role::Watchdog { SILENT_HEARTBEATS + REST_BEATS } else { SILENT_HEARTBEATS };
+        (self.settings.heartbeat_interval * beats).max(MIN_SILENCE)
     }
 
     /// News from the worker: the connection from the primary is gone.
@@ -786,8 +799,9 @@ impl Supervisor {
         let primary = self.primary.and_then(|conn| self.peers.silent_at(&self.settings, conn));
         let peers = self.peers.next_deadline(&self.settings);
         let switchover = self.switchover.as_ref().map(Switchover::deadline);
+        let silence = if self.worker_hears_primary() { self.watch.deadline(&self.settings) } else { None };
         let pause = [self.peers.pause().ends(), self.too_long_at, self.turn.deadline()];
-        let others = [worker, stuck, self.replace_at(), primary, peers, switchover].into_iter().chain(pause).flatten();
+        let others = [worker, stuck, self.replace_at(), primary, peers, switchover, silence].into_iter().chain(pause).flatten();
         self.half_open.iter().map(|half| half.until).chain(others).min()
     }
 
@@ -937,6 +951,7 @@ impl Supervisor {
         self.acts_as_primary = role == Role::Primary;
         self.told_stuck = false;
         self.told_poll = None;
+        self.watch = Watch::default();
         self.exec.clone_from(&self.settings.exec);
         self.began = cx.now;
         let lease = (!self.legacy).then(|| LeasePart {
@@ -1151,6 +1166,7 @@ impl Supervisor {
                 if self.role == Role::Watchdog
                     && let Process::Running(id) = self.worker
                 {
+                    self.watch.on_released(cx.now);
                     cx.out.push(Action::Order { id, order: Order::Released });
                 }
                 if to_us {
@@ -1200,7 +1216,10 @@ impl Supervisor {
                 cx.out.push(Action::Order { id, order: Order::ServedBy(Some(from)) });
             }
             Role::Watchdog if state == State::Run => {
-                cx.out.push(Action::Order { id, order: Order::PrimaryRuns });
+                let knows = self.worker_hears_primary();
+                if self.watch.on_runs(cx.now, knows) {
+                    cx.out.push(Action::Order { id, order: Order::PrimaryRuns });
+                }
             }
             Role::Primary if priority <= self.settings.priority && self.holds_lease(cx.now) && !self.is_paused() => {
                 let ours = self.settings.priority;
@@ -1208,6 +1227,23 @@ impl Supervisor {
                 self.set_role(cx, self.previous, reason);
             }
             Role::Init | Role::Primary | Role::Secondary | Role::Watchdog => {}
+        }
+    }
+
+    /// The worker of a watchdog takes the primary for heard.
+    fn worker_hears_primary(&self) -> bool {
+        self.role == Role::Watchdog
+            && !self.legacy
+            && matches!(self.worker, Process::Running(_))
+            && self.report.as_ref().is_some_and(|report| report.state == State::Run)
+    }
+
+    fn tell_silence(&mut self, cx: &mut Context<'_>) {
+        if self.worker_hears_primary()
+            && let Process::Running(id) = self.worker
+            && let Some(since) = self.watch.tell_silence(cx.now, &self.settings)
+        {
+            cx.out.push(Action::Order { id, order: Order::PrimarySilent { since } });
         }
     }
 
@@ -1219,6 +1255,9 @@ impl Supervisor {
 
     /// The worker asks for the vote of this node.
     pub(crate) fn on_asked(&mut self, cx: &mut Context<'_>, id: WorkerId, ask: &Ask) {
+        if self.worker() == Some(id) {
+            self.on_word(cx);
+        }
         let here = self.here();
         self.peers.on_ask(cx, &self.settings, Asker::Worker(id), ask, here);
     }
@@ -1250,6 +1289,7 @@ impl Supervisor {
         self.peers.drop_silent(cx, &self.settings);
         self.peers.note_expired(cx, &self.settings);
         self.mind_primary(cx);
+        self.tell_silence(cx);
         self.mind_switchover(cx);
     }
 

@@ -21,10 +21,18 @@ pub(crate) struct Watchdog {
     /// A round of polls is under way that no judgement has ended yet.
     round_open: bool,
     complaints: Complaints,
-    /// With the lease: how long no primary has been heard of that runs the resource.
-    silence: Option<Silence>,
-    /// With the lease: when a primary that runs the resource said so last by itself.
-    beaten: Option<Instant>,
+    watch: Watch,
+}
+
+/// What a watchdog goes by.
+#[derive(Debug)]
+enum Watch {
+    /// Among originals: the answers to its polls.
+    Polls,
+    /// With the lease: a primary that runs the resource says so to the main daemon, which tells when it does not any more.
+    Hears,
+    /// With the lease: none does.
+    Silent(Silence),
 }
 
 /// The time since a primary that runs the resource was heard of, and what was said of it.
@@ -36,6 +44,10 @@ struct Silence {
 }
 
 impl Silence {
+    const fn new(since: Instant) -> Self {
+        Self { since, complained: 0 }
+    }
+
     /// When the next complaint is due: at each heartbeat that has passed in silence.
     fn complaint_due(&self, resource: &Resource) -> Instant {
         self.since + complaint_after(resource, self.complained + 1)
@@ -80,41 +92,56 @@ impl Watchdog {
             remotes: originals.cloned().map(Polled::new).collect(),
             round_open: false,
             complaints: Complaints::default(),
-            silence: has_lease.then_some(Silence { since: now, complained: 0 }),
-            beaten: None,
+            watch: if has_lease { Watch::Silent(Silence::new(now)) } else { Watch::Polls },
         }
     }
 
-    pub(crate) fn next_deadline(&self, base: &Base) -> Instant {
-        match &self.silence {
-            Some(silence) => silence.complaint_due(&base.resource),
-            None => self.next_heartbeat,
+    pub(crate) fn next_deadline(&self, base: &Base) -> Option<Instant> {
+        match &self.watch {
+            Watch::Polls => Some(self.next_heartbeat),
+            Watch::Hears => None,
+            Watch::Silent(silence) => Some(silence.complaint_due(&base.resource)),
         }
     }
 
-    /// With the lease: a primary says by itself that it runs the resource.
-    pub(crate) fn on_primary_beats(&mut self, now: Instant, base: &mut Base) {
-        self.beaten = Some(now);
-        self.on_primary_runs(now, base);
-    }
-
-    /// Whether it says so at every heartbeat; one that is a little late is no reason to ask.
-    pub(crate) fn hears_primary(&self, now: Instant, base: &Base) -> bool {
-        self.beaten.is_some_and(|at| now.since(at) < base.heartbeat() * 5 / 4)
-    }
-
-    /// With the lease: a primary says that it runs the resource, by itself or when it is asked.
-    pub(crate) fn on_primary_runs(&mut self, now: Instant, base: &mut Base) {
-        if let Some(silence) = &mut self.silence {
-            *silence = Silence { since: now, complained: 0 };
+    /// With the lease: a primary says by itself that it runs the resource, and will be heard until [`on_silence`](Self::on_silence).
+    pub(crate) fn on_primary_beats(&mut self, base: &mut Base) {
+        if !matches!(self.watch, Watch::Polls) {
+            self.watch = Watch::Hears;
             base.set_state(State::Run);
         }
+    }
+
+    /// With the lease: no primary has said for a while that it runs the resource.
+    pub(crate) fn on_silence(&mut self, since: Instant) {
+        if self.hears_primary() {
+            self.watch = Watch::Silent(Silence::new(since));
+        }
+    }
+
+    /// Whether a primary that runs the resource says so at every heartbeat.
+    pub(crate) const fn hears_primary(&self) -> bool {
+        matches!(self.watch, Watch::Hears)
+    }
+
+    /// With the lease: a primary says that it runs the resource, because it was asked.
+    pub(crate) fn on_primary_runs(&mut self, now: Instant, base: &mut Base) {
+        if let Watch::Silent(silence) = &mut self.watch {
+            *silence = Silence::new(now);
+            base.set_state(State::Run);
+        }
+    }
+
+    /// With the lease: one has given the lease back.
+    pub(crate) fn on_released(&mut self, now: Instant, base: &mut Base, members: &Members) {
+        self.on_silence(now);
+        self.complain(now, base, members, true);
     }
 
     /// With the lease: complains of silence that has lasted for another heartbeat.
     fn mind_silence(&mut self, now: Instant, base: &mut Base, members: &Members) {
         let heartbeat = base.heartbeat();
-        let Some(silence) = &mut self.silence else { return };
+        let Watch::Silent(silence) = &mut self.watch else { return };
         let due = silence.complaint_due(&base.resource);
         if now < due {
             return;
@@ -122,7 +149,7 @@ impl Watchdog {
         let late = now.since(due);
         if late > heartbeat / 2 {
             // The silence may be mine: begin anew instead of complaining.
-            *silence = Silence { since: now, complained: 0 };
+            *silence = Silence::new(now);
             base.event(Event::WokeLate { by: late });
             return;
         }
@@ -131,7 +158,7 @@ impl Watchdog {
     }
 
     /// With the lease: tells the secondaries that no primary runs the resource.
-    pub(crate) fn complain(&mut self, now: Instant, base: &mut Base, members: &Members, released: bool) {
+    fn complain(&mut self, now: Instant, base: &mut Base, members: &Members, released: bool) {
         base.set_state(State::Unknown);
         self.complaints.add(now);
         let count = self.complaints.within(now, base.resource.complaint_interval);
@@ -222,7 +249,8 @@ impl Watchdog {
     pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
         let mut old = core::mem::take(&mut self.remotes);
-        for address in base.resource.remotes.iter().filter(|_| self.silence.is_none()).cloned().collect::<Vec<_>>() {
+        let has_polls = matches!(self.watch, Watch::Polls);
+        for address in base.resource.remotes.iter().filter(|_| has_polls).cloned().collect::<Vec<_>>() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
             self.remotes.push(kept.unwrap_or_else(|| Polled::new(address)));
         }

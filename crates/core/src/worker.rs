@@ -76,6 +76,7 @@ impl Assignment {
                 | Order::Stand { .. }
                 | Order::ServedBy(_)
                 | Order::PrimaryRuns
+                | Order::PrimarySilent { .. }
                 | Order::Released
                 | Order::HandOver(_)
                 | Order::Force,
@@ -148,8 +149,13 @@ pub enum Order {
     },
     /// Secondary: a primary has connected to this node; `None`: no longer.
     ServedBy(Option<String>),
-    /// Watchdog: a primary that runs the resource has been heard of.
+    /// Watchdog: a primary runs the resource, and says so at every heartbeat, until the next order tells otherwise.
     PrimaryRuns,
+    /// Watchdog: no primary has said so since then.
+    PrimarySilent {
+        /// When it was said last.
+        since: Instant,
+    },
     /// Watchdog: the lease was given back, so nobody need wait for its end.
     Released,
     /// Primary: hand the resource over to this node, or to the best, if it is ready. Secondary: have the primary hand it over to this one.
@@ -399,6 +405,17 @@ enum Duty {
     Watchdog(Watchdog),
 }
 
+impl Duty {
+    /// A primary beats to this node.
+    const fn hears_primary(&self) -> bool {
+        match self {
+            Self::Secondary(secondary) => secondary.hears_primary(),
+            Self::Watchdog(watchdog) => watchdog.hears_primary(),
+            Self::Primary(_) | Self::Init => false,
+        }
+    }
+}
+
 impl Worker {
     /// A worker that takes up its role.
     pub fn new(now: Instant, assignment: Assignment) -> (Self, Vec<Action>) {
@@ -522,10 +539,10 @@ impl Worker {
             (None, Duty::Init) => None,
             (None, Duty::Primary(primary)) => Some(primary.next_deadline(&self.base)),
             (None, Duty::Secondary(secondary)) => Some(secondary.next_deadline(&self.base)),
-            (None, Duty::Watchdog(watchdog)) => Some(watchdog.next_deadline(&self.base)),
+            (None, Duty::Watchdog(watchdog)) => watchdog.next_deadline(&self.base),
         };
         let members = self.members.as_ref().filter(|_| self.keeps_in_touch()).map(|members| {
-            let beat = members.next_deadline(&self.base);
+            let beat = members.next_deadline(&self.base, self.duty.hears_primary());
             members.lease_ends().filter(|_| !self.base.has_made_way()).map_or(beat, |end| end.min(beat))
         });
         [duty, members, self.base.hooks.next_deadline(), self.base.floods.next_deadline()].into_iter().flatten().min()
@@ -608,10 +625,11 @@ impl Worker {
                 }
             }
             (Order::ServedBy(primary), Duty::Secondary(_)) => self.served_by(now, primary),
-            (Order::PrimaryRuns, Duty::Watchdog(watchdog)) => watchdog.on_primary_beats(now, &mut self.base),
+            (Order::PrimaryRuns, Duty::Watchdog(watchdog)) => watchdog.on_primary_beats(&mut self.base),
+            (Order::PrimarySilent { since }, Duty::Watchdog(watchdog)) => watchdog.on_silence(since),
             (Order::Released, Duty::Watchdog(watchdog)) => {
                 if let Some(members) = &self.members {
-                    watchdog.complain(now, &mut self.base, members, true);
+                    watchdog.on_released(now, &mut self.base, members);
                 }
             }
             (Order::HandOver(to), Duty::Primary(_)) => self.hand_over(now, to),
@@ -633,6 +651,7 @@ impl Worker {
                 | Order::Stand { .. }
                 | Order::ServedBy(_)
                 | Order::PrimaryRuns
+                | Order::PrimarySilent { .. }
                 | Order::Released
                 | Order::HandOver(_)
                 | Order::Force,
@@ -747,12 +766,8 @@ impl Worker {
         if !self.keeps_in_touch() {
             return;
         }
+        let hears_primary = self.duty.hears_primary();
         let Some(members) = &mut self.members else { return };
-        let hears_primary = match &self.duty {
-            Duty::Secondary(secondary) => secondary.hears_primary(),
-            Duty::Watchdog(watchdog) => watchdog.hears_primary(now, &self.base),
-            Duty::Primary(_) | Duty::Init => false,
-        };
         members.on_timer(now, &mut self.base, hears_primary);
         let is_ending = self.base.ending.is_some();
         for news in members.take_news() {
@@ -917,11 +932,15 @@ impl Worker {
         };
         let out = core::mem::take(&mut self.base.out);
         let mut actions = self.base.floods.hold_back(now, out, split, |_, event| Action::Event(event));
+        let heartbeat = self.base.heartbeat();
+        if actions.iter().any(|action| matches!(action, Action::AskHere(_))) {
+            // That is a word as well, and the answers change the report.
+            self.base.report_due = now + heartbeat / 2;
+        }
         let report = self.report(now);
         if self.base.reported.as_ref() != Some(&report) || now >= self.base.report_due {
             // A primary at each heartbeat, unless something was told shortly before it: the daemon replaces its worker when it is silent for one
-            // and a half of them, at the shortest lease. The others, of whom the daemon wonders after three, at every second.
-            let heartbeat = self.base.heartbeat();
+            // and a half of them, at the shortest lease. The others, of whom the daemon wonders after three or more, at every second.
             let span = if matches!(self.duty, Duty::Primary(_)) { heartbeat / 4 } else { heartbeat * 3 / 2 };
             self.base.report_due = now + span;
             self.base.reported = Some(report.clone());

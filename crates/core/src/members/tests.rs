@@ -71,16 +71,15 @@ fn a_primary_starts_with_the_lease_and_renews_it_at_every_heartbeat() {
 fn who_hears_a_primary_beats_at_every_third_heartbeat_until_there_is_something_to_say() {
     for role in [Role::Secondary, Role::Watchdog] {
         let mut cluster = Cluster::new(role, &["b", "c"], "", "");
-        let told = |on: bool| match role {
-            Role::Watchdog => on.then_some(Order::PrimaryRuns),
-            _ => Some(Order::ServedBy(on.then(|| "b".to_string()))),
+        let told = |now, on: bool| match role {
+            Role::Watchdog if on => Order::PrimaryRuns,
+            Role::Watchdog => Order::PrimarySilent { since: now },
+            _ => Order::ServedBy(on.then(|| "b".to_string())),
         };
         let count = |cluster: &mut Cluster, on: bool| {
             cluster.take();
-            for _ in 0..12 {
-                told(on).into_iter().for_each(|order| cluster.order(order));
-                cluster.wait(s(1));
-            }
+            cluster.order(told(cluster.bench.now, on));
+            cluster.wait(s(12));
             beats(cluster, "c").len()
         };
         cluster.wait(s(1));
@@ -605,24 +604,61 @@ fn a_watchdog_hands_on_that_the_lease_was_released_and_complains_of_silence() {
 #[test]
 fn what_the_main_daemon_hears_of_a_primary_ends_the_silence_of_a_watchdog() {
     let mut cluster = Cluster::new(Role::Watchdog, &["c"], "", "");
-    for _ in 0..10 {
-        // Late by not quite half a heartbeat, as on a machine that is busy.
-        cluster.wait(ms(1_490));
-        cluster.order(Order::PrimaryRuns);
-    }
+    cluster.wait(ms(1_490));
+    cluster.order(Order::PrimaryRuns);
+    // Until the main daemon says otherwise.
+    cluster.wait(s(20));
     let complaints =
         |cluster: &Cluster| cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count();
     assert_eq!((complaints(&cluster), cluster.bench.state()), (0, State::Run));
     // Then silence. The fourth complaint is enough, and comes as early as it may.
-    let mut passed = ms(0);
+    let mut passed = ms(1_400);
+    let silent = Order::PrimarySilent { since: cluster.bench.now };
+    cluster.wait(passed);
+    cluster.order(silent.clone());
     for (at, count) in [(1_500, 1), (2_500, 2), (3_500, 3), (4_063, 4), (5_063, 5)] {
         cluster.wait(ms(at - 2) - passed);
         assert_eq!(complaints(&cluster), count - 1, "before {at} ms");
         cluster.wait(ms(4));
         assert_eq!(complaints(&cluster), count, "after {at} ms");
         passed = ms(at + 2);
+        // What is said again begins no new count.
+        cluster.order(silent.clone());
     }
 }
+
+#[test]
+fn a_watchdog_that_is_told_late_of_silence_begins_anew_instead_of_complaining() {
+    let mut cluster = Cluster::new(Role::Watchdog, &["c"], "", "");
+    cluster.order(Order::PrimaryRuns);
+    let since = cluster.bench.now;
+    cluster.wait(ms(2_100));
+    cluster.order(Order::PrimarySilent { since });
+    let complaints =
+        |cluster: &Cluster| cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count();
+    cluster.wait(ms(1_490));
+    assert_eq!(complaints(&cluster), 0);
+    cluster.wait(ms(20));
+    assert_eq!(complaints(&cluster), 1);
+}
+
+#[test]
+fn a_watchdog_sleeps_while_a_primary_is_heard() {
+    let mut cluster = Cluster::new(Role::Watchdog, &["b", "c"], "", "");
+    cluster.wait(s(1));
+    cluster.order(Order::PrimaryRuns);
+    cluster.wait(s(6));
+    let wakes = |cluster: &Cluster| cluster.bench.worker.next_deadline().map(|at| at.since(cluster.bench.now));
+    let mut longest = ms(0);
+    for _ in 0..60 {
+        longest = longest.max(wakes(&cluster).unwrap());
+        cluster.wait(ms(100));
+    }
+    assert!(longest > ms(2_900), "{longest:?}");
+    cluster.order(Order::PrimarySilent { since: cluster.bench.now });
+    assert!(wakes(&cluster).unwrap() <= s(1));
+}
+
 
 #[test]
 fn every_input_in_every_stage_of_every_role_has_a_defined_result() {

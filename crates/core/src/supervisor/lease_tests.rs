@@ -187,7 +187,7 @@ fn who_is_named_as_successor_does_not_hold_off_after_failed_starts() {
 }
 
 #[test]
-fn a_watchdog_hears_of_the_release_and_of_each_beat_of_a_primary_that_runs_it() {
+fn a_watchdog_hears_of_the_release_and_of_a_primary_that_runs_it() {
     let mut bench = of(Role::Watchdog, "", "");
     let b = bench.peer("b", Role::Primary, 100, State::Starting);
     assert!(bench.orders().is_empty());
@@ -196,6 +196,49 @@ fn a_watchdog_hears_of_the_release_and_of_each_beat_of_a_primary_that_runs_it() 
     bench.take();
     bench.said(b, &release("b", None));
     assert_eq!(bench.orders(), [Order::Released]);
+    // The worker takes it for silent, whatever its last report says.
+    bench.reports(State::Run, None);
+    bench.take();
+    bench.peer("c", Role::Primary, 100, State::Run);
+    assert_eq!(bench.orders(), [Order::PrimaryRuns]);
+}
+
+#[test]
+fn a_watchdog_is_told_that_a_primary_runs_until_it_knows_and_then_when_it_is_silent() {
+    let mut bench = of(Role::Watchdog, "", "");
+    let b = bench.peer("b", Role::Primary, 100, State::Run);
+    let beat = |bench: &mut DaemonBench, number: u64| {
+        bench.take();
+        bench.beat(b, number, State::Run, None);
+        bench.orders()
+    };
+    // A worker that has not begun hears no orders.
+    assert_eq!(beat(&mut bench, 2), [Order::PrimaryRuns]);
+    assert_eq!(beat(&mut bench, 3), [Order::PrimaryRuns]);
+    bench.reports(State::Run, None);
+    for number in 4..20 {
+        assert_eq!(beat(&mut bench, number), []);
+        bench.wait(ms(1_400));
+        assert_eq!(bench.orders(), [], "late, and not yet silent");
+        bench.reports(State::Run, None);
+    }
+    let since = bench.now;
+    assert_eq!(beat(&mut bench, 20), []);
+    bench.wait(ms(1_499));
+    assert_eq!(bench.orders(), []);
+    bench.wait(ms(1));
+    let silent = Order::PrimarySilent { since };
+    assert_eq!(bench.orders(), [silent.clone()]);
+    // One that has not arrived is repeated.
+    bench.wait(s(1));
+    assert_eq!(bench.orders(), [silent.clone(), silent]);
+    assert_eq!(beat(&mut bench, 21), [Order::PrimaryRuns]);
+    bench.wait(ms(1_500));
+    bench.reports(State::Unknown, None);
+    bench.take();
+    bench.wait(s(3));
+    assert_eq!(bench.orders(), [], "it knows");
+    assert_eq!(beat(&mut bench, 22), [Order::PrimaryRuns]);
 }
 
 #[test]
