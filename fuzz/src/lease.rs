@@ -286,6 +286,7 @@ impl Nodes {
                     in_force: voters(input).digest(),
                     no_fetch: input.byte().is_multiple_of(16).then(|| input.text()),
                     bound_kept: false,
+                    waits_for_turn: input.flag(),
                     pause: None,
                 }))
             }

@@ -70,6 +70,7 @@ mod figures {
             in_force: voters,
             no_fetch: None,
             bound_kept: false,
+            waits_for_turn: false,
             pause: None,
         }
     }

@@ -45,6 +45,8 @@ pub(crate) enum News {
     Won(Grant),
     /// A member has answered: what it is, and how its resource does.
     Answer(Role, State),
+    /// A member has answered that it waits for its turn to start the resource.
+    WaitsForTurn,
     /// Another node is primary, and better.
     Outranked { remote: String, theirs: i32 },
 }
@@ -668,6 +670,9 @@ impl Members {
         }
         self.claim.note_epoch(heard.epoch);
         self.news.push(News::Answer(heard.role, heard.state));
+        if heard.waits_for_turn {
+            self.news.push(News::WaitsForTurn);
+        }
         if self.role == Role::Primary
             && heard.role == Role::Primary
             && heard.priority < base.resource.priority

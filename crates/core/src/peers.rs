@@ -24,6 +24,15 @@ use crate::worker::{LeaseReport, Order};
 
 /// Connections of one node for one resource: it needs one, and may have left some behind that have not been noticed yet.
 pub(crate) const MAX_SESSIONS_PER_NODE: usize = 4;
+/// What this node says of itself in each answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here {
+    pub(crate) role: Role,
+    pub(crate) state: State,
+    /// For its turn to start the resource.
+    pub(crate) waits_for_turn: bool,
+}
+
 /// Answers that may wait for a record to be written. Each is of a node that waits for it, so there are never more than nodes have connections.
 const MAX_OWED: usize = 256;
 /// A record that could not be read is looked for again after this time: each look may keep a thread waiting for the disk.
@@ -155,7 +164,7 @@ impl Peers {
         settings: &Resource,
         seq: u64,
         verdict: Verdict,
-        here: (Role, State),
+        here: Here,
     ) {
         if let Some(peer) = self.sessions.get_mut(&conn) {
             (peer.heard, peer.is_proven) = (cx.now, true);
@@ -309,7 +318,7 @@ impl Peers {
         conn: ConnId,
         settings: &Resource,
         said: Said,
-        here: (Role, State),
+        here: Here,
     ) -> News {
         let Some(peer) = self.sessions.get_mut(&conn) else { return News::Nothing };
         peer.heard = cx.now;
@@ -379,14 +388,7 @@ impl Peers {
     }
 
     /// Somebody asks for the vote of this node.
-    pub(crate) fn on_ask(
-        &mut self,
-        cx: &mut Context<'_>,
-        settings: &Resource,
-        to: Asker,
-        ask: &Ask,
-        here: (Role, State),
-    ) {
+    pub(crate) fn on_ask(&mut self, cx: &mut Context<'_>, settings: &Resource, to: Asker, ask: &Ask, here: Here) {
         self.note_expired(cx, settings);
         let refuse =
             |highest, why| (Verdict { round: ask.round, highest, refused: Some(why), kept: false }, None, None);
@@ -562,7 +564,7 @@ impl Peers {
         settings: &Resource,
         id: u64,
         result: Result<(), String>,
-        here: (Role, State),
+        here: Here,
     ) {
         let result = if is_off(Rule::NotRecorded) { Ok(()) } else { result };
         let written = self.writing.extract_if(.., |(written, _)| *written <= id).filter(|(written, _)| *written == id);
@@ -591,7 +593,7 @@ impl Peers {
         }
     }
 
-    fn give(&mut self, cx: &mut Context<'_>, settings: &Resource, to: Asker, verdict: Verdict, here: (Role, State)) {
+    fn give(&mut self, cx: &mut Context<'_>, settings: &Resource, to: Asker, verdict: Verdict, here: Here) {
         match to {
             // It may have gone while the record was written.
             Asker::Peer { conn, .. } if !self.sessions.contains_key(&conn) => {}
@@ -607,7 +609,7 @@ impl Peers {
         settings: &Resource,
         seq: u64,
         verdict: Option<Verdict>,
-        (role, state): (Role, State),
+        Here { role, state, waits_for_turn }: Here,
     ) {
         let no_fetch = self.sessions.get_mut(&conn).and_then(|peer| peer.no_fetch.take());
         let bound = self.bound(cx.now);
@@ -619,6 +621,7 @@ impl Peers {
             verdict,
             bound: bound.map(|bound| bound.holder.to_string()),
             bound_kept: bound.is_some_and(|bound| bound.kept),
+            waits_for_turn,
             pause: self.pause.message(cx.now),
             bound_for: bound.map_or(Duration::ZERO, |bound| bound.left),
             epoch: self.voter.as_ref().map_or(0, Voter::highest),

@@ -17,11 +17,11 @@ use crate::lease::record::{NotFound, Record};
 use crate::lease::rules::{Rule, is_off};
 use crate::lease::voter::Voter;
 use crate::lease::{Ask, FOR_EVER, Grant, Refusal as NoVote, Release, Verdict};
-use crate::orphan;
 use crate::members::REST_BEATS;
+use crate::orphan;
 use crate::pace::Pace;
 use crate::pause::{Flag, Pause, PauseRecord, Paused, TOO_LONG};
-use crate::peers::{Asker, News, Peers};
+use crate::peers::{Asker, Here, News, Peers};
 use crate::switchover::Switchover;
 use crate::time::{Duration, Instant};
 use crate::timing::complaints_needed;
@@ -801,7 +801,8 @@ impl Supervisor {
         let switchover = self.switchover.as_ref().map(Switchover::deadline);
         let silence = if self.worker_hears_primary() { self.watch.deadline(&self.settings) } else { None };
         let pause = [self.peers.pause().ends(), self.too_long_at, self.turn.deadline()];
-        let others = [worker, stuck, self.replace_at(), primary, peers, switchover, silence].into_iter().chain(pause).flatten();
+        let others =
+            [worker, stuck, self.replace_at(), primary, peers, switchover, silence].into_iter().chain(pause).flatten();
         self.half_open.iter().map(|half| half.until).chain(others).min()
     }
 
@@ -1061,11 +1062,11 @@ impl Supervisor {
 /// Protocol 1 and the lease.
 impl Supervisor {
     /// What this node says of itself.
-    fn here(&self) -> (Role, State) {
+    fn here(&self) -> Here {
         let known = self.report().map(|report| report.state);
         // A primary that waits for this node must not start before it is known what runs here.
         let unknown = if self.role == Role::Secondary { State::Stopping } else { State::Unknown };
-        (self.role, known.unwrap_or(unknown))
+        Here { role: self.role, state: known.unwrap_or(unknown), waits_for_turn: self.waits_for_turn() }
     }
 
     /// The nodes that have connected, and the vote of this node.

@@ -14,6 +14,9 @@ use crate::timing::complaint_after;
 use crate::types::{Role, State};
 use crate::worker::{Action, Base, LinkId, RemoteReport};
 
+/// A node that waits for its turn says so at every heartbeat; after so many without a word another wait begins.
+const TURN_AWAITED_BEATS: u32 = 3;
+
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     next_heartbeat: Instant,
@@ -22,6 +25,8 @@ pub(crate) struct Watchdog {
     round_open: bool,
     complaints: Complaints,
     watch: Watch,
+    /// Since when, and when last, a node has said that it waits for its turn to start the resource.
+    turn_awaited: Option<(Instant, Instant)>,
 }
 
 /// What a watchdog goes by.
@@ -92,6 +97,7 @@ impl Watchdog {
             remotes: originals.cloned().map(Polled::new).collect(),
             round_open: false,
             complaints: Complaints::default(),
+            turn_awaited: None,
             watch: if has_lease { Watch::Silent(Silence::new(now)) } else { Watch::Polls },
         }
     }
@@ -129,6 +135,18 @@ impl Watchdog {
         if let Watch::Silent(silence) = &mut self.watch {
             *silence = Silence::new(now);
             base.set_state(State::Run);
+        }
+    }
+
+    /// With the lease: a node waits for its turn to start the resource. So somebody minds it, and there is nothing to complain of; but not for
+    /// longer than a complaint counts.
+    pub(crate) fn on_turn_awaited(&mut self, now: Instant, base: &Base) {
+        let Watch::Silent(silence) = &mut self.watch else { return };
+        let goes_on = |(_, last): &(Instant, Instant)| now.since(*last) < base.heartbeat() * TURN_AWAITED_BEATS;
+        let since = self.turn_awaited.filter(goes_on).map_or(now, |(since, _)| since);
+        self.turn_awaited = Some((since, now));
+        if now.since(since) < base.resource.complaint_interval {
+            *silence = Silence::new(now);
         }
     }
 

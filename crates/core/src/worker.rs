@@ -780,6 +780,7 @@ impl Worker {
                 (members::News::Answer(Role::Primary, State::Run), Duty::Watchdog(watchdog)) => {
                     watchdog.on_primary_runs(now, &mut self.base);
                 }
+                (members::News::WaitsForTurn, Duty::Watchdog(watchdog)) => watchdog.on_turn_awaited(now, &self.base),
                 _ => {}
             }
         }

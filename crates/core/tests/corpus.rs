@@ -194,6 +194,7 @@ fn words_of_nodes() -> Vec<(&'static str, List)> {
         in_force: voters.digest(),
         no_fetch: None,
         bound_kept: false,
+        waits_for_turn: false,
         pause: None,
     };
     let version = "1.0".to_string();

@@ -643,6 +643,30 @@ fn a_watchdog_that_is_told_late_of_silence_begins_anew_instead_of_complaining() 
 }
 
 #[test]
+fn what_waits_for_its_turn_on_some_node_is_not_complained_of_for_as_long_as_a_complaint_counts() {
+    let mut cluster = Cluster::new(Role::Watchdog, &["b", "c"], "complaint_interval 20", "");
+    cluster.peer("b").waits_for_turn = true;
+    let complaints =
+        |cluster: &Cluster| cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count();
+    cluster.wait(s(20));
+    assert_eq!(complaints(&cluster), 0);
+    cluster.wait(s(4));
+    assert!(complaints(&cluster) >= 3, "{}", complaints(&cluster));
+    // A new wait, of a resource that is started at last.
+    cluster.peer("b").waits_for_turn = false;
+    cluster.wait(s(4));
+    cluster.peer("b").waits_for_turn = true;
+    cluster.wait(s(1));
+    cluster.take();
+    cluster.wait(s(10));
+    cluster.peer("b").waits_for_turn = false;
+    cluster.wait(s(1));
+    assert_eq!(complaints(&cluster), 0);
+    cluster.wait(s(4));
+    assert!(complaints(&cluster) >= 3, "nobody minds it any more");
+}
+
+#[test]
 fn a_watchdog_sleeps_while_a_primary_is_heard() {
     let mut cluster = Cluster::new(Role::Watchdog, &["b", "c"], "", "");
     cluster.wait(s(1));
@@ -658,7 +682,6 @@ fn a_watchdog_sleeps_while_a_primary_is_heard() {
     cluster.order(Order::PrimarySilent { since: cluster.bench.now });
     assert!(wakes(&cluster).unwrap() <= s(1));
 }
-
 
 #[test]
 fn every_input_in_every_stage_of_every_role_has_a_defined_result() {
@@ -725,6 +748,7 @@ fn some_input(number: usize, link: LinkId, cluster: &Cluster) -> Option<Input> {
         Order::ServedBy(Some(String::new())),
         Order::ServedBy(None),
         Order::PrimaryRuns,
+        Order::PrimarySilent { since: Instant::from_nanos(1) },
         Order::Released,
         Order::HandOver(None),
         Order::HandOver(Some("a".to_string())),

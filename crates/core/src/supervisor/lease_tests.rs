@@ -228,7 +228,7 @@ fn a_watchdog_is_told_that_a_primary_runs_until_it_knows_and_then_when_it_is_sil
     assert_eq!(bench.orders(), []);
     bench.wait(ms(1));
     let silent = Order::PrimarySilent { since };
-    assert_eq!(bench.orders(), [silent.clone()]);
+    assert_eq!(bench.orders(), [Order::PrimarySilent { since }]);
     // One that has not arrived is repeated.
     bench.wait(s(1));
     assert_eq!(bench.orders(), [silent.clone(), silent]);

@@ -47,6 +47,8 @@ pub(crate) struct Peer {
     pub(crate) voters: u64,
     /// It keeps its vote for this node.
     pub(crate) keeps: bool,
+    /// It says that it waits for its turn to start the resource.
+    pub(crate) waits_for_turn: bool,
     pub(crate) pause: Option<Pause>,
 }
 
@@ -116,6 +118,7 @@ impl Cluster {
             epoch: 0,
             voters,
             keeps: false,
+            waits_for_turn: false,
             pause: None,
         };
         let peers = ["b", "c", "d"].map(peer).into();
@@ -287,6 +290,7 @@ impl Peer {
             in_force: self.voters,
             no_fetch: None,
             bound_kept: matches!(self.refuses, Some(Refusal::Kept { .. })) || self.keeps,
+            waits_for_turn: self.waits_for_turn,
             pause: self.pause.clone(),
         }
     }

@@ -120,6 +120,8 @@ pub struct Heard {
     pub no_fetch: Option<String>,
     /// Its vote is kept for who has it.
     pub bound_kept: bool,
+    /// It will be primary, or stand for the lease, as soon as it has its turn to start the resource.
+    pub waits_for_turn: bool,
     /// Whether the resource is paused, as it is known there.
     pub pause: Option<Pause>,
 }
@@ -334,6 +336,9 @@ impl Heard {
         if self.bound_kept {
             list = list.with_u8("bound_kept", 1);
         }
+        if self.waits_for_turn {
+            list = list.with_u8("waits_for_turn", 1);
+        }
         list = with_pause(list, self.pause.as_ref());
         match &self.verdict {
             None => list,
@@ -360,6 +365,7 @@ impl Heard {
             in_force: u64_of(list, "in_force")?,
             no_fetch: list.str("no_fetch").map(ToOwned::to_owned),
             bound_kept: flag(list, "bound_kept"),
+            waits_for_turn: flag(list, "waits_for_turn"),
             pause: pause(list)?,
         })
     }
@@ -577,7 +583,7 @@ mod tests {
         let verdict = verdict.prop_map(|(round, highest, refused, kept)| Verdict { round, highest, refused, kept });
         let bound = option::of((name(), span()));
         let who = (any::<u64>(), any_role(), any::<i32>(), any_state());
-        let told = (any::<bool>(), option::of(any_pause()), option::of(name()));
+        let told = (any::<[bool; 2]>(), option::of(any_pause()), option::of(name()));
         (who, option::of(verdict), bound, any::<u64>(), any::<(u64, u64)>(), told).prop_map(
             |(
                 (seq, role, priority, state),
@@ -585,7 +591,7 @@ mod tests {
                 bound,
                 epoch,
                 (voters, in_force),
-                (bound_kept, pause, no_fetch),
+                ([bound_kept, waits_for_turn], pause, no_fetch),
             )| {
                 let (bound, bound_for) = bound.unzip();
                 let bound_for = bound_for.unwrap_or_default();
@@ -602,6 +608,7 @@ mod tests {
                     in_force,
                     no_fetch,
                     bound_kept,
+                    waits_for_turn,
                     pause,
                 }
             },

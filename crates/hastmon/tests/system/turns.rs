@@ -82,6 +82,18 @@ fn a_failover_of_all_takes_turns_and_is_complete() {
 }
 
 #[test]
+fn what_waits_for_its_turn_where_it_is_to_be_primary_is_not_taken_over() {
+    let lab = cluster();
+    // In turns of two they take six seconds and more, enough for many complaints.
+    lab.before("a", "start", "sleep 1");
+    lab.role("a", "primary");
+    lab.role("w", "watchdog");
+    wait_for("all run", || lab.running("a") == MANY);
+    assert_eq!(started(&lab, "a").len(), MANY);
+    assert_eq!(started(&lab, "b"), [""; 0], "{:?}", lab.calls("w"));
+}
+
+#[test]
 fn a_reload_lets_more_be_started_at_once_and_in_another_order() {
     let plan = Plan::new(&["a", "b", "w"]).lease().set("lease", "10").set("stop_timeout", "5").set("max_hooks", "1");
     let lab = plan.resources(["r0", "r1", "r2"].map(String::from)).loopback();

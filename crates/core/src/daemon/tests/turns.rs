@@ -4,6 +4,7 @@
 use super::*;
 use crate::lease::Terms;
 use crate::types::State;
+use crate::wire::peer::Heard;
 use alloc::format;
 
 /// Resources `r0`, `r1` and so on, each with its settings.
@@ -55,6 +56,24 @@ fn released(bench: &mut DaemonBench, name: &str) {
     let conn = bench.hello("c", hello);
     bench.said(conn, &Said::Complaint { released: true });
     bench.give(Input::Gone { conn, why: None });
+}
+
+#[test]
+fn who_waits_for_its_turn_says_so_to_whoever_asks() {
+    let mut bench = node(1, &["role_on_start primary"; 2]);
+    let mut says = |name: &str| {
+        let mut hello = DaemonBench::hello_of("c", Role::Watchdog, 100);
+        hello.resource = name.to_string();
+        let conn = bench.hello("c", hello);
+        bench.take();
+        bench.beat(conn, 1, State::Unknown, None);
+        let answer = |action: &Action| match action {
+            Action::Tell { message, .. } => Some(Heard::decode(message).unwrap().waits_for_turn),
+            _ => None,
+        };
+        bench.actions.iter().find_map(answer).unwrap()
+    };
+    assert_eq!((says("r0"), says("r1")), (false, true));
 }
 
 fn report(bench: &mut DaemonBench, name: &str, state: State, attempts: u32) {
