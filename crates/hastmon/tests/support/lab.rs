@@ -778,11 +778,20 @@ impl Lab {
         if let Place::Hosts(hosts) = &self.place {
             hosts.isolate(node);
         }
+        // Nothing acts any more when all have got the signal; hundreds take longer until they are gone.
+        let mut killed = BTreeSet::new();
+        loop {
+            let new: Vec<i32> = self.everything(node).into_iter().filter(|pid| killed.insert(*pid)).collect();
+            if new.is_empty() {
+                break;
+            }
+            new.into_iter().for_each(|pid| process::signal(pid, Signal::KILL));
+        }
+        self.log(&format!("{node} died"));
         process::kill_all(|| self.everything(node));
         if self.daemons.borrow().contains_key(node) {
             self.ended(node);
         }
-        self.log(&format!("{node} died"));
     }
 
     /// The hosts, for tests that cut their links.
