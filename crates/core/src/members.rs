@@ -272,7 +272,7 @@ impl Members {
                 candidacy.until
             }
         });
-        let next_beat = if hears_primary && self.may_rest(base) && self.list.iter().all(Member::is_up) {
+        let next_beat = if hears_primary && self.may_rest(base) && self.missing().next().is_none() {
             // Who has nothing to say, and nobody to call, sleeps.
             self.next_beat + base.heartbeat() * REST_BEATS.saturating_sub(self.rested + 1)
         } else {
@@ -397,11 +397,19 @@ impl Members {
             && self.list.iter().filter(|member| member.is_up()).all(knows)
     }
 
+    /// Those that are not connected, by their places; but no friend that may be no node, when all nodes are there.
+    fn missing(&self) -> impl Iterator<Item = usize> {
+        let is_complete = self.list.iter().filter(|member| member.is_up()).count() + 1 >= self.claim.voters().len();
+        let is_missing = move |member: &Member| !member.is_up() && !(is_complete && member.may_be_none());
+        self.list.iter().enumerate().filter(move |(_, member)| is_missing(member)).map(|(at, _)| at)
+    }
+
     /// Calls those that are not connected.
     fn call_missing(&mut self, base: &mut Base) {
-        let is_complete = self.list.iter().filter(|member| member.is_up()).count() + 1 >= self.claim.voters().len();
-        let down = self.list.iter_mut().filter(|member| matches!(member.link, Link::Down));
-        for member in down.filter(|member| !(is_complete && member.may_be_none())) {
+        for at in self.missing().collect::<Vec<_>>() {
+            let Some(member) = self.list.get_mut(at).filter(|member| matches!(member.link, Link::Down)) else {
+                continue;
+            };
             let link = base.new_link();
             member.link = Link::Connecting(link);
             base.act(Action::Connect(link, member.address.clone()));
