@@ -400,8 +400,8 @@ impl Members {
     /// Those that are not connected, by their places; but no friend that may be no node, when all nodes are there.
     fn missing(&self) -> impl Iterator<Item = usize> {
         let is_complete = self.list.iter().filter(|member| member.is_up()).count() + 1 >= self.claim.voters().len();
-        let is_missing = move |member: &Member| !member.is_up() && !(is_complete && member.may_be_none());
-        self.list.iter().enumerate().filter(move |(_, member)| is_missing(member)).map(|(at, _)| at)
+        let down = self.list.iter().enumerate().filter(|(_, member)| !member.is_up());
+        down.filter(move |(_, member)| !(is_complete && member.may_be_none())).map(|(at, _)| at)
     }
 
     /// Calls those that are not connected.
