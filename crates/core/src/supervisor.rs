@@ -1217,8 +1217,8 @@ impl Supervisor {
                 cx.out.push(Action::Order { id, order: Order::ServedBy(Some(from)) });
             }
             Role::Watchdog if state == State::Run => {
-                let knows = self.worker_hears_primary();
-                if self.watch.on_runs(cx.now, knows) {
+                let reported = self.report.as_ref().map(|report| report.state);
+                if self.watch.on_runs(cx.now, reported) {
                     cx.out.push(Action::Order { id, order: Order::PrimaryRuns });
                 }
             }

@@ -204,6 +204,22 @@ fn a_watchdog_hears_of_the_release_and_of_a_primary_that_runs_it() {
 }
 
 #[test]
+fn a_watchdog_that_has_found_out_by_asking_is_told_as_well() {
+    let mut bench = DaemonBench::with_lease("", "");
+    bench.set_role(Role::Watchdog);
+    bench.take();
+    // Before the worker has begun, so that it does not hear it.
+    let b = bench.peer("b", Role::Primary, 100, State::Run);
+    assert_eq!(bench.orders(), [Order::PrimaryRuns]);
+    bench.reports(State::Run, None);
+    for (number, told) in [(2, true), (3, false), (4, false)] {
+        bench.take();
+        bench.beat(b, number, State::Run, None);
+        assert_eq!(bench.orders().len(), usize::from(told), "beat {number}");
+    }
+}
+
+#[test]
 fn a_watchdog_is_told_that_a_primary_runs_until_it_knows_and_then_when_it_is_silent() {
     let mut bench = of(Role::Watchdog, "", "");
     let b = bench.peer("b", Role::Primary, 100, State::Run);

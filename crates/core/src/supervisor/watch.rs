@@ -5,20 +5,26 @@
 use crate::config::Resource;
 use crate::time::Instant;
 use crate::timing::complaint_after;
+use crate::types::State;
 
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// When a primary said last that it runs the resource.
     heard: Option<Instant>,
+    /// The worker was told so after it had begun: one that finds it out by asking goes on asking until it is told.
+    told_runs: bool,
     /// When the worker was last told that none does.
     told_silence: Option<Instant>,
 }
 
 impl Watch {
-    /// A primary says that it runs the resource; whether the worker must be told. `knows`: it has reported that one does.
-    pub(super) fn on_runs(&mut self, now: Instant, knows: bool) -> bool {
+    /// A primary says that it runs the resource; whether the worker must be told. `reported`: the state that it has reported last; one that
+    /// has not begun hears nothing.
+    pub(super) fn on_runs(&mut self, now: Instant, reported: Option<State>) -> bool {
         self.heard = Some(now);
-        self.told_silence.take().is_some() || !knows
+        let takes_it_for_silent = self.told_silence.take().is_some();
+        let was_told = core::mem::replace(&mut self.told_runs, reported.is_some());
+        takes_it_for_silent || !was_told || reported != Some(State::Run)
     }
 
     /// The worker has been told that the lease was given back: it takes the primary for silent.
