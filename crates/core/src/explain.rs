@@ -373,7 +373,8 @@ impl Subject<'_> {
         let count = self.supervisor.complaints(self.now);
         let first = format!(
             "{me} has made {} within {:?}. It makes one for each heartbeat ({:?}) in which no primary runs it \
-             and no node in reach says that it waits for its turn to start it; a secondary that hears {} takes over, if it gets the votes.",
+             and no node in reach says that it waits for its turn to start it; a secondary that hears {} takes over, \
+             if it gets the votes.",
             complaints(count),
             settings.complaint_interval,
             settings.heartbeat_interval,

@@ -799,7 +799,7 @@ impl Supervisor {
         let primary = self.primary.and_then(|conn| self.peers.silent_at(&self.settings, conn));
         let peers = self.peers.next_deadline(&self.settings);
         let switchover = self.switchover.as_ref().map(Switchover::deadline);
-        let silence = if self.worker_hears_primary() { self.watch.deadline(&self.settings) } else { None };
+        let silence = self.hearing_worker().and_then(|_| self.watch.deadline(&self.settings));
         let pause = [self.peers.pause().ends(), self.too_long_at, self.turn.deadline()];
         let others =
             [worker, stuck, self.replace_at(), primary, peers, switchover, silence].into_iter().chain(pause).flatten();
@@ -1231,17 +1231,17 @@ impl Supervisor {
         }
     }
 
-    /// The worker of a watchdog takes the primary for heard.
-    fn worker_hears_primary(&self) -> bool {
-        self.role == Role::Watchdog
-            && !self.legacy
-            && matches!(self.worker, Process::Running(_))
-            && self.report.as_ref().is_some_and(|report| report.state == State::Run)
+    /// The worker of a watchdog that takes the primary for heard.
+    fn hearing_worker(&self) -> Option<WorkerId> {
+        let hears = self.report.as_ref().is_some_and(|report| report.state == State::Run);
+        match self.worker {
+            Process::Running(id) if self.role == Role::Watchdog && !self.legacy && hears => Some(id),
+            _ => None,
+        }
     }
 
     fn tell_silence(&mut self, cx: &mut Context<'_>) {
-        if self.worker_hears_primary()
-            && let Process::Running(id) = self.worker
+        if let Some(id) = self.hearing_worker()
             && let Some(since) = self.watch.tell_silence(cx.now, &self.settings)
         {
             cx.out.push(Action::Order { id, order: Order::PrimarySilent { since } });

@@ -24,14 +24,14 @@ pub(crate) struct Watchdog {
     /// A round of polls is under way that no judgement has ended yet.
     round_open: bool,
     complaints: Complaints,
-    watch: Watch,
+    basis: Basis,
     /// Since when, and when last, a node has said that it waits for its turn to start the resource.
     turn_awaited: Option<(Instant, Instant)>,
 }
 
 /// What a watchdog goes by.
 #[derive(Debug)]
-enum Watch {
+enum Basis {
     /// Among originals: the answers to its polls.
     Polls,
     /// With the lease: a primary that runs the resource says so to the main daemon, which tells when it does not any more.
@@ -98,22 +98,22 @@ impl Watchdog {
             round_open: false,
             complaints: Complaints::default(),
             turn_awaited: None,
-            watch: if has_lease { Watch::Silent(Silence::new(now)) } else { Watch::Polls },
+            basis: if has_lease { Basis::Silent(Silence::new(now)) } else { Basis::Polls },
         }
     }
 
     pub(crate) fn next_deadline(&self, base: &Base) -> Option<Instant> {
-        match &self.watch {
-            Watch::Polls => Some(self.next_heartbeat),
-            Watch::Hears => None,
-            Watch::Silent(silence) => Some(silence.complaint_due(&base.resource)),
+        match &self.basis {
+            Basis::Polls => Some(self.next_heartbeat),
+            Basis::Hears => None,
+            Basis::Silent(silence) => Some(silence.complaint_due(&base.resource)),
         }
     }
 
     /// With the lease: a primary says by itself that it runs the resource, and will be heard until [`on_silence`](Self::on_silence).
     pub(crate) fn on_primary_beats(&mut self, base: &mut Base) {
-        if !matches!(self.watch, Watch::Polls) {
-            self.watch = Watch::Hears;
+        if !matches!(self.basis, Basis::Polls) {
+            self.basis = Basis::Hears;
             base.set_state(State::Run);
         }
     }
@@ -121,18 +121,18 @@ impl Watchdog {
     /// With the lease: no primary has said for a while that it runs the resource.
     pub(crate) fn on_silence(&mut self, since: Instant) {
         if self.hears_primary() {
-            self.watch = Watch::Silent(Silence::new(since));
+            self.basis = Basis::Silent(Silence::new(since));
         }
     }
 
     /// Whether a primary that runs the resource says so at every heartbeat.
     pub(crate) const fn hears_primary(&self) -> bool {
-        matches!(self.watch, Watch::Hears)
+        matches!(self.basis, Basis::Hears)
     }
 
     /// With the lease: a primary says that it runs the resource, because it was asked.
     pub(crate) fn on_primary_runs(&mut self, now: Instant, base: &mut Base) {
-        if let Watch::Silent(silence) = &mut self.watch {
+        if let Basis::Silent(silence) = &mut self.basis {
             *silence = Silence::new(now);
             base.set_state(State::Run);
         }
@@ -141,7 +141,7 @@ impl Watchdog {
     /// With the lease: a node waits for its turn to start the resource. So somebody minds it, and there is nothing to complain of; but not for
     /// longer than a complaint counts.
     pub(crate) fn on_turn_awaited(&mut self, now: Instant, base: &Base) {
-        let Watch::Silent(silence) = &mut self.watch else { return };
+        let Basis::Silent(silence) = &mut self.basis else { return };
         let goes_on = |(_, last): &(Instant, Instant)| now.since(*last) < base.heartbeat() * TURN_AWAITED_BEATS;
         let since = self.turn_awaited.filter(goes_on).map_or(now, |(since, _)| since);
         self.turn_awaited = Some((since, now));
@@ -159,7 +159,7 @@ impl Watchdog {
     /// With the lease: complains of silence that has lasted for another heartbeat.
     fn mind_silence(&mut self, now: Instant, base: &mut Base, members: &Members) {
         let heartbeat = base.heartbeat();
-        let Watch::Silent(silence) = &mut self.watch else { return };
+        let Basis::Silent(silence) = &mut self.basis else { return };
         let due = silence.complaint_due(&base.resource);
         if now < due {
             return;
@@ -267,7 +267,7 @@ impl Watchdog {
     pub(crate) fn reconfigure(&mut self, now: Instant, base: &mut Base, before: &Resource) {
         self.next_heartbeat = self.next_heartbeat.min(now + base.heartbeat());
         let mut old = core::mem::take(&mut self.remotes);
-        let has_polls = matches!(self.watch, Watch::Polls);
+        let has_polls = matches!(self.basis, Basis::Polls);
         for address in base.resource.remotes.iter().filter(|_| has_polls).cloned().collect::<Vec<_>>() {
             let kept = old.iter().position(|remote| remote.address == address).map(|at| old.swap_remove(at));
             self.remotes.push(kept.unwrap_or_else(|| Polled::new(address)));

@@ -601,6 +601,11 @@ fn a_watchdog_hands_on_that_the_lease_was_released_and_complains_of_silence() {
     assert_eq!(complaints(&cluster, "c"), [Said::Complaint { released: false }, Said::Complaint { released: false }]);
 }
 
+/// How often the watchdog has complained since the last look.
+fn complained(cluster: &Cluster) -> usize {
+    cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count()
+}
+
 #[test]
 fn what_the_main_daemon_hears_of_a_primary_ends_the_silence_of_a_watchdog() {
     let mut cluster = Cluster::new(Role::Watchdog, &["c"], "", "");
@@ -608,9 +613,7 @@ fn what_the_main_daemon_hears_of_a_primary_ends_the_silence_of_a_watchdog() {
     cluster.order(Order::PrimaryRuns);
     // Until the main daemon says otherwise.
     cluster.wait(s(20));
-    let complaints =
-        |cluster: &Cluster| cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count();
-    assert_eq!((complaints(&cluster), cluster.bench.state()), (0, State::Run));
+    assert_eq!((complained(&cluster), cluster.bench.state()), (0, State::Run));
     // Then silence. The fourth complaint is enough, and comes as early as it may.
     let mut passed = ms(1_400);
     let silent = Order::PrimarySilent { since: cluster.bench.now };
@@ -618,9 +621,9 @@ fn what_the_main_daemon_hears_of_a_primary_ends_the_silence_of_a_watchdog() {
     cluster.order(silent.clone());
     for (at, count) in [(1_500, 1), (2_500, 2), (3_500, 3), (4_063, 4), (5_063, 5)] {
         cluster.wait(ms(at - 2) - passed);
-        assert_eq!(complaints(&cluster), count - 1, "before {at} ms");
+        assert_eq!(complained(&cluster), count - 1, "before {at} ms");
         cluster.wait(ms(4));
-        assert_eq!(complaints(&cluster), count, "after {at} ms");
+        assert_eq!(complained(&cluster), count, "after {at} ms");
         passed = ms(at + 2);
         // What is said again begins no new count.
         cluster.order(silent.clone());
@@ -634,24 +637,20 @@ fn a_watchdog_that_is_told_late_of_silence_begins_anew_instead_of_complaining() 
     let since = cluster.bench.now;
     cluster.wait(ms(2_100));
     cluster.order(Order::PrimarySilent { since });
-    let complaints =
-        |cluster: &Cluster| cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count();
     cluster.wait(ms(1_490));
-    assert_eq!(complaints(&cluster), 0);
+    assert_eq!(complained(&cluster), 0);
     cluster.wait(ms(20));
-    assert_eq!(complaints(&cluster), 1);
+    assert_eq!(complained(&cluster), 1);
 }
 
 #[test]
 fn what_waits_for_its_turn_on_some_node_is_not_complained_of_for_as_long_as_a_complaint_counts() {
     let mut cluster = Cluster::new(Role::Watchdog, &["b", "c"], "complaint_interval 20", "");
     cluster.peer("b").waits_for_turn = true;
-    let complaints =
-        |cluster: &Cluster| cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count();
     cluster.wait(s(20));
-    assert_eq!(complaints(&cluster), 0);
+    assert_eq!(complained(&cluster), 0);
     cluster.wait(s(4));
-    assert!(complaints(&cluster) >= 3, "{}", complaints(&cluster));
+    assert!(complained(&cluster) >= 3, "{}", complained(&cluster));
     // A new wait, of a resource that is started at last.
     cluster.peer("b").waits_for_turn = false;
     cluster.wait(s(4));
@@ -661,9 +660,9 @@ fn what_waits_for_its_turn_on_some_node_is_not_complained_of_for_as_long_as_a_co
     cluster.wait(s(10));
     cluster.peer("b").waits_for_turn = false;
     cluster.wait(s(1));
-    assert_eq!(complaints(&cluster), 0);
+    assert_eq!(complained(&cluster), 0);
     cluster.wait(s(4));
-    assert!(complaints(&cluster) >= 3, "nobody minds it any more");
+    assert!(complained(&cluster) >= 3, "nobody minds it any more");
 }
 
 #[test]

@@ -11,10 +11,19 @@ use crate::types::State;
 pub(super) struct Watch {
     /// When a primary said last that it runs the resource.
     heard: Option<Instant>,
-    /// The worker was told so after it had begun: one that finds it out by asking goes on asking until it is told.
-    told_runs: bool,
-    /// When the worker was last told that none does.
-    told_silence: Option<Instant>,
+    told: Told,
+}
+
+/// What the worker was told last, since it has begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Told {
+    /// Nothing. Though it may find out by asking that a primary runs the resource, it goes on asking until it is told.
+    #[default]
+    Nothing,
+    /// That a primary runs the resource.
+    Runs,
+    /// At this time, that none does.
+    Silence(Instant),
 }
 
 impl Watch {
@@ -22,32 +31,28 @@ impl Watch {
     /// has not begun hears nothing.
     pub(super) fn on_runs(&mut self, now: Instant, reported: Option<State>) -> bool {
         self.heard = Some(now);
-        let takes_it_for_silent = self.told_silence.take().is_some();
-        let was_told = core::mem::replace(&mut self.told_runs, reported.is_some());
-        takes_it_for_silent || !was_told || reported != Some(State::Run)
+        let tells_now = if reported.is_some() { Told::Runs } else { Told::Nothing };
+        core::mem::replace(&mut self.told, tells_now) != Told::Runs || reported != Some(State::Run)
     }
 
     /// The worker has been told that the lease was given back: it takes the primary for silent.
     pub(super) const fn on_released(&mut self, now: Instant) {
-        self.told_silence = Some(now);
+        self.told = Told::Silence(now);
     }
 
     /// When the silence is to be told, to a worker that takes the primary for heard: when the first complaint is due.
     pub(super) fn deadline(&self, settings: &Resource) -> Option<Instant> {
         let heard = self.heard?;
-        Some(match self.told_silence {
-            None => heard + complaint_after(settings, 1),
-            Some(told) => told + settings.heartbeat_interval,
+        Some(match self.told {
+            Told::Nothing | Told::Runs => heard + complaint_after(settings, 1),
+            Told::Silence(at) => at + settings.heartbeat_interval,
         })
     }
 
     /// Since when there is silence, if the worker is to be told of it now.
     pub(super) fn tell_silence(&mut self, now: Instant, settings: &Resource) -> Option<Instant> {
-        let is_due = self.deadline(settings).is_some_and(|due| now >= due);
-        if !is_due {
-            return None;
-        }
-        self.told_silence = Some(now);
+        self.deadline(settings).filter(|due| now >= *due)?;
+        self.told = Told::Silence(now);
         self.heard
     }
 }

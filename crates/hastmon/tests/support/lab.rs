@@ -779,14 +779,7 @@ impl Lab {
             hosts.isolate(node);
         }
         // Nothing acts any more when all have got the signal; hundreds take longer until they are gone.
-        let mut killed = BTreeSet::new();
-        loop {
-            let new: Vec<i32> = self.everything(node).into_iter().filter(|pid| killed.insert(*pid)).collect();
-            if new.is_empty() {
-                break;
-            }
-            new.into_iter().for_each(|pid| process::signal(pid, Signal::KILL));
-        }
+        process::signal_all(|| self.everything(node), Signal::KILL);
         self.log(&format!("{node} died"));
         process::kill_all(|| self.everything(node));
         if self.daemons.borrow().contains_key(node) {
@@ -804,10 +797,7 @@ impl Lab {
 
     /// Stops (SIGSTOP) everything on a node, the resource too.
     pub(crate) fn freeze(&self, node: &str) {
-        // Twice: a process may have been born between the list and the signal.
-        for _ in 0..2 {
-            self.everything(node).into_iter().for_each(|pid| process::signal(pid, Signal::STOP));
-        }
+        process::signal_all(|| self.everything(node), Signal::STOP);
         self.log(&format!("{node} frozen"));
     }
 

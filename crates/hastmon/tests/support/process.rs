@@ -1,5 +1,6 @@
 //! Processes as `/proc` shows them. Asks about any process, ends only those that carry the mark of a laboratory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -142,6 +143,18 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
 pub(crate) fn freeze(pid: i32) {
     signal(pid, Signal::STOP);
     super::time::wait_for("the process stands still", || stat(pid).is_none_or(|stat| stat.state == 'T'));
+}
+
+/// Sends a signal to all that `list` finds, until it finds nobody new: one may be born between the list and the signal.
+pub(crate) fn signal_all(mut list: impl FnMut() -> Vec<i32>, what: Signal) {
+    let mut told = BTreeSet::new();
+    loop {
+        let new: Vec<i32> = list().into_iter().filter(|pid| told.insert(*pid)).collect();
+        if new.is_empty() {
+            return;
+        }
+        new.into_iter().for_each(|pid| signal(pid, what));
+    }
 }
 
 /// kill -9 for all that `list` finds, until it finds none: what forks meanwhile is found the next time.

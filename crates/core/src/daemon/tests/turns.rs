@@ -49,31 +49,18 @@ fn standing(bench: &mut DaemonBench) -> String {
     ids.into_iter().map(|id| name_of(bench, id)).collect::<Vec<_>>().join(" ")
 }
 
-/// The watchdog says that the lease was given back.
-fn released(bench: &mut DaemonBench, name: &str) {
+/// The watchdog connects for a resource.
+fn connect(bench: &mut DaemonBench, name: &str) -> ConnId {
     let mut hello = DaemonBench::hello_of("c", Role::Watchdog, 100);
     hello.resource = name.to_string();
-    let conn = bench.hello("c", hello);
-    bench.said(conn, &Said::Complaint { released: true });
-    bench.give(Input::Gone { conn, why: None });
+    bench.hello("c", hello)
 }
 
-#[test]
-fn who_waits_for_its_turn_says_so_to_whoever_asks() {
-    let mut bench = node(1, &["role_on_start primary"; 2]);
-    let mut says = |name: &str| {
-        let mut hello = DaemonBench::hello_of("c", Role::Watchdog, 100);
-        hello.resource = name.to_string();
-        let conn = bench.hello("c", hello);
-        bench.take();
-        bench.beat(conn, 1, State::Unknown, None);
-        let answer = |action: &Action| match action {
-            Action::Tell { message, .. } => Some(Heard::decode(message).unwrap().waits_for_turn),
-            _ => None,
-        };
-        bench.actions.iter().find_map(answer).unwrap()
-    };
-    assert_eq!((says("r0"), says("r1")), (false, true));
+/// The watchdog says that the lease was given back.
+fn released(bench: &mut DaemonBench, name: &str) {
+    let conn = connect(bench, name);
+    bench.said(conn, &Said::Complaint { released: true });
+    bench.give(Input::Gone { conn, why: None });
 }
 
 fn report(bench: &mut DaemonBench, name: &str, state: State, attempts: u32) {
@@ -110,6 +97,22 @@ fn wait_reporting(bench: &mut DaemonBench, span: Duration, names: &[(&str, State
             report(bench, name, *state, *attempts);
         }
     }
+}
+
+#[test]
+fn who_waits_for_its_turn_says_so_to_whoever_asks() {
+    let mut bench = node(1, &["role_on_start primary"; 2]);
+    let mut says = |name: &str| {
+        let conn = connect(&mut bench, name);
+        bench.take();
+        bench.beat(conn, 1, State::Unknown, None);
+        let answer = |action: &Action| match action {
+            Action::Tell { message, .. } => Some(Heard::decode(message).unwrap().waits_for_turn),
+            _ => None,
+        };
+        bench.actions.iter().find_map(answer).unwrap()
+    };
+    assert_eq!((says("r0"), says("r1")), (false, true));
 }
 
 #[test]
