@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// The connection breaks, or what [`SessionError`] says of keys; the other side has been told, as far as it can be.
     pub(crate) async fn answer(stream: S, first: &List, answer: List, key: Option<&Key>) -> Result<Self, SessionError> {
         let mut open = Open::new(stream);
-        let sealed = match (key, first.get(NOISE).is_some(), first.u8s(NOISE)) {
+        let sealed = match (key, first.fields().get(NOISE).is_some(), first.u8s(NOISE)) {
             (None, false, _) => {
                 noise::fitting(&answer)?;
                 open.put(&answer).await?;
@@ -188,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
         noise::fitting(hello)?;
         self.put(hello).await?;
         let answer = self.recv().await?;
-        match answer.get(NOISE) {
+        match answer.fields().get(NOISE) {
             None => Ok(answer),
             Some(_) => Err(SessionError::NotKeyedHere),
         }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::nv::List;
+use super::nv::{Fields, List};
 use crate::pause::Paused;
 use crate::types::{Role, State};
 
@@ -197,18 +197,18 @@ impl Detail {
     }
 
     /// Reads the fields of resource number `i`; `None` when there are none, or not all that always are.
-    pub fn decode(list: &List, i: usize) -> Option<Self> {
+    pub fn decode(fields: Fields<'_>, i: usize) -> Option<Self> {
         let name = |field: &str| format!("{field}{i}");
-        let text = |field: &str| list.str(&name(field)).map(ToOwned::to_owned);
-        let count = |field: &str| list.u64(&name(field)).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-        let span = |field: &str| list.u64(&name(field)).map(Duration::from_micros);
+        let text = |field: &str| fields.str(&name(field)).map(ToOwned::to_owned);
+        let count = |field: &str| fields.u64(&name(field)).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        let span = |field: &str| fields.u64(&name(field)).map(Duration::from_micros);
         let word = text("protection")?;
-        let item = |field: &str, j: usize| list.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
+        let item = |field: &str, j: usize| fields.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
         Some(Self {
             node: text("node")?,
             protection: Protection::ALL.into_iter().find(|known| known.as_str() == word).unwrap_or_default(),
-            epoch: list.u64(&name("epoch"))?,
-            is_forced: list.u8(&name("is_forced"))? != 0,
+            epoch: fields.u64(&name("epoch"))?,
+            is_forced: fields.u8(&name("is_forced"))? != 0,
             lease_left: span("lease_left_us"),
             votes: count("votes"),
             in_reach: count("in_reach"),
@@ -221,15 +221,15 @@ impl Detail {
             waits: text("waits"),
             lateness: span("lateness_us"),
             pause: text("paused_on").zip(text("paused_by")).map(|(node, by)| {
-                let since_unix_s = list.u64(&name("paused_since")).unwrap_or_default();
+                let since_unix_s = fields.u64(&name("paused_since")).unwrap_or_default();
                 (node, Paused { by, since_unix_s, left: span("paused_left_us") })
             }),
             kept: text("kept_for").zip(count("kept")),
-            is_kept: list.u8(&name("is_kept")).is_some_and(|is_so| is_so != 0),
-            is_bound_kept: list.u8(&name("is_bound_kept")).is_some_and(|is_so| is_so != 0),
+            is_kept: fields.u8(&name("is_kept")).is_some_and(|is_so| is_so != 0),
+            is_bound_kept: fields.u8(&name("is_bound_kept")).is_some_and(|is_so| is_so != 0),
             troubles: (0..MAX_ITEMS)
                 .map_while(|j| {
-                    let is_grave = list.u8(&format!("is_grave{i}.{j}"))? != 0;
+                    let is_grave = fields.u8(&format!("is_grave{i}.{j}"))? != 0;
                     Some(Trouble { is_grave, text: item("trouble", j)? })
                 })
                 .collect(),
@@ -238,10 +238,10 @@ impl Detail {
                     let name = |field: &str| format!("{field}{i}.{j}");
                     Some(NodeDetail {
                         node: item("peer", j)?,
-                        role: list.u8(&name("peer_role")).and_then(Role::from_wire),
-                        state: list.u8(&name("peer_state")).map(State::from_wire),
-                        priority: list.i32(&name("peer_priority")),
-                        connected_for: list.u64(&name("peer_us")).map(Duration::from_micros),
+                        role: fields.u8(&name("peer_role")).and_then(Role::from_wire),
+                        state: fields.u8(&name("peer_state")).map(State::from_wire),
+                        priority: fields.i32(&name("peer_priority")),
+                        connected_for: fields.u64(&name("peer_us")).map(Duration::from_micros),
                     })
                 })
                 .collect(),
@@ -329,9 +329,9 @@ mod tests {
         #[test]
         fn decode_undoes_encode(detail in detail(), other in detail()) {
             let list = other.append_to(detail.append_to(List::new(), 0), 11);
-            prop_assert_eq!(Detail::decode(&list, 0), Some(detail));
-            prop_assert_eq!(Detail::decode(&list, 11), Some(other));
-            prop_assert_eq!(Detail::decode(&list, 1), None);
+            prop_assert_eq!(Detail::decode(list.fields(), 0), Some(detail));
+            prop_assert_eq!(Detail::decode(list.fields(), 11), Some(other));
+            prop_assert_eq!(Detail::decode(list.fields(), 1), None);
         }
     }
 }

@@ -32,6 +32,6 @@ impl Lacks {
 }
 
 /// An error number of a reply. 0 means "ok", as does none at all.
-fn error_number(list: &nv::List, name: &str) -> Option<i16> {
-    list.i16(name).filter(|&number| number != 0)
+fn error_number(fields: nv::Fields<'_>, name: &str) -> Option<i16> {
+    fields.i16(name).filter(|&number| number != 0)
 }

@@ -5,6 +5,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -17,9 +18,6 @@ const PAIR_HEADER_SIZE: usize = 6;
 const ALIGNMENT: usize = 8;
 /// Pairs in one list: as many of the smallest as fill the largest frame. Whoever brings more has passed no frame.
 pub const MAX_PAIRS: usize = frame::CONTROL_LIMIT / (PAIR_HEADER_SIZE + 2 * ALIGNMENT);
-
-/// So many pairs are looked through one by one: for a list as short as nearly all are, that is quicker than to keep an index.
-const SEARCHED: usize = 24;
 
 /// Stands in the place of a type after the last pair.
 const TYPE_END: u8 = 0;
@@ -73,9 +71,11 @@ pub enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     pairs: Vec<(String, Value)>,
-    /// Where the first pair of a name stands, for those after the first [`SEARCHED`]: replies for thousands of resources are read name by name.
-    first: BTreeMap<String, usize>,
 }
+
+/// The pairs of a list, or of a part of one, by their names. Each name is looked for from the first pair on.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a>(&'a [(String, Value)]);
 
 impl List {
     /// An empty list.
@@ -88,19 +88,43 @@ impl List {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The value of the first pair of this name.
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        let near = self.pairs.iter().take(SEARCHED).find(|(known, _)| known == name);
-        let found = near.or_else(|| self.pairs.get(*self.first.get(name)?));
-        found.map(|(_, value)| value)
+    /// All pairs by their names.
+    pub const fn fields(&self) -> Fields<'_> {
+        Fields(self.pairs.as_slice())
     }
 
     /// The string of this name; `None` when absent or of another type.
     pub fn str(&self, name: &str) -> Option<&str> {
-        match self.get(name) {
-            Some(Value::Str(text)) => Some(text),
-            _ => None,
+        self.fields().str(name)
+    }
+
+    /// The strings `field0`, `field1` and so forth, wherever they stand, up to the first number that no string has. In one pass.
+    pub fn numbered(&self, field: &str) -> Vec<&str> {
+        let mut found = BTreeMap::new();
+        for (name, value) in &self.pairs {
+            if let (Some(digits), Value::Str(text)) = (name.strip_prefix(field), value)
+                && let Some(number) = digits.parse::<usize>().ok().filter(|number| format!("{number}") == digits)
+            {
+                found.entry(number).or_insert(text.as_str());
+            }
         }
+        found.into_iter().zip(0..).take_while(|((number, _), next)| number == next).map(|((_, text), _)| text).collect()
+    }
+
+    /// What is said of several things in turn: the pairs from the name `field0` on, from `field1` on and so forth, each up to the next, for
+    /// as long as the numbers go on. In one pass, however many there are.
+    pub fn parts(&self, field: &str) -> impl Iterator<Item = Fields<'_>> {
+        let from = move |pairs: &[(String, Value)], number: usize| {
+            let name = format!("{field}{number}");
+            pairs.iter().position(|(known, _)| *known == name)
+        };
+        let mut rest = from(&self.pairs, 0).and_then(|at| self.pairs.get(at..));
+        (1..).map_while(move |next| {
+            let pairs = rest.take()?;
+            let end = from(pairs, next);
+            rest = end.and_then(|at| pairs.get(at..));
+            pairs.get(..end.unwrap_or(pairs.len())).map(Fields)
+        })
     }
 
     /// Appends a string.
@@ -114,16 +138,9 @@ impl List {
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
         if sizes(name, &value).is_some() {
-            self.push(name.to_owned(), value);
+            self.pairs.push((name.to_owned(), value));
         }
         self
-    }
-
-    fn push(&mut self, name: String, value: Value) {
-        if self.pairs.len() >= SEARCHED {
-            self.first.entry(name.clone()).or_insert(self.pairs.len());
-        }
-        self.pairs.push((name, value));
     }
 
     /// The bytes of this list, without a frame.
@@ -151,9 +168,24 @@ impl List {
                 return Err(error(Fault::TooMany));
             }
             let (name, value) = decode_pair(&mut input).map_err(error)?;
-            list.push(name, value);
+            list.pairs.push((name, value));
         }
         Ok(list)
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The value of the first pair of this name.
+    pub fn get(self, name: &str) -> Option<&'a Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The string of this name; `None` when absent or of another type.
+    pub fn str(self, name: &str) -> Option<&'a str> {
+        match self.get(name) {
+            Some(Value::Str(text)) => Some(text),
+            _ => None,
+        }
     }
 }
 
@@ -278,10 +310,10 @@ macro_rules! number_types {
             }
         }
 
-        impl List {
+        impl<'a> Fields<'a> {
             $(
                 #[doc = concat!("The `", stringify!($int), "` of this name; `None` when absent or of another type.")]
-                pub fn $int(&self, name: &str) -> Option<$int> {
+                pub fn $int(self, name: &str) -> Option<$int> {
                     match self.get(name) {
                         Some(Value::$one(number)) => Some(*number),
                         _ => None,
@@ -289,11 +321,25 @@ macro_rules! number_types {
                 }
 
                 #[doc = concat!("The `", stringify!($int), "` array of this name; `None` when absent or another type.")]
-                pub fn $get_many(&self, name: &str) -> Option<&[$int]> {
+                pub fn $get_many(self, name: &str) -> Option<&'a [$int]> {
                     match self.get(name) {
                         Some(Value::$many(numbers)) => Some(numbers),
                         _ => None,
                     }
+                }
+            )*
+        }
+
+        impl List {
+            $(
+                #[doc = concat!("The `", stringify!($int), "` of this name; `None` when absent or of another type.")]
+                pub fn $int(&self, name: &str) -> Option<$int> {
+                    self.fields().$int(name)
+                }
+
+                #[doc = concat!("The `", stringify!($int), "` array of this name; `None` when absent or another type.")]
+                pub fn $get_many(&self, name: &str) -> Option<&[$int]> {
+                    self.fields().$get_many(name)
                 }
 
                 #[doc = concat!("Appends one `", stringify!($int), "`.")]
@@ -434,14 +480,18 @@ mod tests {
     }
 
     #[test]
-    fn in_a_long_list_too_the_first_pair_of_a_name_wins() {
-        let names: Vec<String> = (0..3 * SEARCHED).map(|at| alloc::format!("n{at}")).collect();
-        let twice = names.iter().chain(&names).zip(0..);
-        let list = twice.fold(List::new(), |list, (name, number)| list.with_u64(name, number));
-        for (name, number) in names.iter().zip(0..) {
-            assert_eq!(list.u64(name), Some(number));
-        }
-        assert_eq!(list.u64("n"), None);
+    fn the_first_pair_of_a_name_wins() {
+        let list = List::new().with_u64("n", 1).with_u64("n", 2);
+        assert_eq!((list.u64("n"), list.u64("m")), (Some(1), None));
+    }
+
+    #[test]
+    fn the_parts_of_a_list_begin_at_their_numbers_in_turn() {
+        let names = ["x", "r1", "r0", "x", "y", "r1", "r10", "x", "r2", "r4", "r3", "r3"];
+        let list = names.iter().zip(0..).fold(List::new(), |list, (name, number)| list.with_u64(name, number));
+        let parts: Vec<_> = list.parts("r").map(|part| (part.0.len(), part.u64("x"), part.u64("y"))).collect();
+        assert_eq!(parts, [(3, Some(3), Some(4)), (3, Some(7), None), (2, None, None), (2, None, None)]);
+        assert_eq!(list.parts("z").count(), 0);
     }
 
     #[test]

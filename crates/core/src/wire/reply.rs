@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::detail::Detail;
-use super::nv::List;
+use super::nv::{Fields, List};
 use super::{Lacks, error_number};
 use crate::types::{ErrorCode, Role, State};
 
@@ -39,7 +39,7 @@ impl ReloadReply {
     /// Reads a reply.
     pub fn decode(list: &List) -> Result<Self, Lacks> {
         let text = |name: &str| list.str(name).map(ToOwned::to_owned).ok_or_else(|| Lacks::field(name));
-        match error_number(list, "error") {
+        match error_number(list.fields(), "error") {
             Some(number) => Ok(Self::Refused(text("errmsg").unwrap_or_else(|_| format!("error {number}")))),
             None => text("changes").map(Self::Done),
         }
@@ -66,7 +66,7 @@ impl PauseReply {
 
     /// Reads a reply. One of a daemon that does not know the command has an error number alone.
     pub fn decode(list: &List) -> Result<Self, Lacks> {
-        if let Some(number) = error_number(list, "error") {
+        if let Some(number) = error_number(list.fields(), "error") {
             let unknown = "hastmon does not know this command: it is of another version than hastmonctl";
             let why = if number == ErrorCode::NotImplemented.to_wire() {
                 unknown.to_owned()
@@ -78,11 +78,11 @@ impl PauseReply {
         if list.u8("done") != Some(1) {
             return Err(Lacks::field("done"));
         }
-        let entry = |i: usize| {
-            let text = list.str(&format!("text{i}"))?.to_owned();
-            Some(if list.u8(&format!("failed{i}")) == Some(1) { Err(text) } else { Ok(text) })
+        let entry = |(i, part): (usize, Fields<'_>)| {
+            let text = part.str(&format!("text{i}"))?.to_owned();
+            Some(if part.u8(&format!("failed{i}")) == Some(1) { Err(text) } else { Ok(text) })
         };
-        Ok(Self { entries: (0..).map_while(entry).collect() })
+        Ok(Self { entries: list.parts("text").enumerate().map_while(entry).collect() })
     }
 }
 
@@ -119,7 +119,7 @@ impl SwitchoverReply {
             let took = list.u64(&format!("took{i}_us"))?;
             Some((list.str(&format!("step{i}"))?.to_owned(), Duration::from_micros(took)))
         });
-        let outcome = match (error_number(list, "error"), list.str("errmsg")) {
+        let outcome = match (error_number(list.fields(), "error"), list.str("errmsg")) {
             (_, Some(why)) => Err(why.to_owned()),
             (Some(number), None) if number == ErrorCode::NotImplemented.to_wire() => {
                 Err("hastmon does not know this command: it is of another version than hastmonctl".to_owned())
@@ -150,7 +150,7 @@ impl ExplainReply {
     /// Reads a reply. One of a daemon that does not know the command has an error number alone.
     pub fn decode(list: &List) -> Result<Self, Lacks> {
         let text = |name: String| list.str(&name).map(ToOwned::to_owned);
-        Ok(Self(match (error_number(list, "error"), list.str("errmsg")) {
+        Ok(Self(match (error_number(list.fields(), "error"), list.str("errmsg")) {
             (_, Some(why)) => Err(why.to_owned()),
             (Some(_), None) => {
                 Err("hastmon does not know this command: it is of another version than hastmonctl".to_owned())
@@ -190,7 +190,7 @@ pub trait PerResource: Sized {
     /// Appends the fields of resource number `i` in the original's order.
     fn append_to(&self, list: List, i: usize) -> List;
     /// Reads the fields of resource number `i`.
-    fn decode(list: &List, i: usize) -> Result<Self, Lacks>;
+    fn decode(fields: Fields<'_>, i: usize) -> Result<Self, Lacks>;
 }
 
 impl<T: PerResource> Reply<T> {
@@ -211,19 +211,18 @@ impl<T: PerResource> Reply<T> {
 
     /// Reads a reply, up to the first number that no resource has.
     pub fn decode(list: &List) -> Result<Self, Lacks> {
-        if let Some(error) = error_number(list, "error") {
+        if let Some(error) = error_number(list.fields(), "error") {
             return Ok(Self::Failed(error));
         }
-        let mut entries = Vec::new();
-        while let Some(resource) = list.str(&format!("resource{}", entries.len())) {
-            let i = entries.len();
-            let outcome = match error_number(list, &format!("error{i}")) {
-                Some(error) => Err(error),
-                None => Ok(T::decode(list, i)?),
+        let entry = |(i, part): (usize, Fields<'_>)| {
+            let resource = part.str(&format!("resource{i}"))?.to_owned();
+            let outcome = match error_number(part, &format!("error{i}")) {
+                Some(error) => Ok(Err(error)),
+                None => T::decode(part, i).map(Ok),
             };
-            entries.push(Entry { resource: resource.to_owned(), outcome });
-        }
-        Ok(Self::Entries(entries))
+            Some(outcome.map(|outcome| Entry { resource, outcome }))
+        };
+        list.parts("resource").enumerate().map_while(entry).collect::<Result<_, _>>().map(Self::Entries)
     }
 }
 
@@ -233,9 +232,9 @@ impl PerResource for Role {
         list.with_str(&format!("role{i}"), self.as_str())
     }
 
-    fn decode(list: &List, i: usize) -> Result<Self, Lacks> {
+    fn decode(fields: Fields<'_>, i: usize) -> Result<Self, Lacks> {
         let name = format!("role{i}");
-        list.str(&name).and_then(|word| word.parse().ok()).ok_or(Lacks(name))
+        fields.str(&name).and_then(|word| word.parse().ok()).ok_or(Lacks(name))
     }
 }
 
@@ -336,56 +335,56 @@ impl PerResource for ResourceStatus {
         }
     }
 
-    fn decode(list: &List, i: usize) -> Result<Self, Lacks> {
+    fn decode(fields: Fields<'_>, i: usize) -> Result<Self, Lacks> {
         let name = |field: &str| format!("{field}{i}");
-        let count = |field: &str| read_count(list, name(field));
-        let span = |field: &str| read_span(list, name(field), &format!("{field}_ms{i}"));
+        let count = |field: &str| read_count(fields, name(field));
+        let span = |field: &str| read_span(fields, name(field), &format!("{field}_ms{i}"));
         Ok(Self {
-            exec: list.str(&name("exec")).ok_or_else(|| Lacks(name("exec")))?.to_owned(),
+            exec: fields.str(&name("exec")).ok_or_else(|| Lacks(name("exec")))?.to_owned(),
             attempts_max: count("attempts_max")?,
-            remotes: read_remotes(list, i),
-            role: list.u8(&name("role")).and_then(Role::from_wire).ok_or_else(|| Lacks(name("role")))?,
+            remotes: read_remotes(fields, i),
+            role: fields.u8(&name("role")).and_then(Role::from_wire).ok_or_else(|| Lacks(name("role")))?,
             workerpid: count("workerpid")?,
             complaints: count("complaints")?,
             complaints_critical: count("complaints_critical")?,
             complaints_interval: span("complaints_interval")?,
             heartbeat: span("heartbeat")?,
-            worker: match list.u8(&name("state")) {
+            worker: match fields.u8(&name("state")) {
                 Some(state) => Some(WorkerStatus { state: State::from_wire(state), attempts: count("attempts")? }),
                 None => None,
             },
-            stuck_for: list.u64(&name("stuck_ms")).map(Duration::from_millis),
-            lines: read_lines(list, i),
-            detail: Detail::decode(list, i),
+            stuck_for: fields.u64(&name("stuck_ms")).map(Duration::from_millis),
+            lines: read_lines(fields, i),
+            detail: Detail::decode(fields, i),
         })
     }
 }
 
-fn read_lines(list: &List, i: usize) -> Vec<(String, String)> {
+fn read_lines(fields: Fields<'_>, i: usize) -> Vec<(String, String)> {
     (0..)
         .map_while(|j| {
-            let text = |field: &str| list.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
+            let text = |field: &str| fields.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
             Some((text("extra")?, text("extravalue")?))
         })
         .collect()
 }
 
-fn read_remotes(list: &List, i: usize) -> Vec<RemoteStatus> {
+fn read_remotes(fields: Fields<'_>, i: usize) -> Vec<RemoteStatus> {
     (0..)
         .map_while(|j| {
-            let text = |field: &str| list.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
+            let text = |field: &str| fields.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
             Some(RemoteStatus { addr: text("remoteaddr")?, state: text("remotestate"), role: text("remoterole") })
         })
         .collect()
 }
 
-fn read_count(list: &List, name: String) -> Result<u32, Lacks> {
-    list.i32(&name).and_then(|number| number.try_into().ok()).ok_or(Lacks(name))
+fn read_count(fields: Fields<'_>, name: String) -> Result<u32, Lacks> {
+    fields.i32(&name).and_then(|number| number.try_into().ok()).ok_or(Lacks(name))
 }
 
-fn read_span(list: &List, seconds: String, ms: &str) -> Result<Duration, Lacks> {
-    let whole = Duration::from_secs(read_count(list, seconds)?.into());
-    Ok(list.u64(ms).map_or(whole, Duration::from_millis))
+fn read_span(fields: Fields<'_>, seconds: String, ms: &str) -> Result<Duration, Lacks> {
+    let whole = Duration::from_secs(read_count(fields, seconds)?.into());
+    Ok(fields.u64(ms).map_or(whole, Duration::from_millis))
 }
 
 /// Counts are signed on the wire; one that does not fit is shown as the largest.
@@ -440,7 +439,7 @@ mod tests {
         assert_eq!(list.pairs().last(), Some(("heartbeat_ms7", &super::super::nv::Value::U64(1_200))));
         assert_eq!(list.i32("complaints_interval7"), Some(60));
         assert_eq!(list.u64("complaints_interval_ms7"), None);
-        assert_eq!(ResourceStatus::decode(&list, 7), Ok(status));
+        assert_eq!(ResourceStatus::decode(list.fields(), 7), Ok(status));
     }
 
     #[test]

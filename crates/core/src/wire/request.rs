@@ -230,8 +230,8 @@ fn decode_control(list: &List) -> Result<Request, RequestError> {
         }
         _ => return Err(RequestError::UnknownCommand(cmd)),
     }
-    let resources: Vec<String> =
-        (0..=MAX_RESOURCES).map_while(|i| list.str(&format!("resource{i}"))).map(ToOwned::to_owned).collect();
+    let named = list.numbered("resource");
+    let resources: Vec<String> = named.into_iter().take(MAX_RESOURCES + 1).map(ToOwned::to_owned).collect();
     match resources.len() {
         0 => return Err(RequestError::NoResources),
         1..=MAX_RESOURCES => {}

@@ -95,7 +95,7 @@ impl Answer {
             return Ok(Self::Resuid(resuid));
         }
         let seq = list.u64("seq").ok_or_else(|| Lacks::field("seq"))?;
-        let state = match error_number(list, "error") {
+        let state = match error_number(list.fields(), "error") {
             Some(error) => Err(error),
             None => Ok(list.u8("state").map(State::from_wire).ok_or_else(|| Lacks::field("state"))?),
         };
