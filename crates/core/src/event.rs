@@ -379,6 +379,8 @@ pub enum Event {
     },
     /// A worker that was silent speaks again.
     WorkerBack,
+    /// A worker is killed.
+    WorkerKilled(WorkerFault),
     /// A new configuration is in force.
     Reloaded {
         /// What it changes, resource by resource.
@@ -458,6 +460,16 @@ pub enum WorkerNext {
     Restart,
     /// The resource goes back to this role.
     Role(Role),
+}
+
+/// Why a worker is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerFault {
+    /// It was told to end, and its time for that is over.
+    DoesNotEnd,
+    /// It is a primary's, says nothing, and its lease is about to end: another one must see to the resource in time.
+    Silent,
 }
 
 /// Why a secondary that has heard enough complaints stays what it is.
@@ -615,6 +627,7 @@ impl Event {
             | Self::FenceFailed { .. }
             | Self::HistoryFailed { .. }
             | Self::PauseNotRecorded { .. }
+            | Self::WorkerKilled(_)
             | Self::Rebooting => Level::Error,
             Self::HookEnded { hook, outcome, .. } if outcome.is_expected(*hook) => Level::Debug,
             // Done on purpose.
@@ -815,6 +828,12 @@ impl fmt::Display for Event {
                 write!(f, "the worker has said nothing for {silent_for:.0?}: what is known of the resource is old")
             }
             Self::WorkerBack => f.write_str("the worker speaks again"),
+            Self::WorkerKilled(WorkerFault::DoesNotEnd) => {
+                f.write_str("the worker does not end within its time: killing it")
+            }
+            Self::WorkerKilled(WorkerFault::Silent) => f.write_str(
+                "the worker says nothing, and its lease is about to end: killing it, another one takes its place; this machine may be overloaded",
+            ),
             Self::Reloaded { changes } => write!(f, "the configuration is in force; resources: {changes}"),
             Self::ReloadFailed { why } => write!(f, "the configuration stays as it was: {why}"),
             Self::Reconfigured { restart: false } => f.write_str("configuration changed"),

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use crate::complaints::Complaints;
 use crate::config::{Address, Resource};
 use crate::daemon::{Action, ConnId, WorkerId};
-use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerNext};
+use crate::event::{Event, GiveUp, RoleReason, StaysSecondary, WorkerFault, WorkerNext};
 use crate::hooks::{KILL_GRACE, TERM_GRACE};
 use crate::lease::Voters;
 use crate::lease::record::{NotFound, Record};
@@ -125,6 +125,8 @@ pub struct Supervisor {
     replace_at: Instant,
     /// The worker that runs was started to be primary.
     acts_as_primary: bool,
+    /// The worker that runs is being killed: it takes a while to be gone.
+    is_killed: bool,
     told_stuck: bool,
     /// Why no worker could be started, as told.
     told_not_started: Option<String>,
@@ -273,6 +275,7 @@ impl Supervisor {
             heard: now,
             replace_at: now,
             acts_as_primary: false,
+            is_killed: false,
             told_stuck: false,
             told_not_started: None,
             told_poll: None,
@@ -809,6 +812,7 @@ impl Supervisor {
     /// A primary's worker that is frozen while the daemon is not: it would outlive its lease. Another one takes its place in time.
     fn replace_at(&self) -> Option<Instant> {
         let holds = !self.legacy
+            && !self.is_killed
             && !is_off(Rule::ReplaceFrozen)
             && match self.worker {
                 Process::Running(_) => self.role == Role::Primary,
@@ -850,6 +854,12 @@ impl Supervisor {
         self.note_alive(cx.now);
         let lease_until = self.lease_until.filter(|until| *until != FOR_EVER);
         self.heard = self.heard.max(lease_until.unwrap_or(self.heard));
+        self.kill_worker(cx, id, WorkerFault::Silent);
+    }
+
+    fn kill_worker(&mut self, cx: &mut Context<'_>, id: WorkerId, fault: WorkerFault) {
+        self.is_killed = true;
+        self.event(cx, Event::WorkerKilled(fault));
         cx.out.push(Action::KillWorker(id));
     }
 
@@ -859,7 +869,7 @@ impl Supervisor {
             Process::Ending { id, kill_at } if kill_at.is_some_and(|at| cx.now >= at) => {
                 *kill_at = None;
                 let id = *id;
-                cx.out.push(Action::KillWorker(id));
+                self.kill_worker(cx, id, WorkerFault::DoesNotEnd);
             }
             Process::None | Process::Running(_) | Process::Ending { .. } | Process::Pausing(_) => {}
         }
@@ -950,6 +960,7 @@ impl Supervisor {
         self.worker = Process::Running(id);
         self.note_alive(cx.now);
         self.acts_as_primary = role == Role::Primary;
+        self.is_killed = false;
         self.told_stuck = false;
         self.told_poll = None;
         self.watch = Watch::default();

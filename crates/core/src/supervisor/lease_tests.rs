@@ -358,7 +358,10 @@ fn a_primarys_worker_that_is_frozen_is_killed_before_its_lease_ends() {
     assert!(!killed(&bench));
     bench.wait(ms(1));
     assert!(killed(&bench));
+    assert!(bench.told().contains(&Event::WorkerKilled(WorkerFault::Silent)));
     bench.take();
+    bench.wait(s(20));
+    assert!(!killed(&bench), "once is enough, however long it takes to be gone");
     bench.worker_exits(WorkerExit::Signal(9));
     bench.wait(ms(1));
     assert_eq!(bench.started().len(), 1, "another one takes its place at once");

@@ -175,7 +175,6 @@ impl Workers {
 
     pub(super) fn kill(&self, id: WorkerId) {
         if let Some(handle) = self.running.get(&id) {
-            log::error!(target: &handle.resource, "the worker does not end within its time: killing it");
             handle.kill.notify_one();
         }
     }
