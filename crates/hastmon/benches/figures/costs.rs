@@ -19,8 +19,16 @@ const BEATS: f64 = 30.0;
 const PATIENCE: Duration = Duration::from_secs(300);
 const SETTLES: Duration = Duration::from_secs(5);
 
+/// A worker tells how late it was at worst for a minute: whoever asks so often misses nothing.
+const LATENESS_LASTS: Duration = Duration::from_secs(55);
+
 /// Questions for the status in one run.
 const QUESTIONS: usize = 30;
+
+/// The pauses between two questions, and between two looks at the memory of a process: where the machine is nearly full, what measures must
+/// not be what is measured.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(50);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// How long hooks are counted that run every 10 ms, and how often one is waited for after another.
 const HOOKS_WATCHED: Duration = Duration::from_secs(5);
@@ -58,11 +66,12 @@ pub(crate) const MEASUREMENTS: &[Measurement] = &[
             Figure { name: "{N} resources: memory of the main daemon", unit: "kB", goal: None },
             Figure { name: "{N} resources: status over the control socket", unit: "ms", goal: None },
             Figure { name: "{N} resources: hastmonctl status", unit: "ms", goal: None },
+            Figure { name: "{N} resources: latest check, 99th percentile", unit: "ms", goal: Some(500.0) },
             Figure { name: "{N} resources: complaints, and nothing is wrong", unit: "", goal: Some(0.0) },
             Figure { name: "{N} resources: reload that changes one", unit: "s", goal: Some(1.0) },
             Figure { name: "{N} resources: host dies, all run elsewhere", unit: "s", goal: None },
         ],
-        measure: |options: &Options| many(options.resources),
+        measure: |options: &Options| many(options.resources, options.watch),
     },
     Measurement {
         figures: &[
@@ -87,6 +96,7 @@ fn idle(lab: &Lab, resources: f64) -> [f64; 4] {
 /// How long `status` of all resources takes: over the socket, and with the start and the end of hastmonctl.
 fn status(lab: &Lab) -> [f64; 2] {
     let over_socket = || {
+        pause(BETWEEN_QUESTIONS);
         let start = now_ns();
         assert!(status_is_answered(&lab.control_socket("a")));
         ms_since(start)
@@ -94,6 +104,7 @@ fn status(lab: &Lab) -> [f64; 2] {
     let by_program = || {
         let mut command = Command::new(hastmonctl());
         command.args(["status", "-n", "a", "-c"]).arg(lab.config()).stdin(Stdio::null()).stdout(Stdio::null());
+        pause(BETWEEN_QUESTIONS);
         let start = now_ns();
         assert!(command.status().unwrap().success());
         ms_since(start)
@@ -114,7 +125,32 @@ fn one(plan: Plan) -> Vec<f64> {
     [[own, packets, bytes].as_slice(), &memory, &status(&lab)].concat()
 }
 
-fn many(count: usize) -> Vec<f64> {
+/// How late the workers of the primaries wake up: of each the worst of a minute, of these the 99th percentile, in ms. For as long as this is
+/// watched, the worst.
+fn lateness(lab: &Lab, watch: Duration) -> f64 {
+    let mut left = watch;
+    let mut worst = latest(lab);
+    while !left.is_zero() {
+        let span = left.min(LATENESS_LASTS);
+        pause(span);
+        left -= span;
+        worst = worst.max(latest(lab));
+    }
+    worst
+}
+
+/// What `status` says of it now; no number from programs that do not tell it.
+fn latest(lab: &Lab) -> f64 {
+    let output = lab.ctl("a", &["status", "--json"]);
+    let Ok(status) = serde_json::from_str::<serde_json::Value>(&output.stdout) else { return f64::NAN };
+    // What is not worth telling is not told.
+    let seconds = |resource: &serde_json::Value| resource["lateness_seconds"].as_f64().unwrap_or_default();
+    let mut each: Vec<f64> = status["resources"].as_array().unwrap().iter().map(seconds).collect();
+    each.sort_by(f64::total_cmp);
+    each[(each.len() * 99).div_ceil(100) - 1] * 1e3
+}
+
+fn many(count: usize, watch: Duration) -> Vec<f64> {
     let start = now_ns();
     let lab = cheap(hosts(plan().resources((0..count).map(|number| format!("r{number}")))));
     lab.start_all();
@@ -128,14 +164,19 @@ fn many(count: usize) -> Vec<f64> {
     let complained = calls(&lab, "w", "complain ");
     let resources = f64::from(u32::try_from(count).unwrap());
     let idle = idle(&lab, resources);
-    let memory: f64 = own_processes(&lab, "a").into_iter().map(pss_kb).sum();
+    let lateness = lateness(&lab, watch.saturating_sub(WATCHED));
+    let look = |pid| {
+        pause(BETWEEN_LOOKS);
+        pss_kb(pid)
+    };
+    let memory: f64 = own_processes(&lab, "a").into_iter().map(look).sum();
     let memory = [memory / resources, pss_kb(lab.pid("a"))];
     let status = status(&lab);
     let complaints = f64::from(u32::try_from(calls(&lab, "w", "complain ") - complained).unwrap());
     let reload = reload_of_one(&lab);
     assert_eq!((lab.running("a"), lab.running("b")), (count, 0), "all still run, and where they did");
     assert_eq!((calls(&lab, "a", "start "), calls(&lab, "a", "stop ")), (count, 0), "none was started again");
-    [[all_run].as_slice(), &idle, &memory, &status, &[complaints, reload, all_move(&lab, count)]].concat()
+    [[all_run].as_slice(), &idle, &memory, &status, &[lateness, complaints, reload, all_move(&lab, count)]].concat()
 }
 
 /// How many calls begin with this on a node.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::lab::{hastmon, hastmonctl};
 use crate::table::{Column, Table, criterion_rows};
@@ -26,12 +27,15 @@ fn measurements() -> impl Iterator<Item = &'static Measurement> {
     start::MEASUREMENTS.iter().chain(failover::MEASUREMENTS).chain(costs::MEASUREMENTS)
 }
 
-const WHAT_TO_SAY: &str = "[--programs NAME=DIR]... [--runs N] [--resources N] [--list | --criterion DIR] [WORD...]";
+const WHAT_TO_SAY: &str =
+    "[--programs NAME=DIR]... [--runs N] [--resources N] [--watch SECONDS] [--list | --criterion DIR] [WORD...]";
 
 pub(crate) struct Options {
     programs: Vec<(String, PathBuf)>,
     runs: usize,
     pub(crate) resources: usize,
+    /// How long many resources are watched; at least for as long as their cost is measured.
+    pub(crate) watch: Duration,
     words: Vec<String>,
     list: bool,
     /// What criterion has left there becomes lines of the table; nothing else is measured.
@@ -46,6 +50,7 @@ impl Options {
             programs: Vec::new(),
             runs: 5,
             resources: 100,
+            watch: Duration::ZERO,
             words: Vec::new(),
             list: false,
             criterion: None,
@@ -62,6 +67,7 @@ impl Options {
                 }
                 "--runs" => options.runs = arguments.next()?.parse().ok().filter(|runs| *runs > 0)?,
                 "--resources" => options.resources = arguments.next()?.parse().ok().filter(|count| *count > 0)?,
+                "--watch" => options.watch = Duration::from_secs(arguments.next()?.parse().ok()?),
                 "--criterion" => options.criterion = Some(arguments.next()?.into()),
                 "--one" => options.one = Some(arguments.next()?.parse().ok()?),
                 option if option.starts_with("--") => return None,
@@ -88,6 +94,7 @@ impl Options {
 fn measured_elsewhere(options: &Options, at: usize, programs: &Path) -> Option<Vec<f64>> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--bench", "--one", &at.to_string(), "--resources", &options.resources.to_string()]);
+    command.args(["--watch", &options.watch.as_secs().to_string()]);
     let output = command.env("HASTMON_TEST_PROGRAMS", programs).stdin(Stdio::null()).output().unwrap();
     if output.status.success() {
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
@@ -112,7 +119,7 @@ fn measure(options: &Options, table: &Table, at: usize, measurement: &Measuremen
             let which = (run + turn) % options.programs.len();
             let values = measured_elsewhere(options, at, &options.programs[which].1);
             for (row, value) in columns.iter_mut().zip(values.into_iter().flatten()) {
-                row[which].values.push(value);
+                row[which].values.extend(Some(value).filter(|value| !value.is_nan()));
             }
         }
     }

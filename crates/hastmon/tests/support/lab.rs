@@ -778,7 +778,11 @@ impl Lab {
         if let Place::Hosts(hosts) = &self.place {
             hosts.isolate(node);
         }
-        // Nothing acts any more when all have got the signal; hundreds take longer until they are gone.
+        // The main daemon first: it would start others in place of those that are killed. Nothing acts any more when all have got the signal;
+        // hundreds take longer until they are gone.
+        if self.is_up(node) {
+            self.signal(node, Signal::KILL);
+        }
         process::signal_all(|| self.everything(node), Signal::KILL);
         self.log(&format!("{node} died"));
         process::kill_all(|| self.everything(node));
