@@ -468,7 +468,7 @@ pub enum WorkerNext {
 pub enum WorkerFault {
     /// It was told to end, and its time for that is over.
     DoesNotEnd,
-    /// It is a primary's, says nothing, and its lease is about to end: another one must see to the resource in time.
+    /// It is a primary's, and says nothing for about as long as a lease lasts: another one must see to the resource in time.
     Silent,
 }
 
@@ -832,7 +832,8 @@ impl fmt::Display for Event {
                 f.write_str("the worker does not end within its time: killing it")
             }
             Self::WorkerKilled(WorkerFault::Silent) => f.write_str(
-                "the worker says nothing, and its lease is about to end: killing it, another one takes its place; this machine may be overloaded",
+                "the worker has said nothing for about as long as a lease lasts: killing it, another one takes its place; this machine may be \
+                 overloaded",
             ),
             Self::Reloaded { changes } => write!(f, "the configuration is in force; resources: {changes}"),
             Self::ReloadFailed { why } => write!(f, "the configuration stays as it was: {why}"),

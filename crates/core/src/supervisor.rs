@@ -851,9 +851,6 @@ impl Supervisor {
             self.replace_at = cx.now + grace;
             return;
         }
-        self.note_alive(cx.now);
-        let lease_until = self.lease_until.filter(|until| *until != FOR_EVER);
-        self.heard = self.heard.max(lease_until.unwrap_or(self.heard));
         self.kill_worker(cx, id, WorkerFault::Silent);
     }
 
@@ -990,6 +987,7 @@ impl Supervisor {
         }
         self.last_workers += 1;
         self.acts_as_primary = false;
+        self.is_killed = false;
         self.exec.clone_from(&exec);
         self.told_before = self.told;
         let id = WorkerId(cx.new_id());
@@ -1618,7 +1616,7 @@ impl Supervisor {
                 "{on}; hastmon on its primary {holder} may be stopped: {kept} of {of} votes are kept"
             )),
             Some((holder, _)) => Err(alloc::format!(
-                "{on}; do NOT stop hastmon on its primary {holder}, which would stop {name}: only {kept} of {of} votes are kept, and                  {needed} are needed"
+                "{on}; do NOT stop hastmon on its primary {holder}, which would stop {name}: only {kept} of {of} votes are kept, and {needed} are needed"
             )),
         })
     }

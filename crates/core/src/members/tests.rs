@@ -601,7 +601,7 @@ fn a_watchdog_hands_on_that_the_lease_was_released_and_complains_of_silence() {
     assert_eq!(complaints(&cluster, "c"), [Said::Complaint { released: false }, Said::Complaint { released: false }]);
 }
 
-/// How often the watchdog has complained since the last look.
+/// How often the watchdog has complained since what was done was taken last.
 fn complained(cluster: &Cluster) -> usize {
     cluster.told().iter().filter(|event| matches!(event, Event::Complaining { .. })).count()
 }

@@ -365,6 +365,10 @@ fn a_primarys_worker_that_is_frozen_is_killed_before_its_lease_ends() {
     bench.worker_exits(WorkerExit::Signal(9));
     bench.wait(ms(1));
     assert_eq!(bench.started().len(), 1, "another one takes its place at once");
+    wait(&mut bench, 1, State::Run);
+    bench.take();
+    bench.wait(ms(2_500));
+    assert!(killed(&bench), "the next one, too");
 }
 
 #[test]

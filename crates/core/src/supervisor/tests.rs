@@ -159,6 +159,7 @@ mod roles {
         assert!(!killed(&bench));
         bench.wait(ms(1));
         assert!(killed(&bench));
+        assert!(bench.told().contains(&Event::WorkerKilled(WorkerFault::DoesNotEnd)));
         bench.take();
         bench.wait(s(600));
         assert!(bench.take().is_empty(), "once");

@@ -102,13 +102,17 @@ impl List {
     pub fn numbered(&self, field: &str) -> Vec<&str> {
         let mut found = BTreeMap::new();
         for (name, value) in &self.pairs {
-            if let (Some(digits), Value::Str(text)) = (name.strip_prefix(field), value)
+            if let Some(digits) = name.strip_prefix(field)
                 && let Some(number) = digits.parse::<usize>().ok().filter(|number| format!("{number}") == digits)
             {
-                found.entry(number).or_insert(text.as_str());
+                found.entry(number).or_insert(value);
             }
         }
-        found.into_iter().zip(0..).take_while(|((number, _), next)| number == next).map(|((_, text), _)| text).collect()
+        let texts = found.into_iter().zip(0..).map_while(|((number, value), next)| match value {
+            Value::Str(text) if number == next => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
     }
 
     /// What is said of several things in turn: the pairs from the name `field0` on, from `field1` on and so forth, each up to the next, for
@@ -480,9 +484,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pair_of_a_name_wins() {
-        let list = List::new().with_u64("n", 1).with_u64("n", 2);
-        assert_eq!((list.u64("n"), list.u64("m")), (Some(1), None));
+    fn numbered_strings_are_found_wherever_they_stand_up_to_the_first_gap() {
+        let texts = |names: &[&str]| {
+            let list = names.iter().fold(List::new(), |list, name| list.with_str(name, name));
+            list.numbered("r").into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(&["r1", "x", "r0", "r3", "r0"]), ["r0", "r1"]);
+        assert_eq!(texts(&["r00", "r+0", "r99999999999999999999999", "r"]), [""; 0]);
+        let typed = List::new().with_str("r0", "a").with_u8("r1", 1).with_str("r1", "b").with_str("r2", "c");
+        assert_eq!(typed.numbered("r"), ["a"], "of another type counts as absent");
     }
 
     #[test]

@@ -11,7 +11,12 @@ use core::time::Duration;
 use super::detail::Detail;
 use super::nv::{Fields, List};
 use super::{Lacks, error_number};
+use crate::config::MAX_NODES;
 use crate::types::{ErrorCode, Role, State};
+
+/// Further lines of a resource that are read: there are fewer. A watchdog's worker among originals reads replies from the network, and each
+/// line is looked for from the first field on.
+const MAX_LINES: usize = 64;
 
 /// The reply to set role: the role before of each resource.
 pub type RoleReply = Reply<Role>;
@@ -361,7 +366,7 @@ impl PerResource for ResourceStatus {
 }
 
 fn read_lines(fields: Fields<'_>, i: usize) -> Vec<(String, String)> {
-    (0..)
+    (0..MAX_LINES)
         .map_while(|j| {
             let text = |field: &str| fields.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
             Some((text("extra")?, text("extravalue")?))
@@ -370,7 +375,7 @@ fn read_lines(fields: Fields<'_>, i: usize) -> Vec<(String, String)> {
 }
 
 fn read_remotes(fields: Fields<'_>, i: usize) -> Vec<RemoteStatus> {
-    (0..)
+    (0..MAX_NODES)
         .map_while(|j| {
             let text = |field: &str| fields.str(&format!("{field}{i}.{j}")).map(ToOwned::to_owned);
             Some(RemoteStatus { addr: text("remoteaddr")?, state: text("remotestate"), role: text("remoterole") })

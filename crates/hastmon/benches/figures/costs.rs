@@ -19,8 +19,8 @@ const BEATS: f64 = 30.0;
 const PATIENCE: Duration = Duration::from_secs(300);
 const SETTLES: Duration = Duration::from_secs(5);
 
-/// A worker tells how late it was at worst for a minute: whoever asks so often misses nothing.
-const LATENESS_LASTS: Duration = Duration::from_secs(55);
+/// A worker tells how late it was at worst for at least 50 s, and at most a minute: whoever asks so often misses nothing.
+const LATENESS_LASTS: Duration = Duration::from_secs(45);
 
 /// Questions for the status in one run.
 const QUESTIONS: usize = 30;
@@ -126,28 +126,28 @@ fn one(plan: Plan) -> Vec<f64> {
 }
 
 /// How late the workers of the primaries wake up: of each the worst of a minute, of these the 99th percentile, in ms. For as long as this is
-/// watched, the worst.
+/// watched, the worst; no number for programs that do not tell it.
 fn lateness(lab: &Lab, watch: Duration) -> f64 {
+    let Some(mut worst) = latest(lab) else { return f64::NAN };
     let mut left = watch;
-    let mut worst = latest(lab);
     while !left.is_zero() {
         let span = left.min(LATENESS_LASTS);
         pause(span);
         left -= span;
-        worst = worst.max(latest(lab));
+        worst = worst.max(latest(lab).expect("it was told before"));
     }
     worst
 }
 
-/// What `status` says of it now; no number from programs that do not tell it.
-fn latest(lab: &Lab) -> f64 {
+/// What `status` says of it now.
+fn latest(lab: &Lab) -> Option<f64> {
     let output = lab.ctl("a", &["status", "--json"]);
-    let Ok(status) = serde_json::from_str::<serde_json::Value>(&output.stdout) else { return f64::NAN };
-    // What is not worth telling is not told.
-    let seconds = |resource: &serde_json::Value| resource["lateness_seconds"].as_f64().unwrap_or_default();
-    let mut each: Vec<f64> = status["resources"].as_array().unwrap().iter().map(seconds).collect();
+    let status: serde_json::Value = serde_json::from_str(&output.stdout).ok()?;
+    // What is not worth telling is null.
+    let ms = |resource: &serde_json::Value| Some(resource.get("lateness_seconds")?.as_f64().unwrap_or_default() * 1e3);
+    let mut each: Vec<f64> = status["resources"].as_array()?.iter().map(ms).collect::<Option<_>>()?;
     each.sort_by(f64::total_cmp);
-    each[(each.len() * 99).div_ceil(100) - 1] * 1e3
+    each.get((each.len() * 99).div_ceil(100).checked_sub(1)?).copied()
 }
 
 fn many(count: usize, watch: Duration) -> Vec<f64> {
