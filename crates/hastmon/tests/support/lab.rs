@@ -778,12 +778,18 @@ impl Lab {
         if let Place::Hosts(hosts) = &self.place {
             hosts.isolate(node);
         }
-        // The main daemon first: it would start others in place of those that are killed. Nothing acts any more when all have got the signal;
-        // hundreds take longer until they are gone.
-        if self.is_up(node) {
-            self.signal(node, Signal::KILL);
+        // The main daemon stands still first, or it would start others in place of those that are killed; and it dies last, or its workers
+        // would find it gone, and give their leases back. Nothing acts any more when all have got the signal; hundreds take longer until they
+        // are gone.
+        let main = self.is_up(node).then(|| self.pid(node));
+        if let Some(main) = main {
+            process::freeze(main);
         }
-        process::signal_all(|| self.everything(node), Signal::KILL);
+        let others = || self.everything(node).into_iter().filter(|pid| Some(*pid) != main).collect();
+        process::signal_all(others, Signal::KILL);
+        if let Some(main) = main {
+            process::signal(main, Signal::KILL);
+        }
         self.log(&format!("{node} died"));
         process::kill_all(|| self.everything(node));
         if self.daemons.borrow().contains_key(node) {
