@@ -427,6 +427,7 @@ impl Daemon {
             }
             Input::WorkerStarted(id, pid) => {
                 if let Some((supervisor, mut cx)) = self.of_worker(&mut turn, id) {
+                    supervisor.on_worker_started(now);
                     cx.event(supervisor.settings(), Event::WorkerStarted { pid });
                     self.pids.insert(id, pid);
                 }

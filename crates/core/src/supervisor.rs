@@ -49,6 +49,8 @@ pub const MAX_HALF_OPEN: usize = 8;
 pub const SILENT_HEARTBEATS: u32 = 3;
 /// but not before this time: short heartbeats do not make machines faster.
 pub const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// A worker may wait so long for its process before its silence is told: a node that begins a thousand on two busy processors takes about as long.
+const LONGEST_START: Duration = Duration::from_secs(60);
 /// A primary's worker is told of polls at most so often within a heartbeat: it counts silence in heartbeats, and whoever polls all the time
 /// shall not keep it busy.
 pub const POLLS_TOLD_PER_HEARTBEAT: u32 = 4;
@@ -127,6 +129,8 @@ pub struct Supervisor {
     acts_as_primary: bool,
     /// The worker that runs is being killed: it takes a while to be gone.
     is_killed: bool,
+    /// The worker that runs has a process. Until then it waits for others of this node to begin.
+    is_started: bool,
     told_stuck: bool,
     /// Why no worker could be started, as told.
     told_not_started: Option<String>,
@@ -276,6 +280,7 @@ impl Supervisor {
             replace_at: now,
             acts_as_primary: false,
             is_killed: false,
+            is_started: false,
             told_stuck: false,
             told_not_started: None,
             told_poll: None,
@@ -641,6 +646,15 @@ impl Supervisor {
         cx.out.push(Action::HandOver { worker, link, from: remote.clone(), asks: half.conn, answers: conn, resuid });
     }
 
+    /// The worker has a process now; what is expected of it is expected from now on.
+    pub(crate) fn on_worker_started(&mut self, now: Instant) {
+        self.is_started = true;
+        self.note_alive(now);
+        if let Process::Ending { kill_at: Some(kill_at), .. } = &mut self.worker {
+            *kill_at = now + end_budget(&self.settings);
+        }
+    }
+
     /// News from the worker: what `status` shall say.
     pub(crate) fn on_report(&mut self, cx: &mut Context<'_>, id: WorkerId, report: Report) {
         if self.worker() == Some(id) {
@@ -678,6 +692,9 @@ impl Supervisor {
     }
 
     fn silence_limit(&self) -> Duration {
+        if !self.is_started {
+            return LONGEST_START;
+        }
         // A watchdog's sleeps while a primary is heard.
         let beats = if self.role == Role::Watchdog { SILENT_HEARTBEATS + REST_BEATS } else { SILENT_HEARTBEATS };
         (self.settings.heartbeat_interval * beats).max(MIN_SILENCE)
@@ -815,7 +832,8 @@ impl Supervisor {
             && !self.is_killed
             && !is_off(Rule::ReplaceFrozen)
             && match self.worker {
-                Process::Running(_) => self.role == Role::Primary,
+                // One that has no process yet runs nothing, and another one in its place would wait again.
+                Process::Running(_) => self.role == Role::Primary && self.is_started,
                 // Of a primary that has stopped the resource nothing more is expected.
                 Process::Ending { .. } => {
                     self.acts_as_primary && self.report.as_ref().is_some_and(|report| report.state != State::Stopped)
@@ -957,6 +975,7 @@ impl Supervisor {
         self.worker = Process::Running(id);
         self.note_alive(cx.now);
         self.acts_as_primary = role == Role::Primary;
+        self.is_started = false;
         self.is_killed = false;
         self.told_stuck = false;
         self.told_poll = None;

@@ -505,6 +505,12 @@ impl DaemonBench {
         self.daemon.resources()[0].worker().expect("a worker runs")
     }
 
+    /// The worker has got its process.
+    pub(crate) fn worker_begins(&mut self) {
+        let id = self.worker();
+        self.give(daemon::Input::WorkerStarted(id, 4711));
+    }
+
     pub(crate) fn worker_exits(&mut self, exit: WorkerExit) {
         let id = self.worker();
         self.give(daemon::Input::WorkerExited(id, exit));

@@ -352,6 +352,7 @@ fn force_is_told_and_reaches_the_worker_in_every_role() {
 fn a_primarys_worker_that_is_frozen_is_killed_before_its_lease_ends() {
     let mut bench = of(Role::Primary, "", "");
     let killed = |bench: &DaemonBench| bench.actions.iter().any(|action| matches!(action, Action::KillWorker(_)));
+    bench.worker_begins();
     wait(&mut bench, 5, State::Run);
     assert!(!killed(&bench));
     bench.wait(ms(2_499));
@@ -365,6 +366,7 @@ fn a_primarys_worker_that_is_frozen_is_killed_before_its_lease_ends() {
     bench.worker_exits(WorkerExit::Signal(9));
     bench.wait(ms(1));
     assert_eq!(bench.started().len(), 1, "another one takes its place at once");
+    bench.worker_begins();
     wait(&mut bench, 1, State::Run);
     bench.take();
     bench.wait(ms(2_500));
@@ -372,8 +374,44 @@ fn a_primarys_worker_that_is_frozen_is_killed_before_its_lease_ends() {
 }
 
 #[test]
+fn a_primarys_worker_that_waits_for_its_process_is_not_killed_and_not_called_silent() {
+    let mut bench = of(Role::Primary, "", "");
+    let killed = |bench: &DaemonBench| bench.actions.iter().any(|action| matches!(action, Action::KillWorker(_)));
+    bench.wait(LONGEST_START - ms(1));
+    assert_eq!(bench.told(), []);
+    bench.wait(ms(1));
+    assert_eq!(
+        bench.told(),
+        [Event::WorkerStuck { silent_for: LONGEST_START }],
+        "something keeps it from being started"
+    );
+    bench.wait(s(60));
+    assert!(!killed(&bench), "another one would wait again");
+    bench.worker_begins();
+    wait(&mut bench, 1, State::Run);
+    bench.take();
+    bench.wait(ms(2_500));
+    assert!(killed(&bench), "it has its process, and stands still");
+}
+
+#[test]
+fn a_worker_that_is_told_to_end_before_it_has_its_process_gets_all_its_time_from_then_on() {
+    let mut bench = of(Role::Secondary, "", "");
+    let killed = |bench: &DaemonBench| bench.actions.iter().any(|action| matches!(action, Action::KillWorker(_)));
+    let budget = end_budget(bench.daemon.resources()[0].settings());
+    bench.set_role(Role::Watchdog);
+    bench.wait(budget - ms(1));
+    bench.worker_begins();
+    bench.wait(budget - ms(1));
+    assert!(!killed(&bench));
+    bench.wait(ms(1));
+    assert!(killed(&bench));
+}
+
+#[test]
 fn a_secondarys_worker_that_is_silent_is_only_told_of() {
     let mut bench = of(Role::Secondary, "", "");
+    bench.worker_begins();
     bench.wait(s(10));
     assert!(!bench.actions.iter().any(|action| matches!(action, Action::KillWorker(_))));
     assert!(bench.told().iter().any(|event| matches!(event, Event::WorkerStuck { .. })));

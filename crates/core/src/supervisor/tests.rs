@@ -580,6 +580,8 @@ mod workers {
         // A watchdog's may sleep for three.
         for (role, limit) in [(Role::Primary, s(3)), (Role::Secondary, s(3)), (Role::Watchdog, s(6))] {
             let mut bench = daemon(role);
+            bench.worker_begins();
+            bench.take();
             for _ in 0..5 {
                 bench.wait(limit - ms(1));
                 report(&mut bench, State::Stopped);

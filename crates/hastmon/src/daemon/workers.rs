@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use super::News;
 use crate::cli::DaemonArgs;
 use crate::file_name::file_name;
 use crate::ipc::{Channel, FromWorker, Setup, ToWorker, pair, worker_title};
+use crate::os::clock;
 use crate::os::pidfile::{Found, Pidfile};
 use crate::os::process;
 use crate::os::realtime::Starter;
@@ -35,8 +37,11 @@ const MAX_ORDERS: usize = 64;
 /// cause the others as often as they like.
 const MAX_DUE_ORDERS: usize = 32;
 
-/// Workers that begin at once. More would only take the processor from each other, and from those that run.
-const STARTS_AT_ONCE: usize = 8;
+/// Workers of primaries that begin at once, at most, and so many others: on a machine with fewer processors, one for each of them. More would
+/// only take them from each other.
+const MAX_STARTS_AT_ONCE: usize = 8;
+/// And at least: one that hangs shall not hold up all others.
+const MIN_STARTS_AT_ONCE: usize = 2;
 /// A worker that has said nothing after this time holds up no others.
 const START_TIME: Duration = Duration::from_secs(1);
 
@@ -45,7 +50,9 @@ const START_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Workers {
     news: mpsc::Sender<News>,
     running: HashMap<WorkerId, Handle>,
-    starts: Arc<Semaphore>,
+    /// What is to run here does not wait behind all that stands by.
+    starts_of_primaries: Arc<Semaphore>,
+    other_starts: Arc<Semaphore>,
     node: String,
     source: Option<IpAddr>,
     foreground: bool,
@@ -77,7 +84,8 @@ impl Workers {
         Self {
             news,
             running: HashMap::new(),
-            starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
+            starts_of_primaries: Arc::new(Semaphore::new(starts_at_once())),
+            other_starts: Arc::new(Semaphore::new(starts_at_once())),
             node: String::new(),
             source: None,
             foreground: args.foreground,
@@ -121,6 +129,8 @@ impl Workers {
     pub(super) fn start(&mut self, id: WorkerId, assignment: Assignment) {
         let name = assignment.resource.name.clone();
         let title = worker_title(&assignment.resource.name, assignment.role);
+        let is_primary = assignment.role == Role::Primary;
+        let starts = Arc::clone(if is_primary { &self.starts_of_primaries } else { &self.other_starts });
         let lock = lock_path(&self.pidfile, &name);
         let setup = Setup {
             assignment,
@@ -137,8 +147,7 @@ impl Workers {
         let _ = orders.try_send((ToWorker::Setup(Box::new(setup)), Vec::new()));
         let kill = Rc::new(Notify::new());
         self.running.insert(id, Handle { resource: name.clone(), orders, kill: Rc::clone(&kill) });
-        let (news, starts) = (self.news.clone(), Arc::clone(&self.starts));
-        let starter = Rc::clone(&self.starter);
+        let (news, starter) = (self.news.clone(), Rc::clone(&self.starter));
         tokio::task::spawn_local(async move {
             let who = Who { id, title, resource: name };
             let exit = match life(&who, unsent, &kill, &news, starts, starter).await {
@@ -207,6 +216,11 @@ impl Workers {
     }
 }
 
+fn starts_at_once() -> usize {
+    let processors = std::thread::available_parallelism().map_or(MIN_STARTS_AT_ONCE, NonZero::get);
+    processors.clamp(MIN_STARTS_AT_ONCE, MAX_STARTS_AT_ONCE)
+}
+
 /// Beside the pidfile, named after it and the resource.
 fn lock_path(pidfile: &Path, resource: &str) -> PathBuf {
     let mut name = pidfile.as_os_str().to_os_string();
@@ -258,13 +272,19 @@ async fn life(
     let Who { id, title, resource } = who;
     let id = *id;
     let turn = starts.acquire_owned().await.map_err(io::Error::other)?;
+    let began = clock::now();
     let (mut child, channel) = spawn(title, &starter).await?;
     let channel = Rc::new(channel);
     tell(news, Input::WorkerStarted(id, child.id().unwrap_or(0))).await;
     let sender = tokio::task::spawn_local(send_all(Rc::clone(&channel), unsent));
-    // The next one may start as soon as this one has said something.
+    // The next one may start when this one has said something, and as much time again has gone by: that leaves half of the processors to those
+    // that run, which have a lease to renew, and on a busy machine, where a start takes long, more.
     let first = tokio::time::timeout(START_TIME, hear(title, &mut child, &channel, kill)).await;
-    drop(turn);
+    let rest = clock::now().since(began);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(rest).await;
+        drop(turn);
+    });
     let mut heard = match first {
         Ok(heard) => heard,
         Err(_) => hear(title, &mut child, &channel, kill).await,
