@@ -280,7 +280,7 @@ async fn life(
     // The next one may start when this one has said something, and as much time again has gone by: that leaves half of the processors to those
     // that run, which have a lease to renew, and on a busy machine, where a start takes long, more.
     let first = tokio::time::timeout(START_TIME, hear(title, &mut child, &channel, kill)).await;
-    let rest = clock::now().since(began);
+    let rest = clock::now().since(began).min(START_TIME);
     tokio::task::spawn_local(async move {
         tokio::time::sleep(rest).await;
         drop(turn);
