@@ -1,16 +1,19 @@
 //! The control socket: created for its owner alone, taken over only from a daemon that is dead, removed at the end.
 
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::umask;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 use tokio::net::UnixListener;
 
 use crate::os::sysexits;
+
+/// How many callers may wait until they are accepted; the system may have a lower limit (`somaxconn`). Tokio's own number.
+const CALLERS_THAT_WAIT: i32 = 1024;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +63,7 @@ impl ControlSocket {
         let path = std::path::absolute(path).map_err(|source| ControlError::Io { path: path.into(), source })?;
         make_room(&path)?;
         let failed = |source| ControlError::Io { path: path.clone(), source };
-        // The mode is right from the first moment. Bind does not follow a link in the last place, and fails where something exists.
-        let before = umask(Mode::from_raw_mode(0o177));
-        let bound = UnixListener::bind(&path);
-        umask(before);
-        let listener = bound.map_err(failed)?;
+        let listener = listen_privately(&path).map_err(failed)?;
         let identity = identity_of(&path).map_err(failed)?;
         Ok(Self { listener, path, identity })
     }
@@ -110,17 +109,29 @@ fn make_room(path: &Path) -> Result<(), ControlError> {
     }
 }
 
+/// Listens where only the owner may call. Nobody is heard before the mode is right: who calls a socket that does not listen is refused.
+/// (The umask is no way to it: it is the whole process's, and what other threads start and create at that moment would have it.)
+/// Bind does not follow a link in the last place, and fails where something exists.
+fn listen_privately(path: &Path) -> io::Result<UnixListener> {
+    let socket = new_socket()?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    listen(&socket, CALLERS_THAT_WAIT)?;
+    UnixListener::from_std(socket.into())
+}
+
+fn new_socket() -> Result<OwnedFd, Errno> {
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
 /// Calls the owner of a socket; never waits for one that is stuck.
 fn call(path: &Path) -> Result<(), Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &SocketAddrUnix::new(path)?)
+    connect(&new_socket()?, &SocketAddrUnix::new(path)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn in_runtime<T>(work: impl FnOnce() -> T) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -128,7 +139,7 @@ mod tests {
         work()
     }
 
-    fn bind(path: &Path) -> Result<ControlSocket, ControlError> {
+    fn bind_control(path: &Path) -> Result<ControlSocket, ControlError> {
         ControlSocket::bind(path.to_str().unwrap())
     }
 
@@ -137,7 +148,7 @@ mod tests {
         in_runtime(|| {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("ctl");
-            let socket = bind(&path).unwrap();
+            let socket = bind_control(&path).unwrap();
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             drop(socket);
             assert!(!path.exists());
@@ -150,8 +161,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("ctl");
             drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-            let socket = bind(&path).unwrap();
-            assert!(matches!(bind(&path), Err(ControlError::InUse(_))));
+            let socket = bind_control(&path).unwrap();
+            assert!(matches!(bind_control(&path), Err(ControlError::InUse(_))));
             drop(socket);
         });
     }
@@ -162,10 +173,10 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("ctl");
             let stuck = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-            rustix::net::bind(&stuck, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-            rustix::net::listen(&stuck, 0).unwrap();
+            bind(&stuck, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+            listen(&stuck, 0).unwrap();
             for _ in 0..3 {
-                assert!(matches!(bind(&path), Err(ControlError::InUse(_))));
+                assert!(matches!(bind_control(&path), Err(ControlError::InUse(_))));
             }
         });
     }
@@ -177,8 +188,8 @@ mod tests {
             let (path, target) = (dir.path().join("ctl"), dir.path().join("target"));
             std::fs::write(&target, "precious").unwrap();
             std::os::unix::fs::symlink(&target, &path).unwrap();
-            assert!(matches!(bind(&path), Err(ControlError::NotASocket(_))));
-            assert!(matches!(bind(&target), Err(ControlError::NotASocket(_))));
+            assert!(matches!(bind_control(&path), Err(ControlError::NotASocket(_))));
+            assert!(matches!(bind_control(&target), Err(ControlError::NotASocket(_))));
             assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
         });
     }
