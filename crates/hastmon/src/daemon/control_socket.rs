@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 use tokio::net::UnixListener;
@@ -109,13 +110,17 @@ fn make_room(path: &Path) -> Result<(), ControlError> {
     }
 }
 
-/// Listens where only the owner may call. Nobody is heard before the mode is right: who calls a socket that does not listen is refused.
-/// (The umask is no way to it: it is the whole process's, and what other threads start and create at that moment would have it.)
-/// Bind does not follow a link in the last place, and fails where something exists.
+/// Listens where only the owner may call. The file has its mode from the socket. (The umask is no way to it: it is the whole process's, and
+/// what other threads start and create at that moment would have it.) Bind does not follow a link in the last place, and fails where something
+/// exists.
 fn listen_privately(path: &Path) -> io::Result<UnixListener> {
     let socket = new_socket()?;
+    let has_mode = fchmod(&socket, Mode::RUSR | Mode::WUSR);
     bind(&socket, &SocketAddrUnix::new(path)?)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    if has_mode.is_err() {
+        // FreeBSD before 14.3. Nobody is heard before: who calls a socket that does not listen is refused.
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    }
     listen(&socket, CALLERS_THAT_WAIT)?;
     UnixListener::from_std(socket.into())
 }
